@@ -1,0 +1,1 @@
+"""One agent: its conversation, its model, its tools, its process."""

@@ -1,0 +1,1 @@
+"""The whole: scheduler, supervisor, workspaces, merging, command line."""

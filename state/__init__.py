@@ -1,0 +1,1 @@
+"""The database that every process of a swarm shares."""
