@@ -1,1 +1,23 @@
-"""The database that every process of a swarm shares."""
+"""The database that every process of a swarm shares: connection, schema, transactions, clock, events, waking."""
+
+from prong.state.clock import Clock, FileClock, SystemClock
+from prong.state.errors import Deposed, Invalid, ProngError, StoreBusy, StoreError
+from prong.state.member import Membership, join
+from prong.state.store import Member, Row, Store, Transaction
+
+__all__ = [
+    "Clock",
+    "Deposed",
+    "FileClock",
+    "Invalid",
+    "Member",
+    "Membership",
+    "ProngError",
+    "Row",
+    "Store",
+    "StoreBusy",
+    "StoreError",
+    "SystemClock",
+    "Transaction",
+    "join",
+]

@@ -1,0 +1,1 @@
+"""The tools that touch a workspace: a shell, an editor, and search."""

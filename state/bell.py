@@ -1,0 +1,94 @@
+"""Bells: how a process that waits is woken at once, without polling.
+
+The file `bells` beside the database is an array of 32-bit words that all processes map.  A waiter sleeps in the kernel
+on one word (a futex) until somebody adds one to it.  There is nothing to register and nothing to clean up: a process
+that is killed while it waits simply stops waiting.
+
+A ring is one atomic kernel operation (FUTEX_WAKE_OP: add, then wake); read-add-write from Python would lose rings.
+Several waiters may share a word; one of them that was not meant looks at its row and sleeps again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import mmap
+import os
+import platform
+import sys
+from pathlib import Path
+
+from prong.state.errors import StoreError
+
+SLOTS = 16_384
+"""How many words the file has; waiter n uses word 1 + n mod (SLOTS - 1)."""
+
+SCHEDULER_SLOT = 0
+"""The word that the scheduler sleeps on."""
+
+_FUTEX_SYSCALL = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}
+_FUTEX_WAIT = 0
+_FUTEX_WAKE_OP = 5
+_ADD_ONE = (1 << 28) | (1 << 12)
+_EVERYBODY = 0x7FFF_FFFF
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class Bells:
+    """The words of one swarm.  Safe over fork: the mapping is shared, and no lock of ours is involved."""
+
+    def __init__(self, path: Path) -> None:
+        number = _FUTEX_SYSCALL.get(platform.machine())
+        if sys.platform != "linux" or number is None:
+            raise StoreError(
+                str(path), f"waking needs Linux futexes, not {sys.platform} on {platform.machine()}", "Use Linux."
+            )
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(file).st_size < SLOTS * 4:
+                os.ftruncate(file, SLOTS * 4)
+            self._memory = mmap.mmap(file, SLOTS * 4)
+        finally:
+            os.close(file)
+        self._words = (ctypes.c_uint32 * SLOTS).from_buffer(self._memory)
+        self._base = ctypes.addressof(self._words)
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._number = ctypes.c_long(number)
+
+    def slot(self, waiter: int) -> int:
+        """The word on which waiter number `waiter` sleeps."""
+        return 1 + waiter % (SLOTS - 1)
+
+    def read(self, slot: int) -> int:
+        """The word's value; read it *before* looking whether there is something to wait for."""
+        return int(self._words[slot])
+
+    def wait(self, slot: int, seen: int, timeout_s: float) -> None:
+        """Sleep until the word differs from `seen`, a signal comes, or `timeout_s` seconds have passed."""
+        whole = int(timeout_s)
+        limit = _Timespec(whole, int((timeout_s - whole) * 1e9))
+        self._libc.syscall(
+            self._number,
+            ctypes.c_void_p(self._base + slot * 4),
+            ctypes.c_int(_FUTEX_WAIT),
+            ctypes.c_uint32(seen),
+            ctypes.byref(limit),
+            None,
+            ctypes.c_uint32(0),
+        )
+
+    def ring(self, slot: int) -> None:
+        """Wake whoever sleeps on the word, and whoever is about to."""
+        address = ctypes.c_void_p(self._base + slot * 4)
+        self._libc.syscall(
+            self._number,
+            address,
+            ctypes.c_int(_FUTEX_WAKE_OP),
+            ctypes.c_uint32(_EVERYBODY),
+            ctypes.c_void_p(0),
+            address,
+            ctypes.c_uint32(_ADD_ONE),
+        )

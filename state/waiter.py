@@ -1,0 +1,139 @@
+"""Waiting: a blocked call is a row, and the process sleeps on a bell until somebody has decided.
+
+    enrol --> waiting --> granted   by whoever freed the object, in its own transaction
+                 +------> broken    it will never come; the reason is in `outcome`
+                 +------> (gone)    timeout, interrupt, death
+
+The decision is in the database before the bell rings, so it survives the death of either side.  A ring can be lost
+only if the ringer dies between commit and ring; therefore a sleeper looks at its row once a second all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from prong.state.member import Membership
+from prong.state.store import Row, Store, Transaction
+from prong.state.ticket import Ticket
+
+FALLBACK_S = 1.0
+"""How often a sleeper looks at its row although no bell rang, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a wait ended: `granted`, `broken`, or `timeout`; with the data that the decider left."""
+
+    state: str
+    data: dict[str, Any]
+
+
+def enrol(
+    tx: Transaction, kind: str, object: str, *, timeout: float | None, wants: dict[str, Any] | None = None
+) -> Ticket:
+    """Take a place at the end of the line for an object; `timeout` in seconds, None for ever."""
+    assert tx.member is not None, "only a member can wait"
+    waiter: int = tx.value(
+        "insert into waiter (agent, task, kind, object, wants, state, since_at, until_at)"
+        " values (:agent, :task, :kind, :object, :wants, 'waiting', :now, :until) returning id",
+        agent=tx.member.agent,
+        task=tx.member.task,
+        kind=kind,
+        object=object,
+        wants=json.dumps(wants or {}),
+        now=tx.now,
+        until=None if timeout is None else tx.now + timeout,
+    )
+    return Ticket(waiter, kind, object)
+
+
+def line(tx: Transaction, kind: str, object: str) -> list[Row]:
+    """Those who wait for an object and can still be served, first come first."""
+    return tx.rows(
+        "select * from waiter where kind = :kind and object = :object and state = 'waiting'"
+        " and (until_at is null or until_at > :now) order by id",
+        kind=kind,
+        object=object,
+        now=tx.now,
+    )
+
+
+def first(tx: Transaction, kind: str, object: str) -> Row | None:
+    """The first of the line, or None."""
+    return tx.row(
+        "select * from waiter where kind = :kind and object = :object and state = 'waiting'"
+        " and (until_at is null or until_at > :now) order by id limit 1",
+        kind=kind,
+        object=object,
+        now=tx.now,
+    )
+
+
+def grant(tx: Transaction, waiter: int, **data: Any) -> None:
+    """Decide in a waiter's favour and ring its bell after the commit."""
+    _decide(tx, waiter, "granted", data)
+
+
+def refuse(tx: Transaction, waiter: int, **data: Any) -> None:
+    """Decide that the wait can never end well, and ring."""
+    _decide(tx, waiter, "broken", data)
+
+
+def _decide(tx: Transaction, waiter: int, state: str, data: dict[str, Any]) -> None:
+    tx.execute(
+        "update waiter set state = :state, outcome = :outcome where id = :waiter",
+        state=state,
+        outcome=json.dumps(data, ensure_ascii=False),
+        waiter=waiter,
+    )
+    tx.ring(waiter)
+
+
+def wait(member: Membership, ticket: Ticket, *, look: Callable[[], None] | None = None, parks: bool = True) -> Outcome:
+    """Sleep until the ticket is decided or its time is up; the row is gone afterwards.
+
+    `look` runs whenever the sleeper wakes without a decision, so that it may itself find what has expired.  While it
+    sleeps the member is parked, unless `parks` is false because the wait is short by nature.  An exception (an
+    interrupt, say) withdraws the ticket; a grant that came first is lost then, and the caller undoes it.
+    """
+    try:
+        with member.parking(ticket) if parks else nullcontext():
+            _sleep_until_decided(member.store, ticket, look)
+    finally:
+        outcome = _collect(member, ticket)
+    return outcome
+
+
+def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] | None) -> None:
+    slot = store.bells.slot(ticket.waiter)
+    while True:
+        seen = store.bells.read(slot)
+        row = store.row("select state, until_at from waiter where id = :waiter", waiter=ticket.waiter)
+        if row is None or row["state"] != "waiting":
+            return
+        remaining = FALLBACK_S if row["until_at"] is None else row["until_at"] - store.clock.now()
+        if remaining <= 0:
+            return
+        store.bells.wait(slot, seen, min(remaining, FALLBACK_S))
+        if look is not None and store.bells.read(slot) == seen:
+            look()
+
+
+def _collect(member: Membership, ticket: Ticket) -> Outcome:
+    """Take the row away and read in the same transaction what was decided, so that no grant falls between."""
+    with member.transaction() as tx:
+        row = tx.row("delete from waiter where id = :waiter returning state, outcome", waiter=ticket.waiter)
+        tx.execute("delete from waiter_task where waiter = :waiter", waiter=ticket.waiter)
+    if row is None or row["state"] == "waiting":
+        return Outcome("timeout", {})
+    return Outcome(row["state"], json.loads(row["outcome"]))
+
+
+def wants(row: Row) -> dict[str, Any]:
+    """What the waiter of this row asked for."""
+    wanted: dict[str, Any] = json.loads(row["wants"])
+    return wanted
