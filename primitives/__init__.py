@@ -9,7 +9,7 @@ Each is made with a membership (`prong.state.join`) and a name:
 """
 
 from prong.primitives.barrier import Barrier
-from prong.primitives.errors import BrokenBarrier, NotHeld, TaskLost, TooLarge, UnknownTask, VersionConflict
+from prong.primitives.errors import BrokenBarrier, NotHeld, TooLarge, UnknownTask, VersionConflict
 from prong.primitives.lock import Lock
 from prong.primitives.message_queue import MessageQueue
 from prong.primitives.shared_map import SharedMap
@@ -24,7 +24,6 @@ __all__ = [
     "Plan",
     "SharedMap",
     "Task",
-    "TaskLost",
     "TooLarge",
     "UnknownTask",
     "VersionConflict",

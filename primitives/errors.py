@@ -68,16 +68,3 @@ class UnknownTask(ProngError):
 
     def __str__(self) -> str:
         return f"there is no task {self.task} in this swarm. Use the numbers that create_task returned."
-
-
-class TaskLost(ProngError):
-    """A write for a task by an agent that holds it no longer."""
-
-    def __init__(self, task: int, fence: int, state: str, now: int) -> None:
-        self.task = task
-        self.fence = fence
-        self.state = state
-        self.now = now
-
-    def __str__(self) -> str:
-        return f"task {self.task} was claimed under fence {self.fence}, but is {self.state} at fence {self.now}. Stop."

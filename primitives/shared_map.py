@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from prong.primitives.errors import VersionConflict
 from prong.primitives.values import checked_name, decoded, encoded
 from prong.state import Invalid, Membership, Row, Transaction
+
+_T = TypeVar("_T")
 
 _PUT = """
 insert into map_entry (map, key, value, version, updated_by, updated_at) values (:map, :key, :value, 1, :agent, :now)
@@ -67,44 +69,40 @@ class SharedMap(MutableMapping[str, Any]):
             return Entry(key, None, row["version"], present=False)
         return Entry(key, decoded(row["value"]), row["version"])
 
-    def put(self, key: str, value: Any, *, if_version: int | None = None) -> int:
+    def put(self, key: str, value: Any, *, if_version: int | None = None, once: str | None = None) -> int:
         """Write and return the new version; with `if_version` only over that one (0: the key was never written).
 
-        Raises `VersionConflict` where another version is there; nothing is written then.
+        Raises `VersionConflict` where another version is there; nothing is written then.  `once` names the change: the
+        same one a second time returns what it returned the first time, and changes nothing.
         """
         text = encoded(f"value of {key!r}", value)
         with self._member.transaction() as tx:
-            self._expect(tx, key, if_version)
-            return self._write(tx, key, text)
+            version: int | None = _returned(tx, once)
+            if version is None:
+                self._expect(tx, key, if_version)
+                version = _remember(tx, once, self._write(tx, key, text))
+            return version
 
-    def add(self, key: str, amount: float) -> float:
-        """Add to a number (an absent key counts as 0) and return the sum, in one transaction."""
+    def add(self, key: str, amount: float, *, once: str | None = None) -> float:
+        """Add to a number (an absent key counts as 0) and return the sum, in one transaction; `once` as for `put`."""
         if isinstance(amount, bool) or not isinstance(amount, int | float):
             raise Invalid(f"{amount!r} to add to {key!r}", "a number")
         with self._member.transaction() as tx:
-            row = self._row(tx, key)
-            old = decoded(row["value"]) if row is not None and not row["deleted"] else 0
-            if isinstance(old, bool) or not isinstance(old, int | float):
-                raise Invalid(f"key {key!r} of map {self.name!r} holds {type(old).__name__}", "a number to add to")
-            total: float = old + amount
-            self._write(tx, key, encoded(f"value of {key!r}", total))
+            total: float | None = _returned(tx, once)
+            if total is None:
+                total = self._number(tx, key) + amount
+                self._write(tx, key, encoded(f"value of {key!r}", total))
+                _remember(tx, once, total)
             return total
 
-    def delete(self, key: str, *, if_version: int | None = None) -> bool:
-        """Remove a key; False where it was absent.  Raises `VersionConflict` as `put` does."""
+    def delete(self, key: str, *, if_version: int | None = None, once: str | None = None) -> bool:
+        """Remove a key; False where it was absent.  Raises `VersionConflict`, and takes `once`, as `put` does."""
         with self._member.transaction() as tx:
-            self._expect(tx, key, if_version)
-            row = tx.row(
-                "update map_entry set value = 'null', deleted = 1, version = version + 1, updated_by = :agent,"
-                " updated_at = :now where map = :map and key = :key and deleted = 0 returning version",
-                map=self.name,
-                key=checked_name("map key", key),
-                agent=self._member.me.agent,
-                now=tx.now,
-            )
-            if row is not None:
-                tx.event("map.deleted", object=self.name, key=key, version=row["version"])
-            return row is not None
+            removed: bool | None = _returned(tx, once)
+            if removed is None:
+                self._expect(tx, key, if_version)
+                removed = _remember(tx, once, self._remove(tx, key))
+            return removed
 
     def entries(self, prefix: str = "") -> list[Entry]:
         """All entries whose key begins with `prefix`, sorted by key, as of one moment."""
@@ -148,6 +146,26 @@ class SharedMap(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return self.statistics().keys
 
+    def _number(self, tx: Transaction, key: str) -> float:
+        row = self._row(tx, key)
+        value = decoded(row["value"]) if row is not None and not row["deleted"] else 0
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise Invalid(f"key {key!r} of map {self.name!r} holds {type(value).__name__}", "a number to add to")
+        return value
+
+    def _remove(self, tx: Transaction, key: str) -> bool:
+        row = tx.row(
+            "update map_entry set value = 'null', deleted = 1, version = version + 1, updated_by = :agent,"
+            " updated_at = :now where map = :map and key = :key and deleted = 0 returning version",
+            map=self.name,
+            key=checked_name("map key", key),
+            agent=self._member.me.agent,
+            now=tx.now,
+        )
+        if row is not None:
+            tx.event("map.deleted", object=self.name, key=key, version=row["version"])
+        return row is not None
+
     def _row(self, tx: Transaction, key: str) -> Row | None:
         return tx.row(
             "select value, version, deleted from map_entry where map = :map and key = :key",
@@ -174,3 +192,17 @@ class SharedMap(MutableMapping[str, Any]):
         )
         tx.event("map.put", object=self.name, key=key, version=version, value=decoded(text))
         return version
+
+
+def _returned(tx: Transaction, once: str | None) -> Any:
+    """What the change of that name returned, or None where it was not made yet."""
+    row = tx.row("select result from once where key = :once", once=once)
+    return decoded(row["result"]) if row is not None else None
+
+
+def _remember(tx: Transaction, once: str | None, result: _T) -> _T:
+    if once is not None:
+        tx.execute(
+            "insert into once (key, result) values (:once, :result)", once=once, result=encoded("result", result)
+        )
+    return result

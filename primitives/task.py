@@ -17,14 +17,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from prong.primitives import barrier, message_queue
-from prong.primitives.errors import TaskLost, UnknownTask
-from prong.state import Invalid, Membership, Row, Transaction, waiter
+from prong.primitives.errors import UnknownTask
+from prong.state import Invalid, Membership, Row, TaskLost, Transaction, waiter
 
 TITLE_CHARACTERS = 200
 PROMPT_BYTES = 256 * 1024
 RESULT_BYTES = 256 * 1024
 NEEDS = 1_000
 """The most needs that one task can have."""
+
+STALLED = 5
+"""How many agents in a row a task may lose without one new message before it fails."""
 
 FINAL = ("done", "failed", "cancelled")
 
@@ -53,8 +56,8 @@ class Task:
 class Plan:
     """What a task is made of.
 
-    `fork_point` is the assistant message from which it continues; `base_commit` is what its workspace starts from (None:
-    the integration branch as it is then).
+    `fork_point` is the assistant message from which it continues; `base_commit` is what its workspace starts from
+    (None: the integration branch as it is then).
     """
 
     title: str
@@ -123,20 +126,23 @@ def hold(tx: Transaction, task: int, fence: int) -> None:
         raise TaskLost(task, fence, row["state"], row["fence"])
 
 
-def give_back(tx: Transaction, task: int, *, reason: str, stalled_limit: int) -> None:
-    """Return the task of an agent that died to the ready ones, with its conversation.
+def give_back(tx: Transaction, task: int, *, agent: int, reason: str, blame: bool = True) -> None:
+    """Return the task of an agent that is gone to the ready ones, with its conversation.
 
-    A task whose agents died `stalled_limit` times in a row without adding one message kills its agents: it fails.
+    A task whose agents died `STALLED` times in a row without adding one message kills its agents: it fails.  An agent
+    that was ended on purpose is no such death (`blame` false).
     """
     row = tx.row(
-        "update task set state = 'ready', agent = null, fence = fence + 1, stalled = stalled + 1"
-        " where id = :task and state in ('running', 'parked') returning stalled",
+        "update task set state = 'ready', agent = null, fence = fence + 1, stalled = stalled + :blame"
+        " where id = :task and agent = :agent and state in ('running', 'parked') returning stalled",
         task=task,
+        agent=agent,
+        blame=int(blame),
     )
     if row is None:
         return
     tx.event("task.returned", object=str(task), task=task, reason=reason, stalled=row["stalled"])
-    if row["stalled"] >= stalled_limit:
+    if row["stalled"] >= STALLED:
         finish(tx, task, "failed", error=f"its agent died {row['stalled']} times without getting any further: {reason}")
     tx.ring_scheduler()
 

@@ -21,10 +21,13 @@ from pathlib import Path
 from prong.state.errors import StoreError
 
 SLOTS = 16_384
-"""How many words the file has; waiter n uses word 1 + n mod (SLOTS - 1)."""
+"""How many words the file has; the first two are taken, and waiter n uses word 2 + n mod (SLOTS - 2)."""
 
 SCHEDULER_SLOT = 0
 """The word that the scheduler sleeps on."""
+
+MERGER_SLOT = 1
+"""The word that the merger sleeps on."""
 
 _FUTEX_SYSCALL = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}
 _FUTEX_WAIT = 0
@@ -60,7 +63,7 @@ class Bells:
 
     def slot(self, waiter: int) -> int:
         """The word on which waiter number `waiter` sleeps."""
-        return 1 + waiter % (SLOTS - 1)
+        return 2 + waiter % (SLOTS - 2)
 
     def read(self, slot: int) -> int:
         """The word's value; read it *before* looking whether there is something to wait for."""

@@ -66,6 +66,19 @@ class Deposed(ProngError):
         )
 
 
+class TaskLost(ProngError):
+    """A write for a task by an agent that holds it no longer."""
+
+    def __init__(self, task: int, fence: int, state: str, now: int) -> None:
+        self.task = task
+        self.fence = fence
+        self.state = state
+        self.now = now
+
+    def __str__(self) -> str:
+        return f"task {self.task} was claimed under fence {self.fence}, but is {self.state} at fence {self.now}. Stop."
+
+
 class Invalid(ProngError):
     """An argument that cannot be used: what was given, and what would do."""
 

@@ -103,6 +103,7 @@ create table model_call (
     agent               integer not null,
     message             integer references message,   -- the answer
     model               text not null,
+    stop_reason         text not null,
     input_tokens        integer not null,
     cache_read_tokens   integer not null,
     cache_write_tokens  integer not null,
@@ -134,7 +135,8 @@ create table fork_point (
     message    integer primary key references message,
     state      text not null check (state in ('cold', 'warming', 'warm')),
     leader     integer,                          -- the agent whose request is on its way
-    warm_until real                              -- when the cache entry expires
+    warm_until real,                             -- when the cache entry expires
+    prefix_hash text not null                    -- of all that its forks share: system, tools, messages
 ) strict;
 
 -- A blocked call: who waits for what, since when, until when.  Whoever frees the object grants it in its own transaction
@@ -201,6 +203,11 @@ create table map_entry (
     primary key (map, key)
 ) strict, without rowid;
 
+create table once (                              -- what a named change returned, so that it is never made twice
+    key     text primary key,
+    result  text not null                        -- JSON
+) strict, without rowid;
+
 create table queue_message (
     id            integer primary key,
     queue         text not null,
@@ -220,13 +227,12 @@ create index queue_ready on queue_message (queue, priority desc, id) where holde
 create index queue_delivered on queue_message (delivery) where delivery is not null;
 create index queue_holder on queue_message (holder) where holder is not null;
 
--- The line of finished work.  `merging` names the commit that the branch is about to be moved to, so that a restart
--- can tell whether it was.
+-- The line of finished work.  Each merge commit bears its task's number, so a restart sees which were made.
 create table merge (
     task       integer primary key references task,
     base       text not null,
     commit_id  text not null,
-    state      text not null check (state in ('waiting', 'merged', 'conflict')),
+    state      text not null check (state in ('waiting', 'merged', 'conflict', 'dropped')),
     detail     text,
     queued_at  real not null,
     ended_at   real

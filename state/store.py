@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prong.state.bell import SCHEDULER_SLOT, Bells
+from prong.state.bell import MERGER_SLOT, SCHEDULER_SLOT, Bells
 from prong.state.clock import Clock, SystemClock, boot_id, wall_minus_monotonic
 from prong.state.errors import Deposed, StoreBusy, StoreError
 from prong.state.gate import Gate
@@ -99,6 +99,10 @@ class Transaction:
     def ring_scheduler(self) -> None:
         """Wake the scheduler once the transaction is committed."""
         self._slots_to_ring.append(SCHEDULER_SLOT)
+
+    def ring_merger(self) -> None:
+        """Wake the merger once the transaction is committed."""
+        self._slots_to_ring.append(MERGER_SLOT)
 
     def _ring_all(self) -> None:
         for slot in self._slots_to_ring:

@@ -1,0 +1,247 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from prong.agents.emulator.cli import command as emulator
+from prong.agents.models import EMULATOR_MODEL
+from prong.harness.git import RepositoryError
+from prong.harness.repository import Repository
+from prong.harness.swarms import Offline, Options, Swarm, create, find
+from prong.state import ProngError
+
+DEFAULT_MODEL = "claude-sonnet-5-5"
+EXIT_CODES = {"done": 0, "failed": 1, "stopped": 130}
+
+_REPO = click.option(
+    "--repo",
+    type=click.Path(path_type=Path),
+    default=".",
+    show_default="here",
+    help="The repository, or a folder in it.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object (or one a line) and nothing else.")
+_SWARM = click.argument("swarm", required=False)
+
+
+class _Group(click.Group):
+    """Turns what Prong refuses on purpose into one clear line and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ProngError, RepositoryError) as error:
+            _fail(str(error))
+
+
+@click.group(cls=_Group, context_settings={"auto_envvar_prefix": "PRONG", "help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="prong")
+def main() -> None:
+    """Run many coding agents at once on one git repository.
+
+    A SWARM is named by its id, by a unique beginning of it, or not at all: then it is the newest.
+    """
+
+
+main.add_command(emulator)
+
+
+@main.command(epilog='Example: prong run --offline "Survey this repository"')
+@click.argument("goal")
+@_REPO
+@click.option(
+    "--agents", "slots", type=click.IntRange(1, 1000), default=8, show_default=True, help="How many run at once."
+)
+@click.option("--model", help=f"The model's name.  [default: {DEFAULT_MODEL}; offline: {EMULATOR_MODEL}]")
+@click.option("--base-url", envvar="ANTHROPIC_BASE_URL", help="An endpoint that speaks the Messages API.")
+@click.option("--max-tokens", type=click.IntRange(1_000), default=32_000, show_default=True, help="Of one answer.")
+@click.option("--offline", is_flag=True, help="No model and no network: play a script on the emulator.")
+@click.option(
+    "--script", "scripts", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Offline: play the scripts of this Python file instead of the built-in survey.",
+)  # fmt: skip
+@click.option("--latency", type=click.FloatRange(min=0), default=0, help="Offline: seconds that each call takes.")
+@_JSON
+def run(
+    goal: str, *, repo: Path, slots: int, model: str | None, base_url: str | None, max_tokens: int, offline: bool,
+    scripts: tuple[Path, ...], latency: float, as_json: bool,
+) -> None:  # fmt: skip
+    """Launch a swarm on a repository to reach GOAL.
+
+    Your working tree and branches stay as they are: the result is a branch of its own, prong/SWARM.  The key comes
+    from ANTHROPIC_API_KEY.  With --offline nothing leaves this machine and no model is asked: a script, by default
+    the built-in survey, plays by fixed rules whatever the goal says.
+    """
+    if not goal.strip():
+        raise click.UsageError("the goal is empty; say what the swarm shall do")
+    if (scripts or latency) and not offline:
+        raise click.UsageError("--script and --latency belong to --offline")
+    repository = Repository.open(repo)
+    if repository.has_uncommitted_changes():
+        _note("note: the swarm starts from the last commit; your uncommitted changes are not in it")
+    options = Options(
+        goal=goal,
+        model=model or (EMULATOR_MODEL if offline else DEFAULT_MODEL),
+        slots=slots,
+        base_url=None if offline else base_url,
+        max_tokens=max_tokens,
+        offline=Offline(tuple(str(path.resolve()) for path in scripts), latency) if offline else None,
+    )
+    key = _key(options)
+    _run(create(repository, options), key, as_json=as_json)
+
+
+@main.command(epilog="Example: prong resume")
+@_SWARM
+@_REPO
+@_JSON
+def resume(swarm: str | None, *, repo: Path, as_json: bool) -> None:
+    """Go on with a swarm that was stopped, or whose process was killed."""
+    found = find(Repository.open(repo), swarm)
+    _run(found, _key(found.options), as_json=as_json)
+
+
+@main.command(epilog="Example: prong status --json")
+@_SWARM
+@_REPO
+@_JSON
+def status(swarm: str | None, *, repo: Path, as_json: bool) -> None:
+    """Show how a swarm stands."""
+    from prong.harness.status import read_status  # noqa: PLC0415  each command imports what it needs
+
+    found = find(Repository.open(repo), swarm)
+    now = read_status(found.store())
+    if as_json:
+        click.echo(json.dumps(now.as_json()))
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    from prong.harness.display import picture  # noqa: PLC0415
+
+    console = Console()
+    console.print(picture(now, height=10_000))
+    _advise(found, now.state)
+
+
+@main.command(epilog="Example: prong tasks --json")
+@_SWARM
+@_REPO
+@_JSON
+def tasks(swarm: str | None, *, repo: Path, as_json: bool) -> None:
+    """List the tasks of a swarm, each with its result or error."""
+    from prong.harness.display import printable  # noqa: PLC0415
+    from prong.harness.status import read_status, tokens  # noqa: PLC0415
+
+    for task in read_status(find(Repository.open(repo), swarm).store()).tasks:
+        if as_json:
+            click.echo(json.dumps({**asdict(task), "usage": tokens(task.usage)}, ensure_ascii=False))
+            continue
+        click.echo(printable(f"{task.id:>4}  {task.state:<9} {task.title}"))
+        for text in (task.error, task.kept_branch and f"kept as branch {task.kept_branch}", task.result):
+            for line in (text or "").splitlines():
+                click.echo(printable(f"      {line}"))
+
+
+@main.command(epilog="Example: prong log --follow")
+@_SWARM
+@_REPO
+@click.option("--follow", "-f", is_flag=True, help="Go on printing what happens until the swarm ends.")
+@click.option("--task", type=int, help="Only what concerns this task.")
+@_JSON
+def log(swarm: str | None, *, repo: Path, follow: bool, task: int | None, as_json: bool) -> None:
+    """Print the event log of a swarm."""
+    from prong.harness.display import events_after, line  # noqa: PLC0415
+    from prong.harness.status import read_status  # noqa: PLC0415
+
+    store = find(Repository.open(repo), swarm).store()
+    seq = 0
+    while True:
+        over = not follow or read_status(store).state != "running"
+        for row in events_after(store, seq, limit=1_000_000):
+            seq = row["seq"]
+            if task in (None, row["task"]):
+                click.echo(json.dumps({**dict(row), "data": json.loads(row["data"])}) if as_json else line(row))
+        if over:
+            return
+        time.sleep(0.1)
+
+
+@main.command(epilog="Example: prong cancel 3")
+@click.argument("task", type=int)
+@_REPO
+@click.option("--swarm", help="Which swarm; the newest if left out.")
+@_JSON
+def cancel(task: int, *, repo: Path, swarm: str | None, as_json: bool) -> None:
+    """Cancel TASK and everything below it; returns when their agents are gone.
+
+    Work that was not merged stays in the task's workspace.
+    """
+    from prong.harness.control import cancel_task  # noqa: PLC0415
+
+    cancelled = cancel_task(find(Repository.open(repo), swarm), task)
+    if as_json:
+        click.echo(json.dumps({"cancelled": cancelled}))
+    elif cancelled:
+        click.echo(f"cancelled {', '.join(f'task {number}' for number in cancelled)}")
+    else:
+        click.echo(f"task {task} and all below it had ended before")
+
+
+def _run(swarm: Swarm, key: str | None, *, as_json: bool) -> None:
+    from prong.harness import display  # noqa: PLC0415
+    from prong.harness.running import run_swarm  # noqa: PLC0415
+    from prong.harness.status import read_status  # noqa: PLC0415
+
+    show = display.live if sys.stderr.isatty() and not as_json else display.plain
+    if swarm.options.offline is not None:
+        _note("offline: a script plays by fixed rules; no model is asked and nothing leaves this machine")
+    state = run_swarm(swarm, api_key=key, display=_quiet if as_json else show)
+    if as_json:
+        click.echo(json.dumps(read_status(swarm.store()).as_json()))
+    else:
+        _advise(swarm, state)
+    sys.exit(EXIT_CODES[state])
+
+
+def _quiet(_swarm: Swarm, _over: object) -> None:
+    """The display of `--json`: nothing until the end."""
+
+
+def _advise(swarm: Swarm, state: str) -> None:
+    advice = {
+        "done": f"The result is branch {swarm.branch}. See it with: git log -p {swarm.branch} --not HEAD",
+        "failed": f"Some tasks failed; what was merged is on {swarm.branch}. See why with: prong tasks {swarm.id}",
+        "stopped": f"Stopped; nothing is lost. Go on with: prong resume {swarm.id}",
+        "interrupted": f"Its process was killed; nothing is lost. Go on with: prong resume {swarm.id}",
+        "running": f"It runs. Follow it with: prong log --follow {swarm.id}",
+    }
+    click.echo(advice[state])
+
+
+def _key(options: Options) -> str | None:
+    if options.offline is not None:
+        return None
+    key = os.environ.get("ANTHROPIC_API_KEY")
+    if not key:
+        raise click.UsageError(
+            "ANTHROPIC_API_KEY is not set; set it, or try Prong without a model: prong run --offline"
+        )
+    return key
+
+
+def _note(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _fail(text: str) -> NoReturn:
+    click.echo(f"prong: {text}", err=True)
+    sys.exit(2)

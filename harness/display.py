@@ -1,0 +1,150 @@
+"""What a person sees while a swarm runs: a live table in a terminal, one line an event elsewhere."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from prong.harness.status import Status, TaskStatus, read_status
+from prong.harness.swarms import Swarm
+from prong.state import Row, Store
+
+REFRESH_S = 0.2
+ROWS = 30
+"""The most tasks that the live table shows; the rest is counted."""
+
+_COLOURS = {
+    "blocked": "dim", "ready": "cyan", "running": "bold yellow", "parked": "blue", "done": "green",
+    "failed": "bold red", "cancelled": "magenta",
+}  # fmt: skip
+_MARKS = {
+    "blocked": "·", "ready": "○", "running": "●", "parked": "◐", "done": "✔", "failed": "✖", "cancelled": "⊘",
+}  # fmt: skip
+_ORDER = {"running": 0, "parked": 1, "ready": 2, "blocked": 3, "failed": 4, "cancelled": 5, "done": 6}
+
+
+def live(swarm: Swarm, over: threading.Event) -> None:
+    """Redraw the swarm until it is over, and leave its last picture standing."""
+    store = swarm.store()
+    console = Console(stderr=True)
+    with Live(console=console, auto_refresh=False, transient=False) as screen:
+        while not over.wait(REFRESH_S):
+            screen.update(picture(read_status(store), height=console.height), refresh=True)
+        screen.update(picture(read_status(store), height=console.height), refresh=True)
+    store.close()
+
+
+def plain(swarm: Swarm, over: threading.Event) -> None:
+    """Print a line for each thing that happens to a task, until it is over."""
+    store = swarm.store()
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    last = 0
+    done = False
+    while not done:
+        done = over.wait(REFRESH_S)
+        for row in events_after(store, last):
+            last = row["seq"]
+            if row["kind"].startswith(("task.", "merge.", "swarm.", "cache.lost", "model.waits", "barrier.broken")):
+                console.print(line(row), markup=False)
+    store.close()
+
+
+def picture(status: Status, *, height: int) -> Group:
+    """The swarm as it is now: a headline, the tasks with what they wait for, and what it cost."""
+    table = Table(box=None, padding=(0, 1), expand=True, show_edge=False)
+    for name, justify in (("task", "right"), ("", "left"), ("title", "left"), ("agent", "right"), ("what", "left"),
+                          ("in", "right"), ("cached", "right"), ("out", "right"), ("time", "right")):  # fmt: skip
+        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis",  # type: ignore[arg-type]  # literals
+                         ratio=3 if name == "title" else 2 if name == "what" else None, header_style="dim")  # fmt: skip
+    shown = min(ROWS, max(3, height - 8))
+    ordered = sorted(status.tasks, key=lambda task: (_ORDER[task.state], task.id))[:shown]
+    for task in sorted(ordered, key=lambda task: task.id):
+        table.add_row(*_cells(task))
+    rest = len(status.tasks) - len(ordered)
+    parts: list[Any] = [_headline(status), table]
+    if rest:
+        parts.append(Text(f"  and {rest} more tasks: prong tasks", style="dim"))
+    return Group(*parts, _bill(status))
+
+
+def _headline(status: Status) -> Text:
+    text = Text.assemble(("prong ", "bold"), (status.swarm, "bold cyan"), "  ", (status.state, "bold"), "  ")
+    for state, count in status.counts().items():
+        if count:
+            text.append(f"{_MARKS[state]} {count} {state}  ", style=_COLOURS[state])
+    return text.append(f"{status.seconds:.1f} s", style="dim")
+
+
+def _cells(task: TaskStatus) -> tuple[str | Text, ...]:
+    what = task.waits_for or task.error or (task.result or "" if task.state == "done" else "")
+    what = " ".join(what.split())
+    if task.state == "parked" and task.waits_for:
+        what = f"waits for {what}"
+    return (
+        str(task.id),
+        Text(f"{_MARKS[task.state]} {task.state}", style=_COLOURS[task.state]),
+        printable(task.title),
+        str(task.agent or ""),
+        Text(printable(what), style="dim"),
+        _short(task.usage.prompt),
+        f"{task.usage.cache_read / task.usage.prompt:.0%}" if task.usage.prompt else "",
+        _short(task.usage.output),
+        f"{task.seconds:.1f}" if task.seconds else "",
+    )
+
+
+def _bill(status: Status) -> Text:
+    usage = status.usage
+    share = f"{usage.cache_read / usage.prompt:.0%} from the cache" if usage.prompt else "nothing asked yet"
+    usd = "cost unknown" if status.usd is None else f"${status.usd:.4f}"
+    text = Text(f"{_short(usage.prompt)} tokens in ({share}), {_short(usage.output)} out, {usd}", style="dim")
+    if status.forks:
+        text.append(f"; {len(status.forks)} forks read at least {min(1.0, *status.forks):.0%} of their prefix")
+    return text
+
+
+def events_after(store: Store, seq: int, *, limit: int = 10_000) -> Iterator[Row]:
+    """The events behind number `seq`, oldest first."""
+    yield from store.rows("select * from event where seq > :seq order by seq limit :limit", seq=seq, limit=limit)
+
+
+def line(row: Row) -> str:
+    """An event in one line: when, which task and agent, what, and the data that tells most."""
+    data = json.loads(row["data"])
+    told = " ".join(f"{key}={_told(value)}" for key, value in data.items() if value not in (None, "", []))
+    task = f"task {row['task']}" if row["task"] is not None else ""
+    about = row["object"] if row["object"] not in (None, str(row["task"])) else ""
+    return printable(f"{_clock(row['at'])} {task:<9} {row['kind']:<16} {about} {told}".rstrip())
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: control and direction characters become visible."""
+    return "".join(
+        one if one.isprintable() or one == " " else one.encode("unicode_escape").decode("ascii") for one in text
+    )
+
+
+def _told(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = " ".join(text.split())
+    text = text if len(text) <= 100 else text[:99] + "…"  # noqa: PLR2004  what fits a line
+    return json.dumps(text, ensure_ascii=False) if " " in text else text
+
+
+def _clock(at: float) -> str:
+    import datetime as dt  # noqa: PLC0415  only people's lines need it
+
+    return dt.datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S.%f")[:-3]
+
+
+def _short(tokens: int) -> str:
+    if tokens < 10_000:  # noqa: PLR2004  as many digits as a column shows
+        return str(tokens)
+    return f"{tokens / 1000:.0f}k" if tokens < 1_000_000 else f"{tokens / 1_000_000:.1f}M"  # noqa: PLR2004

@@ -1,0 +1,180 @@
+"""What a swarm looks like now: one read of the database, for the terminal and for `--json`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from prong.agents.models import Usage
+from prong.state import Row, Store
+
+STATES = ("blocked", "ready", "running", "parked", "done", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """One task: who works on it, what it waits for, and what it has used."""
+
+    id: int
+    parent: int | None
+    title: str
+    state: str
+    priority: int
+    attempt: int
+    agent: int | None
+    needs: tuple[int, ...]
+    waits_for: str | None
+    usage: Usage
+    usd: float | None
+    seconds: float
+    merged_commit: str | None
+    kept_branch: str | None
+    result: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStatus:
+    """One agent: its process, its task, and whether it lives."""
+
+    id: int
+    pid: int | None
+    task: int | None
+    state: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A swarm at one moment.  `state` is `interrupted` where it should be running, but nobody supervises it."""
+
+    swarm: str
+    state: str
+    goal: str
+    model: str
+    branch: str
+    slots: int
+    seconds: float
+    tasks: tuple[TaskStatus, ...]
+    agents: tuple[AgentStatus, ...]
+    usage: Usage
+    usd: float | None
+    forks: tuple[float, ...]
+
+    def counts(self) -> Mapping[str, int]:
+        """How many tasks are in each state."""
+        return {state: sum(task.state == state for task in self.tasks) for state in STATES}
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints of a swarm."""
+        return {
+            "swarm": self.swarm,
+            "state": self.state,
+            "goal": self.goal,
+            "model": self.model,
+            "branch": self.branch,
+            "seconds": round(self.seconds, 3),
+            "tasks": self.counts(),
+            "agents": [asdict(agent) for agent in self.agents],
+            "tokens": tokens(self.usage),
+            "usd": self.usd,
+            "cache": {"forks": len(self.forks), "least_prefix_read": min(self.forks) if self.forks else None},
+            "problems": [
+                {"task": task.id, "state": task.state, "error": task.error, "branch": task.kept_branch}
+                for task in self.tasks
+                if task.state in ("failed", "cancelled")
+            ],
+        }
+
+
+def tokens(usage: Usage) -> dict[str, int]:
+    """Usage as `--json` prints it."""
+    return {
+        "input": usage.input,
+        "cache_read": usage.cache_read,
+        "cache_write": usage.cache_write,
+        "output": usage.output,
+    }
+
+
+def read_status(store: Store) -> Status:
+    """Read everything in one snapshot, so that the parts agree."""
+    with store.snapshot():
+        swarm = store.row("select * from swarm")
+        assert swarm is not None, "a swarm's row is written when it is made"
+        tasks = tuple(_task(store, row) for row in store.rows(_TASKS))
+        agents = store.rows("select id, pid, task, state, reason from agent where task is not null order by id")
+        forks = store.rows(
+            "select 1.0 * cache_read_tokens / prefix_tokens as share from model_call where prefix_tokens > 0"
+        )
+    unsupervised = swarm["state"] == "running" and not _alive(swarm["supervisor_pid"])
+    known = [task.usd for task in tasks if task.usd is not None]
+    return Status(
+        swarm=swarm["id"],
+        state="interrupted" if unsupervised else swarm["state"],
+        goal=swarm["goal"],
+        model=swarm["model"],
+        branch=swarm["branch"],
+        slots=swarm["slots"],
+        seconds=(swarm["ended_at"] or store.clock.now()) - swarm["started_at"],
+        tasks=tasks,
+        agents=tuple(_agent(row, unsupervised=unsupervised) for row in agents),
+        usage=sum((task.usage for task in tasks), Usage()),
+        usd=sum(known) if len(known) == len(tasks) else None,
+        forks=tuple(row["share"] for row in forks),
+    )
+
+
+_TASKS = """
+select task.*,
+       (select group_concat(need) from task_need where task_need.task = task.id) as needs,
+       (select kind || ' ' || object from waiter where waiter.task = task.id and waiter.state = 'waiting'
+         order by waiter.id limit 1) as waits_for,
+       coalesce(sum(input_tokens), 0) as input, coalesce(sum(cache_read_tokens), 0) as cache_read,
+       coalesce(sum(cache_write_tokens), 0) as cache_write, coalesce(sum(output_tokens), 0) as output,
+       coalesce(sum(usd), 0.0) as usd, count(model_call.id) - count(usd) as unpriced
+  from task left join model_call on model_call.task = task.id
+ group by task.id order by task.id
+"""
+
+
+def _task(store: Store, row: Row) -> TaskStatus:
+    ended_at = row["ended_at"] or store.clock.now()
+    return TaskStatus(
+        id=row["id"],
+        parent=row["parent"],
+        title=row["title"],
+        state=row["state"],
+        priority=row["priority"],
+        attempt=row["attempt"],
+        agent=row["agent"],
+        needs=tuple(int(need) for need in (row["needs"] or "").split(",") if need),
+        waits_for=row["waits_for"] if row["state"] in ("running", "parked") else None,
+        usage=Usage(row["input"], row["cache_read"], row["cache_write"], row["output"]),
+        usd=None if row["unpriced"] else row["usd"],
+        seconds=ended_at - row["started_at"] if row["started_at"] is not None else 0.0,
+        merged_commit=row["merged_commit"],
+        kept_branch=row["kept_branch"],
+        result=row["result"],
+        error=row["error"],
+    )
+
+
+def _agent(row: Row, *, unsupervised: bool) -> AgentStatus:
+    """Without a supervisor no agent lives, whatever the last one had time to write."""
+    gone = unsupervised and row["state"] not in ("ended", "dead")
+    return AgentStatus(row["id"], row["pid"], row["task"], "dead" if gone else row["state"], row["reason"])
+
+
+def _alive(pid: int | None) -> bool:
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,352 @@
+"""The supervisor: the one process that starts agents, hears of their deaths, merges, and knows when all is done.
+
+It decides nothing by itself that must survive it: every decision is a transaction, so another supervisor finds the
+swarm as this one left it.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+import psutil
+from filelock import FileLock, Timeout
+
+from prong.agents.nursery import Exited, Forked, Nursery, adopt_orphans, end_orphans
+from prong.harness import merge_queue, scheduler
+from prong.harness.merge_queue import MergeQueue
+from prong.harness.merging import Integration
+from prong.harness.scheduler import Candidate, Snapshot, Start, Unpark
+from prong.harness.swarms import Swarm
+from prong.primitives import holdings
+from prong.primitives import task as tasks
+from prong.state import ProngError, Transaction, member, waiter
+from prong.state.bell import MERGER_SLOT, SCHEDULER_SLOT
+from prong.state.gate import process_inside
+
+LOOK_S = 1.0
+"""How often the supervisor looks although nothing rang, in seconds."""
+
+STOPPED_IN_GATE_S = 5.0
+"""How long a stopped process may keep every other writer waiting before it is killed, in seconds."""
+
+NURSERY_STARTS = 5
+"""How often a nursery that dies is started again."""
+
+
+class AlreadySupervised(ProngError):
+    """Another process supervises the swarm."""
+
+    def __init__(self, swarm: str, pid: int | None) -> None:
+        self.swarm = swarm
+        self.pid = pid
+
+    def __str__(self) -> str:
+        return f"swarm {self.swarm} is already run by process {self.pid}. Watch it with: prong status {self.swarm}"
+
+
+class NurseryDied(ProngError):
+    """The process that forks agents does not stay alive."""
+
+    def __init__(self, log: str) -> None:
+        self.log = log
+
+    def __str__(self) -> str:
+        return f"the nursery ended {NURSERY_STARTS} times; what it printed is in {self.log}"
+
+
+class Supervisor:
+    """Runs a swarm until every task is final, or until it is told to stop."""
+
+    def __init__(
+        self, swarm: Swarm, *, settings: Mapping[str, Any], environment: Mapping[str, str], keep: Callable[[], set[int]]
+    ) -> None:
+        """`keep` names the children that are not the swarm's (an emulator, say) and must not be ended with it."""
+        self._swarm = swarm
+        self._store = swarm.store()
+        self._settings = settings
+        self._environment = environment
+        self._keep = keep
+        self._queue = MergeQueue(self._store, Integration(swarm.repository, swarm.branch, swarm.base_commit), swarm.id)
+        self._nursery_starts = 0
+        self._stopping = False
+
+    def run(self) -> str:
+        """Run the swarm; returns its state then: done, failed or stopped.  Raises `AlreadySupervised`."""
+        with self._alone(), self._signals():
+            adopt_orphans()
+            self._bury_all("its supervisor is gone", blame=True)
+            self._set_state("running")
+            state = "stopped"
+            try:
+                state = self._supervise()
+            finally:
+                self._bury_all("the swarm was stopped", blame=False)
+                self._set_state(state)
+            return state
+
+    def stop(self) -> None:
+        """End the run soon; may be called from a signal handler or another thread."""
+        self._stopping = True
+        self._store.bells.ring(SCHEDULER_SLOT)
+
+    def _supervise(self) -> str:
+        while True:
+            nursery = self._start_nursery()
+            try:
+                with self._ears(nursery) as listen, self._threads():
+                    outcome = self._tend(nursery, listen)
+            finally:
+                nursery.close()
+            if outcome is not None:
+                return outcome
+            end_orphans(self._keep())
+            self._bury_all("the nursery is gone", blame=True)
+
+    def _tend(self, nursery: Nursery, listen: Callable[[], None]) -> str | None:
+        """Run the swarm with this nursery; the outcome, or None where the nursery died."""
+        while not self._stopping:
+            if self._finished():
+                return self._outcome()
+            self._schedule(nursery)
+            listen()
+            if not self._hear(nursery):
+                return None
+            self._bury_silent(nursery)
+        return "stopped"
+
+    def _start_nursery(self) -> Nursery:
+        log = self._swarm.directory / "log" / "agents.log"
+        self._nursery_starts += 1
+        if self._nursery_starts > NURSERY_STARTS:
+            raise NurseryDied(str(log))
+        return Nursery("prong.harness.agent_process", self._settings, log=log, environment=self._environment)
+
+    def _schedule(self, nursery: Nursery) -> None:
+        """Fill the free slots, all in one transaction, and only then fork."""
+        orders = []
+        with self._store.transaction(None) as tx:
+            for decision in scheduler.decide(self._snapshot(tx)):
+                if isinstance(decision, Unpark):
+                    self._unpark(tx, decision)
+                else:
+                    orders.append(self._start(tx, decision))
+        for order in orders:
+            nursery.fork(order["agent"], order)
+
+    def _snapshot(self, tx: Transaction) -> Snapshot:
+        ready = tx.rows("select id, priority, ready_at from task where state = 'ready'")
+        wakers = tx.rows(
+            "select waiter.id, waiter.task, waiter.since_at, task.priority"
+            " from waiter join task on task.id = waiter.task where waiter.kind = 'slot' and waiter.state = 'waiting'"
+        )
+        return Snapshot(
+            slots=self._swarm.options.slots,
+            taken=tx.value("select count(*) from task where state = 'running'"),
+            candidates=[
+                *(Candidate(row["id"], row["priority"], row["ready_at"] or 0) for row in ready),
+                *(Candidate(row["task"], row["priority"], row["since_at"], row["id"]) for row in wakers),
+            ],
+        )
+
+    def _start(self, tx: Transaction, start: Start) -> dict[str, Any]:
+        agent = member.enlist(
+            tx, f"task {start.task}", pid=None, task=start.task, state="starting", lease_s=member.LEASE_S
+        )
+        fence = tasks.claim(tx, start.task, agent)
+        assert fence is not None, "the snapshot was taken in this transaction"
+        return {"agent": agent, "task": start.task, "fence": fence}
+
+    def _unpark(self, tx: Transaction, unpark: Unpark) -> None:
+        tx.execute("update task set state = 'running' where id = :task and state = 'parked'", task=unpark.task)
+        tx.execute(
+            "update agent set state = 'running' where id = (select agent from task where id = :task)", task=unpark.task
+        )
+        tx.event("task.unparked", object=str(unpark.task), task=unpark.task)
+        waiter.grant(tx, unpark.waiter)
+
+    def _hear(self, nursery: Nursery) -> bool:
+        """Write down births and deaths; False where the nursery is gone."""
+        heard = nursery.hear()
+        for one in heard or ():
+            with self._store.transaction(None) as tx:
+                if isinstance(one, Forked):
+                    tx.execute("update agent set pid = :pid where id = :agent", pid=one.pid, agent=one.agent)
+                    tx.event("agent.forked", object=str(one.agent), pid=one.pid)
+                else:
+                    self._bury(tx, one.agent, _in_words(one), blame=True)
+        return heard is not None
+
+    def _bury(self, tx: Transaction, agent: int, reason: str, *, blame: bool) -> None:
+        """An agent is gone: what it held goes on to others, its task back to the ready ones."""
+        row = tx.row("select task from agent where id = :agent", agent=agent)
+        task = row["task"] if row else None
+        holdings.bury(tx, agent, state="dead", reason=reason, task=task)
+        if task is not None and not merge_queue.is_queued(tx, task):
+            tasks.give_back(tx, task, agent=agent, reason=reason, blame=blame)
+        tx.ring_scheduler()
+
+    def _bury_all(self, reason: str, *, blame: bool) -> None:
+        with self._store.transaction(None) as tx:
+            for row in tx.rows("select id from agent where ended_at is null and task is not null"):
+                self._bury(tx, row["id"], reason, blame=blame)
+
+    def _bury_silent(self, nursery: Nursery) -> None:
+        """Declare dead whoever has not beaten its heart in time, and end those whose task was taken away."""
+        now = self._store.clock.now()
+        silent = self._store.rows("select id from agent where ended_at is null and expires_at < :now", now=now)
+        for row in silent:
+            with self._store.transaction(None) as tx:
+                self._bury(tx, row["id"], f"it gave no sign of life for {member.LEASE_S:g} s", blame=True)
+            nursery.end(row["id"])
+        for row in self._store.rows(
+            "select agent.id from agent join task on task.id = agent.task where agent.ended_at is null"
+            " and task.state = 'cancelled'"
+        ):
+            with self._store.transaction(None) as tx:
+                self._bury(tx, row["id"], "its task was cancelled", blame=False)
+            nursery.end(row["id"])
+
+    def _finished(self) -> bool:
+        """Whether nothing is left to do, and nobody left who does it."""
+        open_task = self._store.row("select 1 from task where state not in ('done', 'failed', 'cancelled') limit 1")
+        alive = self._store.row("select 1 from agent where ended_at is null and task is not null limit 1")
+        return open_task is None and alive is None
+
+    def _outcome(self) -> str:
+        return "failed" if self._store.row("select 1 from task where state <> 'done' limit 1") else "done"
+
+    def _set_state(self, state: str) -> None:
+        with self._store.transaction(None) as tx:
+            running = state == "running"
+            tx.execute(
+                "update swarm set state = :state, supervisor_pid = :pid, ended_at = :ended_at",
+                state=state,
+                pid=os.getpid() if running else None,
+                ended_at=None if running else tx.now,
+            )
+            tx.event(f"swarm.{state}", object=self._swarm.id)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = FileLock(self._swarm.directory / "supervisor.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            row = self._store.row("select supervisor_pid from swarm")
+            raise AlreadySupervised(self._swarm.id, row["supervisor_pid"] if row else None) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM stop the swarm in good order."""
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            self.stop()
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def _ears(self, nursery: Nursery) -> Iterator[Callable[[], None]]:
+        """A function that sleeps until the nursery speaks or the scheduler's bell rings."""
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        over = threading.Event()
+        thread = threading.Thread(target=self._hear_bell, args=(writer, over), name="bell")
+        thread.start()
+        with selectors.DefaultSelector() as selector:
+            selector.register(nursery, selectors.EVENT_READ)
+            selector.register(reader, selectors.EVENT_READ)
+
+            def listen() -> None:
+                for key, _ in selector.select(LOOK_S):
+                    if key.fd == reader:
+                        os.read(reader, 4096)
+
+            try:
+                yield listen
+            finally:
+                over.set()
+                self._store.bells.ring(SCHEDULER_SLOT)
+                thread.join()
+                os.close(reader)
+                os.close(writer)
+
+    def _hear_bell(self, writer: int, over: threading.Event) -> None:
+        """Pass each ring of the scheduler's bell on to a pipe, which can be selected with other files."""
+        bells = self._store.bells
+        seen = bells.read(SCHEDULER_SLOT)
+        while not over.is_set():
+            bells.wait(SCHEDULER_SLOT, seen, LOOK_S)
+            now = bells.read(SCHEDULER_SLOT)
+            if now != seen:
+                seen = now
+                with suppress(BlockingIOError):  # full: the reader will wake anyhow
+                    os.write(writer, b".")
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """The merger, and the watch over the gate, beside the main loop."""
+        over = threading.Event()
+        threads = [
+            threading.Thread(target=self._merge_for_ever, args=(over,), name="merger"),
+            threading.Thread(target=self._watch_gate, args=(over,), name="gate watch"),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            self._store.bells.ring(MERGER_SLOT)
+            for thread in threads:
+                thread.join()
+
+    def _merge_for_ever(self, over: threading.Event) -> None:
+        bells = self._store.bells
+        while not over.is_set():
+            seen = bells.read(MERGER_SLOT)
+            while not over.is_set() and self._queue.merge_next():
+                pass
+            bells.wait(MERGER_SLOT, seen, LOOK_S)
+        self._store.close()
+
+    def _watch_gate(self, over: threading.Event) -> None:
+        """A process that was stopped while it wrote makes everybody wait; after a while it is killed."""
+        gate = self._swarm.directory / "gate"
+        since: dict[int, float] = {}
+        while not over.wait(LOOK_S):
+            pid = process_inside(gate)
+            if pid is None or not _is_stopped(pid):
+                since.clear()
+                continue
+            began = since.setdefault(pid, self._store.clock.now())
+            if self._store.clock.now() - began >= STOPPED_IN_GATE_S:
+                os.kill(pid, signal.SIGKILL)
+
+
+def _in_words(exited: Exited) -> str:
+    return "it ended without a word" if exited.how == "exit code 0" else f"its process ended with {exited.how}"
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:
+        return False
