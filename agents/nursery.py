@@ -56,8 +56,8 @@ class Exited:
 class Nursery:
     """The supervisor's end: starts the nursery, asks for forks, and hears of births and deaths."""
 
-    def __init__(self, module: str, settings: Mapping[str, Any], *, log: Path, environment: Mapping[str, str]) -> None:
-        """Start `python -m module`, which must call `serve`; `settings` reach it over the socket, not by arguments."""
+    def __init__(self, module: str, *, log: Path, environment: Mapping[str, str]) -> None:
+        """Start `python -m module`, which must call `serve`; it imports while its settings are still being made."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with log.open("ab") as log_file, theirs:
             self._process = subprocess.Popen(
@@ -70,6 +70,9 @@ class Nursery:
                 start_new_session=True,
             )
         self._socket = ours
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        """Hand over what all agents share; by this way, since arguments and environment can be read by others."""
         self._send(settings)
 
     @property
@@ -245,7 +248,7 @@ def adopt_orphans() -> None:
 
 def end_orphans(keep: set[int]) -> None:
     """Kill our children but those to keep, and theirs, which become ours, until none is left."""
-    while orphans := _children() - keep:
+    while orphans := children() - keep:
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -253,7 +256,7 @@ def end_orphans(keep: set[int]) -> None:
                 os.waitpid(pid, 0)
 
 
-def _children() -> set[int]:
+def children() -> set[int]:
     """Our children, as the kernel lists them by the thread that they belong to."""
     lists = Path("/proc/self/task").glob("*/children")
     return {int(child) for children in lists for child in children.read_text().split()}

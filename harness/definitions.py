@@ -15,9 +15,9 @@ def _tool(name: str, description: str, properties: dict[str, Any], required: lis
 CREATE_TASK = _tool(
     "create_task",
     "Hand a piece of work to another agent that runs in parallel with you, in a process and a clone of the repository"
-    " of its own. Use it when work splits into parts that do not need each other's intermediate steps; make all parts in"
-    " one turn. Do not use it for a single quick command. What the agent changes is merged when it ends; its last words"
-    " are the result that wait_tasks returns.",
+    " of its own. Use it when work splits into parts that do not need each other's intermediate steps; make all parts"
+    " in one turn. Do not use it for a single quick command. What the agent changes is merged when it ends; its last"
+    " words are the result that wait_tasks returns.",
     {
         "title": {"type": "string", "description": "A few words that name the work."},
         "prompt": {"type": "string", "description": "What to do, what to leave alone, and what to report."},

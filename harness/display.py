@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -65,8 +65,8 @@ def picture(status: Status, *, height: int) -> Group:
                          ratio=3 if name == "title" else 2 if name == "what" else None, header_style="dim")  # fmt: skip
     shown = min(ROWS, max(3, height - 8))
     ordered = sorted(status.tasks, key=lambda task: (_ORDER[task.state], task.id))[:shown]
-    for task in sorted(ordered, key=lambda task: task.id):
-        table.add_row(*_cells(task))
+    for task, depth in _tree(ordered):
+        table.add_row(*_cells(task, depth))
     rest = len(status.tasks) - len(ordered)
     parts: list[Any] = [_headline(status), table]
     if rest:
@@ -82,7 +82,22 @@ def _headline(status: Status) -> Text:
     return text.append(f"{status.seconds:.1f} s", style="dim")
 
 
-def _cells(task: TaskStatus) -> tuple[str | Text, ...]:
+def _tree(tasks: Sequence[TaskStatus]) -> list[tuple[TaskStatus, int]]:
+    """Children below their parents, with how deep they stand; a task whose parent is not shown stands on top."""
+    shown = {task.id for task in tasks}
+    below: dict[int | None, list[TaskStatus]] = {}
+    for task in sorted(tasks, key=lambda task: task.id):
+        below.setdefault(task.parent if task.parent in shown else None, []).append(task)
+    walk: list[tuple[TaskStatus, int]] = []
+    stack = [(task, 0) for task in reversed(below.get(None, []))]
+    while stack:
+        task, depth = stack.pop()
+        walk.append((task, depth))
+        stack += [(child, depth + 1) for child in reversed(below.get(task.id, []))]
+    return walk
+
+
+def _cells(task: TaskStatus, depth: int) -> tuple[str | Text, ...]:
     what = task.waits_for or task.error or (task.result or "" if task.state == "done" else "")
     what = " ".join(what.split())
     if task.state == "parked" and task.waits_for:
@@ -90,7 +105,7 @@ def _cells(task: TaskStatus) -> tuple[str | Text, ...]:
     return (
         str(task.id),
         Text(f"{_MARKS[task.state]} {task.state}", style=_COLOURS[task.state]),
-        printable(task.title),
+        "  " * min(depth, 8) + printable(task.title),
         str(task.agent or ""),
         Text(printable(what), style="dim"),
         _short(task.usage.prompt),
@@ -106,7 +121,7 @@ def _bill(status: Status) -> Text:
     usd = "cost unknown" if status.usd is None else f"${status.usd:.4f}"
     text = Text(f"{_short(usage.prompt)} tokens in ({share}), {_short(usage.output)} out, {usd}", style="dim")
     if status.forks:
-        text.append(f"; {len(status.forks)} forks read at least {min(1.0, *status.forks):.0%} of their prefix")
+        text.append(f"; {len(status.forks)} forks read at least {min(status.forks):.0%} of their prefix")
     return text
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from prong.agents.emulator.options import EmulatorOptions
 from prong.agents.emulator.process import EmulatorProcess
+from prong.agents.nursery import Nursery
 from prong.harness.supervisor import Supervisor
 from prong.harness.swarms import Offline, Swarm
 
@@ -20,21 +21,37 @@ _SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
 def run_swarm(swarm: Swarm, *, api_key: str | None, display: Display) -> str:
     """Run until all is done or somebody stops it; returns the swarm's state then."""
-    with _endpoint(swarm) as (emulator, base_url):
-        supervisor = Supervisor(
-            swarm,
-            settings=swarm.settings(api_key if emulator is None else "offline", base_url),
-            environment=environment(os.environ),
-            keep=lambda: {emulator.pid} if emulator is not None else set(),
-        )
-        over = threading.Event()
-        shown = threading.Thread(target=display, args=(swarm, over), name="display")
-        shown.start()
-        try:
-            return supervisor.run()
-        finally:
-            over.set()
-            shown.join()
+    nursery = _nursery(swarm)  # first, because it has the most to import
+    try:
+        with _endpoint(swarm) as (emulator, base_url), _shown(swarm, display):
+            settings = swarm.settings(api_key if emulator is None else "offline", base_url)
+            prepared = [nursery]
+
+            def nurseries() -> Nursery:
+                made = prepared.pop() if prepared else _nursery(swarm)
+                made.configure(settings)
+                return made
+
+            return Supervisor(swarm, nurseries=nurseries).run()
+    finally:
+        nursery.close()
+
+
+def _nursery(swarm: Swarm) -> Nursery:
+    log = swarm.directory / "log" / "agents.log"
+    return Nursery("prong.harness.agent_process", log=log, environment=environment(os.environ))
+
+
+@contextmanager
+def _shown(swarm: Swarm, display: Display) -> Iterator[None]:
+    over = threading.Event()
+    thread = threading.Thread(target=display, args=(swarm, over), name="display")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ STATES = ("blocked", "ready", "running", "parked", "done", "failed", "cancelled"
 
 @dataclass(frozen=True, slots=True)
 class TaskStatus:
-    """One task: who works on it, what it waits for, and what it has used."""
+    """One task: who works or last worked on it, what it waits for, and what it has used."""
 
     id: int
     parent: int | None
@@ -123,12 +123,12 @@ def read_status(store: Store) -> Status:
         agents=tuple(_agent(row, unsupervised=unsupervised) for row in agents),
         usage=sum((task.usage for task in tasks), Usage()),
         usd=sum(known) if len(known) == len(tasks) else None,
-        forks=tuple(row["share"] for row in forks),
+        forks=tuple(min(1.0, row["share"]) for row in forks),
     )
 
 
 _TASKS = """
-select task.*,
+select task.*, (select max(id) from agent where agent.task = task.id) as last_agent,
        (select group_concat(need) from task_need where task_need.task = task.id) as needs,
        (select kind || ' ' || object from waiter where waiter.task = task.id and waiter.state = 'waiting'
          order by waiter.id limit 1) as waits_for,
@@ -149,7 +149,7 @@ def _task(store: Store, row: Row) -> TaskStatus:
         state=row["state"],
         priority=row["priority"],
         attempt=row["attempt"],
-        agent=row["agent"],
+        agent=row["last_agent"],
         needs=tuple(int(need) for need in (row["needs"] or "").split(",") if need),
         waits_for=row["waits_for"] if row["state"] in ("running", "parked") else None,
         usage=Usage(row["input"], row["cache_read"], row["cache_write"], row["output"]),

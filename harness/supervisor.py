@@ -10,15 +10,16 @@ import os
 import selectors
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
 
-from prong.agents.nursery import Exited, Forked, Nursery, adopt_orphans, end_orphans
+from prong.agents.nursery import Exited, Forked, Nursery, adopt_orphans, children, end_orphans
 from prong.harness import merge_queue, scheduler
 from prong.harness.merge_queue import MergeQueue
 from prong.harness.merging import Integration
@@ -64,15 +65,11 @@ class NurseryDied(ProngError):
 class Supervisor:
     """Runs a swarm until every task is final, or until it is told to stop."""
 
-    def __init__(
-        self, swarm: Swarm, *, settings: Mapping[str, Any], environment: Mapping[str, str], keep: Callable[[], set[int]]
-    ) -> None:
-        """`keep` names the children that are not the swarm's (an emulator, say) and must not be ended with it."""
+    def __init__(self, swarm: Swarm, *, nurseries: Callable[[], Nursery]) -> None:
+        """`nurseries` starts a nursery; it is called again if one dies."""
         self._swarm = swarm
         self._store = swarm.store()
-        self._settings = settings
-        self._environment = environment
-        self._keep = keep
+        self._nurseries = nurseries
         self._queue = MergeQueue(self._store, Integration(swarm.repository, swarm.branch, swarm.base_commit), swarm.id)
         self._nursery_starts = 0
         self._stopping = False
@@ -106,7 +103,7 @@ class Supervisor:
                 nursery.close()
             if outcome is not None:
                 return outcome
-            end_orphans(self._keep())
+            self._end_orphans()
             self._bury_all("the nursery is gone", blame=True)
 
     def _tend(self, nursery: Nursery, listen: Callable[[], None]) -> str | None:
@@ -121,12 +118,17 @@ class Supervisor:
             self._bury_silent(nursery)
         return "stopped"
 
+    def _end_orphans(self) -> None:
+        """End what agents left behind whose nursery could not: it is our child now, and bears the swarm's mark."""
+        mark = f"PRONG_SHARED={self._swarm.directory / 'shared'}".encode()
+        end_orphans({pid for pid in children() if mark not in _environment_of(pid)})
+
     def _start_nursery(self) -> Nursery:
         log = self._swarm.directory / "log" / "agents.log"
         self._nursery_starts += 1
         if self._nursery_starts > NURSERY_STARTS:
             raise NurseryDied(str(log))
-        return Nursery("prong.harness.agent_process", self._settings, log=log, environment=self._environment)
+        return self._nurseries()
 
     def _schedule(self, nursery: Nursery) -> None:
         """Fill the free slots, all in one transaction, and only then fork."""
@@ -343,6 +345,13 @@ class Supervisor:
 
 def _in_words(exited: Exited) -> str:
     return "it ended without a word" if exited.how == "exit code 0" else f"its process ended with {exited.how}"
+
+
+def _environment_of(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def _is_stopped(pid: int) -> bool:

@@ -1,0 +1,188 @@
+"""Runs git, the same way whatever the person or an agent configured.
+
+    git("rev-parse", "HEAD", cwd=root)  ->  "3f2a…"
+
+Every call is closed to its surroundings: no GIT_* variable of the caller reaches it, no hook, no prompt,
+no network, no signature and no garbage collection is started by it, and it takes no lock that it could do
+without.  Text is passed as file names are (`os.fsdecode`), so that a name which is not UTF-8 survives.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+STDERR_SHOWN_CHARACTERS = 2_000
+COMMAND_SHOWN_CHARACTERS = 300
+# Nothing that git does here takes as long, unless something in a workspace, such as a pipe, makes it wait for ever.
+TIMEOUT_S = 600
+# How long git itself waits for a reference that another process is just updating.
+REF_LOCK_TIMEOUT_MS = 10_000
+
+# A -c option outranks every configuration file, so these hold in a repository that an agent may write to, too.
+_OVERRIDES = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    # A reflog would be one more file in the user's .git; the swarm's own log says more.
+    "core.logAllRefUpdates=false",
+    f"core.filesRefLockTimeout={REF_LOCK_TIMEOUT_MS}",
+    f"core.packedRefsTimeout={REF_LOCK_TIMEOUT_MS}",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "i18n.commitEncoding=UTF-8",
+    "i18n.logOutputEncoding=UTF-8",
+    # Otherwise `git log` would start the program named by gpg.program.
+    "log.showSignature=false",
+    "trailer.separators=:",
+    # Nothing here talks to another machine; whoever tries has been tricked.
+    "protocol.allow=never",
+    "credential.helper=",
+)
+_OPTIONS = tuple(part for override in _OVERRIDES for part in ("-c", override))
+
+_ENVIRONMENT = {
+    "LC_ALL": "C",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_LFS_SKIP_SMUDGE": "1",
+    "GIT_PAGER": "cat",
+    "GIT_EDITOR": "false",
+}
+
+
+class RepositoryError(Exception):
+    """What everything refused by the git part is; the text says what, where and what to do next."""
+
+
+@dataclass(eq=False)
+class GitMissing(RepositoryError):
+    """There is no git to run."""
+
+    def __str__(self) -> str:
+        return "git is not installed, or not in PATH. Install git 2.38 or newer."
+
+
+@dataclass(eq=False)
+class GitFailed(RepositoryError):
+    """A git command ended with an error; `output` is all that it had printed until then."""
+
+    command: tuple[str, ...]
+    cwd: str
+    exit_code: int
+    stderr: str
+    output: str
+
+    def __str__(self) -> str:
+        command = " ".join(self.command)[:COMMAND_SHOWN_CHARACTERS]
+        return f"'git {command}' in {self.cwd} ended with {self.exit_code}: {self.stderr or 'it said nothing'}"
+
+
+def git(
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    stdin: str | bytes | IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
+    forbidden: str | None = None,
+) -> str:
+    """Run one git command and return what it printed, without the line end.
+
+    `env` is added to the clean environment; `stdin` is text, bytes or an open file; with `stdout` the output goes
+    into that file and "" is returned; `forbidden` is a warning with which git goes on where we must not.
+    Raises `GitFailed` when the exit code is not 0, or upon a forbidden warning; `GitMissing` without git.
+    """
+    text = stdin.encode("utf-8", "surrogateescape") if isinstance(stdin, str) else stdin
+    data, file = (text, None) if isinstance(text, bytes) else (None, text or subprocess.DEVNULL)
+    try:
+        done = subprocess.run(
+            ("git", *_OPTIONS, *arguments),
+            cwd=cwd,
+            env=_clean_environment(env or {}),
+            input=data,
+            stdin=file,
+            stdout=stdout or subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise GitFailed(arguments, str(cwd), -1, f"not done within {TIMEOUT_S} s, so it was ended", "") from error
+    except FileNotFoundError as error:
+        if error.filename == "git":
+            raise GitMissing from error
+        raise GitFailed(arguments, str(cwd), -1, "there is no such directory", "") from error
+    output = os.fsdecode(done.stdout or b"").removesuffix("\n")
+    said = done.stderr.decode("utf-8", "replace").strip()
+    if done.returncode or (forbidden and forbidden in said):
+        raise GitFailed(arguments, str(cwd), done.returncode, said[-STDERR_SHOWN_CHARACTERS:], output)
+    return output
+
+
+def _clean_environment(added: Mapping[str, str]) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return inherited | _ENVIRONMENT | dict(added)
+
+
+@dataclass(frozen=True)
+class Author:
+    """Whose name a commit bears, and when it was written (`at`, seconds since 1970; None: now)."""
+
+    name: str
+    email: str
+    at: int | None = None
+
+
+PRONG = Author("prong", "prong@localhost")
+AGENT = Author("prong agent", "agent@localhost")
+
+
+def commit_variables(author: Author, committer: Author) -> dict[str, str]:
+    """The environment in which `git commit-tree` writes a commit of these two."""
+    variables = {}
+    for role, person in (("AUTHOR", author), ("COMMITTER", committer)):
+        variables[f"GIT_{role}_NAME"] = _identity(person.name) or AGENT.name
+        variables[f"GIT_{role}_EMAIL"] = _identity(person.email) or AGENT.email
+        if person.at is not None:
+            variables[f"GIT_{role}_DATE"] = f"@{person.at} +0000"
+    return variables
+
+
+def _identity(text: str) -> str:
+    """Text without what git refuses in a name or address."""
+    printable = text.encode("utf-8", "replace").decode()
+    return re.sub(r"[\x00-\x1f\x7f<>]+", " ", printable).strip(" .,:;\"'\\")
+
+
+def with_trailers(message: str, trailers: Mapping[str, str]) -> str:
+    r"""The message with `Key: value` lines as its last paragraph.
+
+    Prong finds out by its trailers what it has merged already, so a message, which a model writes, must not
+    be able to forge one: its own lines that look like a trailer of Prong are left out.
+
+    >>> print(with_trailers("Add a door\n\nProng-Task: 99", {"Prong-Task": "7"}))
+    Add a door
+    <BLANKLINE>
+    Prong-Task: 7
+    """
+    text = message.encode("utf-8", "replace").decode().replace("\0", "").replace("\r\n", "\n")
+    lines = [line.rstrip() for line in text.split("\n") if not _is_reserved(line, trailers)]
+    body = "\n".join(lines).strip("\n") or "(no message)"
+    last = [f"{key}: {' '.join(value.split())}" for key, value in trailers.items()]
+    if not last:
+        return body
+    return body + ("\n" if _ends_in_trailers(body) else "\n\n") + "\n".join(last)
+
+
+def _is_reserved(line: str, trailers: Mapping[str, str]) -> bool:
+    key, colon, _ = line.partition(":")
+    key = key.strip().lower()
+    return bool(colon) and (key.startswith("prong-") or key in {trailer.lower() for trailer in trailers})
+
+
+def _ends_in_trailers(body: str) -> bool:
+    paragraphs = body.split("\n\n")
+    return len(paragraphs) > 1 and all(re.match(r"[A-Za-z0-9-]+: ", line) for line in paragraphs[-1].split("\n"))
