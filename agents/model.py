@@ -6,7 +6,6 @@ The SDK's own retries are off: they neither cover a stream that breaks nor tell 
 from __future__ import annotations
 
 import random
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,15 +103,12 @@ class Listener:
 
 
 class Model:
-    """A client for one endpoint; made after the fork, with a TLS context made before it."""
+    """A client for one endpoint.  It connects when it first asks, so it may be made before a fork and used after it."""
 
-    def __init__(self, endpoint: Endpoint, clock: Clock, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
         self.endpoint = endpoint
         self._clock = clock
-        http_client = anthropic.DefaultHttpxClient(verify=tls) if tls is not None else None
-        self._client = anthropic.Anthropic(
-            api_key=endpoint.api_key, base_url=endpoint.base_url, max_retries=0, http_client=http_client
-        )
+        self._client = anthropic.Anthropic(api_key=endpoint.api_key, base_url=endpoint.base_url, max_retries=0)
 
     def ask(self, request: Request, listener: Listener) -> Answer:
         """Send the request until it is answered; raises `ModelUnavailable`."""

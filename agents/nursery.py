@@ -66,7 +66,7 @@ class Nursery:
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,
-                env=dict(environment),
+                env={**environment, "MALLOC_ARENA_MAX": "1"},  # threads that take turns need no heap each
                 start_new_session=True,
             )
         self._socket = ours

@@ -7,9 +7,9 @@ Everything before `run_agent` happens once, in the nursery, and is shared by all
 
 from __future__ import annotations
 
-import ssl
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,7 +25,7 @@ from prong.agents.model import Endpoint, Model, ModelUnavailable
 from prong.agents.slot import Slot
 from prong.agents.tools import DEFINITIONS, Tool, WorkspaceTools, tool_environment, workspace_tools
 from prong.harness import definitions, merge_queue, prompt
-from prong.harness.git import AGENT
+from prong.harness.git import AGENT, GitFailed, RepositoryError
 from prong.harness.primitive_tools import PrimitiveTools
 from prong.harness.repository import Repository
 from prong.harness.task_tools import ForkSource, TaskTools
@@ -41,49 +41,59 @@ SYSTEM: Sequence[Block] = ({"type": "text", "text": prompt.SYSTEM},)
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all agents of a swarm have in common."""
+    """What all agents of a swarm have in common: made once before the forks, holding no connection to anything."""
 
     directory: Path
     repository: Repository
     branch: str
     base_commit: str
-    endpoint: Endpoint
-    tls: ssl.SSLContext
+    store: Store
+    model: Model
 
 
 def prepare(settings: Mapping[str, Any]) -> nursery.Main:
     """Make ready in the nursery what every agent needs, and return what an agent runs."""
-    shared = Shared(
-        directory=Path(settings["directory"]),
+    shared = share(settings)
+    return lambda order: run_agent(shared, order)
+
+
+def share(settings: Mapping[str, Any]) -> Shared:
+    """All that can be made once for all agents."""
+    store = Store(Path(settings["directory"]))
+    store.close()
+    return Shared(
+        directory=store.directory,
         repository=Repository.open(settings["repository"]),
         branch=settings["branch"],
         base_commit=settings["base_commit"],
-        endpoint=Endpoint(**settings["endpoint"]),
-        tls=ssl.create_default_context(),
+        store=store,
+        model=Model(Endpoint(**settings["endpoint"]), store.clock),
     )
-    # The first client reads and builds a good deal that all later ones share.
-    Model(shared.endpoint, clock=_NoClock(), tls=shared.tls).close()
-    return lambda order: run_agent(shared, order)
 
 
 def run_agent(shared: Shared, order: nursery.Order) -> None:
     """Work on the task that the order names until it is merged, failed, or taken away."""
-    me = Member(order["agent"], 1, order["task"])
-    store = Store(shared.directory)
-    slot = Slot(store, me, order["fence"])
-    member = Membership(store, me, slot.parking)
-    with member.transaction() as tx:
-        tx.execute("update agent set state = 'running', beat_at = :now where id = :agent", now=tx.now, agent=me.agent)
-    threading.Thread(target=_beat_for_ever, args=(member,), name="heartbeat", daemon=True).start()
-    log = structlog.get_logger().bind(agent=me.agent, task=me.task)
+    member, slot = register(shared, order)
     try:
         reason = _Work(shared, member, slot, order["task"], order["fence"]).do()
     except (Deposed, TaskLost) as error:
-        log.info("agent.overtaken", reason=str(error))
+        structlog.get_logger().info("agent.overtaken", agent=member.me.agent, task=member.me.task, reason=str(error))
         return
-    with store.transaction(None) as tx:
-        holdings.bury(tx, me.agent, state="ended", reason=reason, task=me.task)
+    with member.store.transaction(None) as tx:
+        holdings.bury(tx, member.me.agent, state="ended", reason=reason, task=member.me.task)
         tx.ring_scheduler()
+
+
+def register(shared: Shared, order: nursery.Order) -> tuple[Membership, Slot]:
+    """Open the store, say that the agent lives, and keep saying so."""
+    me = Member(order["agent"], 1, order["task"])
+    slot = Slot(shared.store, me, order["fence"])
+    member = Membership(shared.store, me, slot.parking)
+    with member.transaction() as tx:
+        tx.execute("update agent set state = 'running', beat_at = :now where id = :agent", now=tx.now, agent=me.agent)
+        tx.event("agent.running", object=str(me.agent))
+    threading.Thread(target=_beat_for_ever, args=(member,), name="heartbeat", daemon=True).start()
+    return member, slot
 
 
 class _Work:
@@ -96,7 +106,9 @@ class _Work:
         self._task = task
         self._fence = fence
         self._conversation = Conversation(member, task, fence)
-        self._workspace = self._open_workspace()
+        self._directory = shared.directory / "workspaces" / str(task)
+        # The clone is made while the model thinks about its first answer; nothing touches it before a tool runs.
+        self._making = ThreadPoolExecutor(1, thread_name_prefix="workspace").submit(self._open_workspace)
 
     def do(self) -> str:
         """Run the loop and hand in the work; returns why the agent ended."""
@@ -104,17 +116,20 @@ class _Work:
         with self._workspace_tools() as workspace_tools_:
             try:
                 result = self._agent(workspace_tools_).run()
-            except (ModelUnavailable, Refused) as error:
+                self._hand_in(result)
+            except (ModelUnavailable, Refused, RepositoryError, GitFailed) as error:
                 with self._member.transaction() as tx:
                     tasks.hold(tx, self._task, self._fence)
                     tasks.finish(tx, self._task, "failed", error=str(error))
                 return str(error)
-        self._hand_in(result)
         return "its task has ended"
+
+    @property
+    def _workspace(self) -> Workspace:
+        return self._making.result()
 
     def _open_workspace(self) -> Workspace:
         """The task's own clone, made by its first attempt; a fork's starts from its parent's files."""
-        directory = self._shared.directory / "workspaces" / str(self._task)
         row = self._member.store.row("select base_commit from task where id = :task", task=self._task)
         assert row is not None
         base: str = row["base_commit"] or self._shared.repository.resolve(f"refs/heads/{self._shared.branch}")
@@ -125,7 +140,7 @@ class _Work:
                 base=base,
                 task=self._task,
             )
-        return Workspace.create(self._shared.repository, directory, base)
+        return Workspace.create(self._shared.repository, self._directory, base)
 
     def _begin_conversation(self) -> None:
         if self._conversation.last is None:
@@ -140,19 +155,18 @@ class _Work:
         scratch.mkdir(parents=True, exist_ok=True)
         common.mkdir(exist_ok=True)
         extra = {"TMPDIR": str(scratch), "PRONG_SHARED": str(common), "PRONG_TASK": str(self._task)}
-        directory = self._workspace.directory
-        return workspace_tools(
-            directory, scratch=scratch, roots=[common], environment=tool_environment(directory, extra)
-        )
+        names = tool_environment(self._directory, extra)
+        return workspace_tools(self._directory, scratch=scratch, roots=[common], environment=names)
 
     def _agent(self, in_workspace: WorkspaceTools) -> Agent:
         primitives = PrimitiveTools(self._member, siblings=self._conversation.fork_point)
         task_tools = TaskTools(self._member, ForkSource(self._snapshot, self._prefix_hash))
-        toolbox = _Toolbox((*in_workspace.tools, *task_tools.tools(), *primitives.tools()), task_tools, primitives)
+        tools = (*in_workspace.tools, *task_tools.tools(), *primitives.tools())
+        toolbox = _Toolbox(tools, task_tools, primitives, ready=self._making.result)
         return Agent(
             self._member,
             self._conversation,
-            model=Model(self._shared.endpoint, self._member.store.clock, tls=self._shared.tls),
+            model=self._shared.model,
             calls=Calls(self._member, self._task, toolbox, self._slot),
             system=SYSTEM,
             tools=TOOLS,
@@ -167,7 +181,7 @@ class _Work:
 
     def _prefix_hash(self, turn: Message) -> str:
         shared = [message for message in self._conversation.messages if message.id <= turn.id]
-        return conversation.prefix_hash(self._shared.endpoint.model, SYSTEM, TOOLS, shared)
+        return conversation.prefix_hash(self._shared.model.endpoint.model, SYSTEM, TOOLS, shared)
 
     def _hand_in(self, result: str) -> None:
         """Commit what was changed and wait in the merge queue; a task that changed nothing is done at once."""
@@ -188,25 +202,20 @@ class _Work:
 class _Toolbox:
     """All tools of one agent by name."""
 
-    def __init__(self, tools: Sequence[Tool], task_tools: TaskTools, primitives: PrimitiveTools) -> None:
+    def __init__(
+        self, tools: Sequence[Tool], task_tools: TaskTools, primitives: PrimitiveTools, *, ready: Callable[[], object]
+    ) -> None:
         self.tools: Mapping[str, Tool] = {tool.name: tool for tool in tools}
+        self._ready = ready
         self._task_tools = task_tools
         self._primitives = primitives
 
     def begin_turn(self, turn: Message) -> None:
+        self._ready()
         self._task_tools.begin_turn(turn)
 
     def end_turn(self) -> None:
         self._primitives.end_turn()
-
-
-class _NoClock:
-    """For the client that is made and closed before there is a store."""
-
-    def now(self) -> float:
-        return 0.0
-
-    wall = now
 
 
 def _beat_for_ever(member: Membership) -> None:
