@@ -8,6 +8,7 @@ first request for a fork to the last agent ready, divided by their number; memor
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 
 from claims import Claim, at_most, main, median
 
+from prong.agents.conversation import insert, load
 from prong.agents.nursery import Nursery
 from prong.harness.repository import Repository
 from prong.harness.swarms import Options, create
@@ -47,7 +49,36 @@ def measure(quick: bool) -> tuple[list[Claim], list[dict[str, Any]]]:  # noqa: F
         claims.append(
             at_most(f"memory of an agent ready, {count} at once / fresh process", mb / fresh_mb, 1 / 10, "ratio")
         )
+    load_ms, parse_ms = _conversation()
+    rows.append(
+        {"what": "conversation of 1 MB, 200 messages", "ms": round(load_ms, 2), "of which JSON": round(parse_ms, 2)}
+    )
+    claims.append(at_most("loading a conversation of 1 MB / parsing its JSON", load_ms / parse_ms, 10, "ratio"))
     return claims, rows
+
+
+def _conversation() -> tuple[float, float]:
+    """Milliseconds to load a conversation of 1 MB, and to parse as much JSON."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        content = [{"type": "text", "text": "some words " * 460}]
+        head = None
+        with store.transaction(None) as tx:
+            task, _ = create_task(tx, Plan(title="long", prompt="talk"))
+            for _ in range(200):
+                head = insert(tx, parent=head, role="user", content=content, task=task.id)
+        text = json.dumps(content)
+        loads, parses = [], []
+        for _ in range(9):
+            began = time.perf_counter()
+            load(store, head)
+            loads.append((time.perf_counter() - began) * 1000)
+            began = time.perf_counter()
+            for _ in range(200):
+                json.loads(text)
+            parses.append((time.perf_counter() - began) * 1000)
+        store.close()
+        return median(loads), median(parses)
 
 
 def _fresh() -> tuple[float, float]:

@@ -1,6 +1,6 @@
-"""A script for the emulator: it writes a file and ends.  Run it with
+"""A script for the emulator, which writes a file and ends.
 
-    prong run --offline --script examples/hello_script.py "Say hello"
+Run it with: prong run --offline --script examples/hello_script.py "Say hello"
 """
 
 from prong.agents.emulator.script import Reply, Request, Text, ToolUse, script

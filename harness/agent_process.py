@@ -25,7 +25,7 @@ from prong.agents.model import Endpoint, Model, ModelUnavailable
 from prong.agents.slot import Slot
 from prong.agents.tools import DEFINITIONS, Tool, WorkspaceTools, tool_environment, workspace_tools
 from prong.harness import definitions, merge_queue, prompt
-from prong.harness.git import AGENT, GitFailed, RepositoryError
+from prong.harness.git import AGENT, RepositoryError
 from prong.harness.primitive_tools import PrimitiveTools
 from prong.harness.repository import Repository
 from prong.harness.task_tools import ForkSource, TaskTools
@@ -117,7 +117,7 @@ class _Work:
             try:
                 result = self._agent(workspace_tools_).run()
                 self._hand_in(result)
-            except (ModelUnavailable, Refused, RepositoryError, GitFailed) as error:
+            except (ModelUnavailable, Refused, RepositoryError) as error:
                 with self._member.transaction() as tx:
                     tasks.hold(tx, self._task, self._fence)
                     tasks.finish(tx, self._task, "failed", error=str(error))

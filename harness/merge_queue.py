@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prong.harness.git import AGENT, GitFailed, RepositoryError
+from prong.harness.git import AGENT, RepositoryError
 from prong.harness.merging import Conflict, Integration, Merged
 from prong.primitives import task as tasks
 from prong.state import Membership, Row, Store, Transaction, waiter
@@ -73,7 +73,7 @@ class MergeQueue:
             return True
         try:
             outcome: Merged | Conflict | str = self._merge(row)
-        except (RepositoryError, GitFailed) as error:
+        except RepositoryError as error:
             outcome = str(error)
         if isinstance(outcome, Merged):
             self._settle(row, "merged", outcome.commit)

@@ -1,7 +1,8 @@
 """What a tool is: a definition that the model reads, and a function that runs one call.
 
-The loop runs the calls of one turn at once, except that an *ordered* call (a lock, a barrier, a wait) is finished before
-the calls behind it begin: models write acquire, edit and release in one turn and mean them in that order.
+The loop runs the calls of one turn at once, except that an *ordered* call (a lock, a barrier, a wait, or one that may
+touch the workspace) is finished before the calls behind it begin: models write acquire, edit and release in one turn
+and mean them in that order.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class ToolCall:
 class Tool:
     """A tool as the model sees it and as the loop runs it.
 
-    `definition` is the entry of the request's `tools`, byte for byte the same for all agents of a swarm: a different one
-    would lose the prompt cache.  `run` returns the text of the result or raises `ToolError`.
+    `definition` is the entry of the request's `tools`, byte for byte the same for all agents of a swarm: a different
+    one would lose the prompt cache.  `run` returns the text of the result or raises `ToolError`.
     """
 
     definition: Mapping[str, Any]

@@ -222,6 +222,7 @@ def killed_at_every_call(folder, code, given):
             KILLER_AT=str(number),
             KILLER_COUNT=str(count),
             KILLER_WHEN="before" if number % 2 else "after",
+            TMPDIR=str(folder),
         ).go()
         if child.end() == 0:
             assert number > 1

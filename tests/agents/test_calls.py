@@ -1,0 +1,146 @@
+"""The calls of one turn: together, in order where order counts, and never twice by accident."""
+
+import threading
+from contextlib import nullcontext
+
+import pytest
+
+from prong.agents.calls import Calls
+from prong.agents.conversation import Message
+from prong.agents.tools.tool import Tool, ToolError
+from prong.state import Deposed, Invalid
+
+
+class Toolbox:
+    def __init__(self, **runs):
+        self.tools = {
+            name: Tool(
+                {"name": name}, run, replay="again" if "again" in name else "uncertain", ordered="ordered" in name
+            )
+            for name, run in runs.items()
+        }
+        self.ended = 0
+
+    def begin_turn(self, turn):
+        self.turn = turn
+
+    def end_turn(self):
+        self.ended += 1
+
+
+class Work:
+    def working(self):
+        return nullcontext()
+
+
+def turn(*names):
+    blocks = [{"type": "tool_use", "id": f"call-{n}", "name": name, "input": {}} for n, name in enumerate(names)]
+    return Message(1, "assistant", blocks)
+
+
+def texts(results):
+    return [(block["content"][0]["text"], block.get("is_error", False)) for block in results]
+
+
+@pytest.fixture
+def calls(claimed):
+    member, task, _ = claimed()
+    return lambda toolbox: Calls(member, task, toolbox, Work())
+
+
+def test_calls_run_at_once_and_results_keep_their_order(calls):
+    meeting = threading.Barrier(3, timeout=10)
+
+    def meet(call):
+        meeting.wait()
+        return call.id
+
+    assert texts(calls(Toolbox(meet=meet)).run(turn("meet", "meet", "meet"))) == [
+        ("call-0", False),
+        ("call-1", False),
+        ("call-2", False),
+    ]
+
+
+def test_an_ordered_call_parts_those_before_it_from_those_behind_it(calls):
+    order = []
+
+    def note(call):
+        order.append(call.name)
+        return "noted"
+
+    toolbox = Toolbox(first=note, ordered=note, last=note)
+    calls(toolbox).run(turn("first", "first", "ordered", "last", "ordered"))
+    assert order == ["first", "first", "ordered", "last", "ordered"]
+    assert toolbox.ended == 1
+
+
+def test_a_refusal_is_a_result_that_the_model_reads(calls):
+    def refuse(_call):
+        raise ToolError("no such file; look with glob")
+
+    def invalid(_call):
+        raise Invalid("5 parties", "1 to 3")
+
+    results = texts(calls(Toolbox(refuse=refuse, invalid=invalid)).run(turn("refuse", "invalid", "unknown")))
+    assert results[0] == ("no such file; look with glob", True)
+    assert results[1] == ("5 parties; expected 1 to 3", True)
+    assert results[2][1]
+    assert "'unknown'" in results[2][0]
+    assert "invalid, refuse" in results[2][0]
+
+
+def test_a_broken_tool_ends_neither_the_turn_nor_the_agent(calls, capsys):
+    def broken(_call):
+        raise ZeroDivisionError
+
+    results = texts(calls(Toolbox(broken=broken, fine=lambda _call: "")).run(turn("broken", "fine")))
+    assert results == [("The tool broken broke (ZeroDivisionError). Try another way.", True), ("(no output)", False)]
+    capsys.readouterr()
+
+
+def test_an_agent_that_was_declared_dead_stops_at_once(calls):
+    def deposed(_call):
+        raise Deposed(1, 1, "it was silent")
+
+    toolbox = Toolbox(deposed=deposed)
+    with pytest.raises(Deposed):
+        calls(toolbox).run(turn("deposed"))
+    assert toolbox.ended == 1
+
+
+def test_what_had_ended_before_a_restart_is_not_run_again(calls):
+    ran = []
+    toolbox = Toolbox(note=lambda call: ran.append(call.id) or "once")
+    first = calls(toolbox).run(turn("note"))
+    assert calls(toolbox).run(turn("note")) == first
+    assert ran == ["call-0"]
+
+
+def test_what_was_under_way_at_a_restart_is_left_to_the_model(calls):
+    class Killed(BaseException):
+        pass
+
+    def die(_call):
+        raise Killed
+
+    with pytest.raises(Killed):
+        calls(Toolbox(note=die)).run(turn("note"))
+    [(text, is_error)] = texts(calls(Toolbox(note=lambda _call: "ran")).run(turn("note")))
+    assert is_error
+    assert "restarted" in text
+
+
+def test_what_may_be_repeated_is_run_again_after_a_restart(calls):
+    ran = []
+    toolbox = Toolbox(again=lambda call: ran.append(call.id) or "read")
+    calls(toolbox).run(turn("again"))
+    calls(toolbox).run(turn("again"))
+    assert ran == ["call-0", "call-0"]
+
+
+def test_a_turn_that_was_cut_off_runs_nothing(calls):
+    toolbox = Toolbox(note=lambda _call: pytest.fail("it ran"))
+    [(text, is_error)] = texts(calls(toolbox).refuse(turn("note")))
+    assert is_error
+    assert "cut off" in text
