@@ -80,10 +80,14 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A valid request as a script sees it: the wire JSON in `body`, and what scripts ask most."""
+    """A valid request as a script sees it: the wire JSON in `body`, and what scripts ask most.
+
+    `seen` says how often the emulator was sent the same prompt before, so that a fault may hit only the first tries.
+    """
 
     body: Mapping[str, Any]
     messages: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    seen: int = 0
 
     @property
     def turn(self) -> int:
@@ -126,7 +130,7 @@ Play = Callable[[Request], Reply]
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A named function from request to reply, chosen where `match` (a regular expression) finds itself in the first user text."""
+    """A named function from request to reply, for requests in whose first user text the pattern `match` is found."""
 
     name: str
     match: str

@@ -346,6 +346,26 @@ def test_an_edit_that_keeps_size_and_second_is_seen(workspace):
     assert len(seen) == 20
 
 
+def test_a_file_as_young_as_the_index_is_read_again(workspace):
+    # Goal: git cannot tell an edit by time and size when both are as before; it must be made to look.  Method: give
+    # the file and the index that was kept the same old time, and have git trust no other sign.
+    write(Places(workspace.directory).private, {"config": CAREFUL_CONFIG})
+    file = workspace.directory / "plain.txt"
+    old = 1_600_000_000
+    write(workspace.directory, {"plain.txt": "before"})
+    commit(workspace.directory, {})
+    os.utime(file, (old, old))
+    workspace.snapshot()
+    (index,) = Places(workspace.directory).private.glob("index-*")
+    os.utime(index, (old, old))
+    file.write_text("behind")
+    os.utime(file, (old, old))
+    assert show(workspace, workspace.snapshot())["plain.txt"] == ("file", b"behind")
+
+
+CAREFUL_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\ttrustctime = false\n"
+
+
 def test_a_child_workspace_starts_with_what_its_parent_had_not_committed(root, workspace, tmp_path):
     repository = Repository.open(root)
     write(workspace.directory, {"loose": "x", "plain.txt": "edited"})
@@ -540,6 +560,14 @@ def test_whatever_an_agent_did_ends_as_one_commit_on_the_base(root, workspace, d
     assert names == "Ada <ada@example.org> 1700000000 prong"
 
 
+@pytest.mark.parametrize("doing", [orphaned, a_new_repository_instead, no_git_directory])
+def test_a_head_of_another_history_is_no_parent_of_a_snapshot(root, workspace, doing):
+    doing(workspace.directory)
+    snapshot = workspace.snapshot()
+    show(workspace, snapshot)
+    assert parents(root, snapshot) == [workspace.base]
+
+
 def test_work_that_ends_where_it_began_is_no_commit(workspace):
     commit(workspace.directory, {"one": "1"})
     assert finish(workspace)
@@ -658,6 +686,22 @@ def test_nothing_that_an_agent_configures_is_run_by_us(root, workspace, tmp_path
     assert files_in(child.directory).keys() == {*START, "own", "new", ".gitattributes", "inner/plain.txt"}
     workspace.remove()
     assert not (tmp_path / "traces").exists(), (tmp_path / "traces").read_text()
+
+
+def test_git_is_not_run_inside_a_submodule(root, tmp_path):
+    # An agent may check the submodule out, and configure it.
+    library = make_repository(tmp_path / "library")
+    run(root, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "lib")
+    commit(root, {})
+    workspace = Workspace.create(Repository.open(root), tmp_path / "w", "HEAD")
+    run(workspace.directory, "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
+    trap = tmp_path / "trap"
+    trap.write_text(f"#!/bin/sh\ntouch '{tmp_path}/traces'\n")
+    trap.chmod(EXECUTABLE)
+    run(workspace.directory / "lib", "config", "core.fsmonitor", str(trap))
+    write(workspace.directory, {"lib/plain.txt": "edited"})
+    assert workspace.snapshot() == workspace.base
+    assert not (tmp_path / "traces").exists()
 
 
 def test_a_name_that_git_does_not_store_is_an_error_that_names_it(workspace):

@@ -1,0 +1,15 @@
+"""`python -m prong.agents.emulator`."""
+
+import os
+import sys
+
+from prong.agents.emulator.cli import command
+
+if __name__ == "__main__":
+    try:
+        command.main(standalone_mode=True)
+    except SystemExit as end:
+        # The schema may still be in the making, and an orderly end would wait for it; nothing here needs one.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
