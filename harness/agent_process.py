@@ -28,6 +28,7 @@ from prong.harness import definitions, merge_queue, prompt
 from prong.harness.git import AGENT, RepositoryError
 from prong.harness.primitive_tools import PrimitiveTools
 from prong.harness.repository import Repository
+from prong.harness.swarms import tidy
 from prong.harness.task_tools import ForkSource, TaskTools
 from prong.harness.workspaces import Workspace
 from prong.primitives import holdings
@@ -122,6 +123,7 @@ class _Work:
                     tasks.hold(tx, self._task, self._fence)
                     tasks.finish(tx, self._task, "failed", error=str(error))
                 return str(error)
+        tidy(self._member.store, self._task)
         return "its task has ended"
 
     @property

@@ -51,8 +51,8 @@ _AGENT_CONFIGURATION = {
     "gc.auto": "0",
     "maintenance.auto": "false",
 }
+# Git would find these two in the user's home without being told.
 _HARNESS_CONFIGURATION = {
-    "core.safecrlf": "false",
     "core.excludesfile": "/dev/null",
     "core.attributesfile": "/dev/null",
 }

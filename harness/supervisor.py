@@ -24,7 +24,7 @@ from prong.harness import merge_queue, scheduler
 from prong.harness.merge_queue import MergeQueue
 from prong.harness.merging import Integration
 from prong.harness.scheduler import Candidate, Snapshot, Start, Unpark
-from prong.harness.swarms import Swarm
+from prong.harness.swarms import Swarm, tidy
 from prong.primitives import holdings
 from prong.primitives import task as tasks
 from prong.state import ProngError, Transaction, member, waiter
@@ -85,6 +85,8 @@ class Supervisor:
                 state = self._supervise()
             finally:
                 self._bury_all("the swarm was stopped", blame=False)
+                for row in self._store.rows("select id from task where state = 'done'"):
+                    tidy(self._store, row["id"])  # of those whose agents died before they could
                 self._set_state(state)
             return state
 

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from prong.harness.repository import Repository
+from prong.harness.workspaces import NotAWorkspace, Workspace
 from prong.primitives import Plan, create_task
 from prong.state import ProngError, Row, Store
 
@@ -140,6 +143,16 @@ def find(repository: Repository, name: str | None) -> Swarm:
     if row is None:
         raise NoSwarm(str(repository.root), directory.name, ())
     return Swarm(row["id"], directory, repository, row["branch"], row["base_commit"], _options(row))
+
+
+def tidy(store: Store, task: int) -> None:
+    """Remove the clone and the temporary files of a task that is done: all it changed is on the integration branch."""
+    row = store.row("select state from task where id = :task", task=task)
+    if row is None or row["state"] != "done":
+        return
+    with suppress(NotAWorkspace):
+        Workspace.open(store.directory / "workspaces" / str(task)).remove()
+    shutil.rmtree(store.directory / "scratch" / str(task), ignore_errors=True)
 
 
 def _options(row: Row) -> Options:

@@ -202,7 +202,7 @@ class Workspace:
             return head, None
         # First what is gone: where a link stands now, git would not look for files that lay there.
         self._update(variables, "--force-remove", paths=deleted)
-        self._update(variables, "--add", "--remove", "--replace", paths=paths)
+        self._update(variables, "--add", "--remove", paths=paths)
         return head, self._git("write-tree", env=variables)
 
     def _update(self, index: Mapping[str, str], *options: str, paths: list[str]) -> None:

@@ -13,6 +13,7 @@ from prong.harness.workspaces import NotAWorkspace, Workspace, WorkspaceExists
 from .repositories import (
     EXECUTABLE,
     ODD_FILES,
+    Child,
     commit,
     files_in,
     files_of,
@@ -411,6 +412,14 @@ def test_what_the_user_ignores_for_all_repositories_is_ignored_here_too(root, tm
     assert run(workspace.directory, "status", "--porcelain") == ""
 
 
+def test_a_home_that_changed_since_does_not_change_what_is_taken(workspace, tmp_path):
+    write(tmp_path / "home/git", {"ignore": "*\n", "attributes": "* text eol=lf\n"})
+    write(workspace.directory, {"new": "x\r\n"})
+    code = "print(Workspace.open(given).snapshot())"
+    snapshot = Child(code, str(workspace.directory), XDG_CONFIG_HOME=str(tmp_path / "home")).go().result()
+    assert show(workspace, snapshot)["new"] == ("file", b"x\r\n")
+
+
 def test_a_killed_snapshotter_does_not_spoil_the_next_snapshot(workspace, tmp_path):
     write(workspace.directory, {"new": "x", "folder/a": None})
     commit(workspace.directory, {"own": "x"})
@@ -696,10 +705,11 @@ def test_git_is_not_run_inside_a_submodule(root, tmp_path):
     workspace = Workspace.create(Repository.open(root), tmp_path / "w", "HEAD")
     run(workspace.directory, "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
     trap = tmp_path / "trap"
-    trap.write_text(f"#!/bin/sh\ntouch '{tmp_path}/traces'\n")
+    trap.write_text(f"#!/bin/sh\ntouch '{tmp_path}/traces'\ncat\n")
     trap.chmod(EXECUTABLE)
-    run(workspace.directory / "lib", "config", "core.fsmonitor", str(trap))
-    write(workspace.directory, {"lib/plain.txt": "edited"})
+    run(workspace.directory / "lib", "config", "filter.trap.clean", str(trap))
+    # Of the same size, so that git would have to read the file to see what it is.
+    write(workspace.directory, {"lib/plain.txt": "ONE\nTWO\nTHREE\n", "lib/.gitattributes": "* filter=trap\n"})
     assert workspace.snapshot() == workspace.base
     assert not (tmp_path / "traces").exists()
 
