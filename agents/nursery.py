@@ -175,7 +175,11 @@ class _Nurse:
 
     def _fork(self, agent: int, order: Order) -> None:
         nursery = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._tell({"is": "exited", "agent": agent, "pid": 0, "how": f"no process at all: {error.strerror}"})
+            return
         if pid == 0:
             self._become_agent(nursery, order)
         file = os.pidfd_open(pid)

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from prong.agents import conversation, nursery
+from prong.agents import conversation, log, nursery
 from prong.agents.calls import Calls
 from prong.agents.conversation import Block, Conversation, Message
 from prong.agents.loop import Agent, Refused
@@ -54,6 +54,7 @@ class Shared:
 
 def prepare(settings: Mapping[str, Any]) -> nursery.Main:
     """Make ready in the nursery what every agent needs, and return what an agent runs."""
+    log.configure()
     shared = share(settings)
     return lambda order: run_agent(shared, order)
 

@@ -62,7 +62,9 @@ main.add_command(emulator)
     "--agents", "slots", type=click.IntRange(1, 1000), default=8, show_default=True, help="How many run at once."
 )
 @click.option("--model", help=f"The model's name.  [default: {DEFAULT_MODEL}; offline: {EMULATOR_MODEL}]")
-@click.option("--base-url", envvar="ANTHROPIC_BASE_URL", help="An endpoint that speaks the Messages API.")
+@click.option(
+    "--base-url", envvar=["PRONG_RUN_BASE_URL", "ANTHROPIC_BASE_URL"], help="An endpoint that speaks the Messages API."
+)
 @click.option("--max-tokens", type=click.IntRange(1_000), default=32_000, show_default=True, help="Of one answer.")
 @click.option("--offline", is_flag=True, help="No model and no network: play a script on the emulator.")
 @click.option(
@@ -106,7 +108,12 @@ def run(
 @_JSON
 def resume(swarm: str | None, *, repo: Path, as_json: bool) -> None:
     """Go on with a swarm that was stopped, or whose process was killed."""
+    from prong.harness.status import read_status  # noqa: PLC0415  each command imports what it needs
+
     found = find(Repository.open(repo), swarm)
+    state = read_status(found.store()).state
+    if state in ("done", "failed"):
+        _end(found, state, as_json=as_json)
     _run(found, _key(found.options), as_json=as_json)
 
 
@@ -199,12 +206,16 @@ def cancel(task: int, *, repo: Path, swarm: str | None, as_json: bool) -> None:
 def _run(swarm: Swarm, key: str | None, *, as_json: bool) -> None:
     from prong.harness import display  # noqa: PLC0415
     from prong.harness.running import run_swarm  # noqa: PLC0415
-    from prong.harness.status import read_status  # noqa: PLC0415
 
     show = display.live if sys.stderr.isatty() and not as_json else display.plain
     if swarm.options.offline is not None:
         _note("offline: a script plays by fixed rules; no model is asked and nothing leaves this machine")
-    state = run_swarm(swarm, api_key=key, display=_quiet if as_json else show)
+    _end(swarm, run_swarm(swarm, api_key=key, display=_quiet if as_json else show), as_json=as_json)
+
+
+def _end(swarm: Swarm, state: str, *, as_json: bool) -> NoReturn:
+    from prong.harness.status import read_status  # noqa: PLC0415
+
     if as_json:
         click.echo(json.dumps(read_status(swarm.store()).as_json()))
     else:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import psutil
 
 from prong.agents.models import Usage
 from prong.state import Row, Store
@@ -109,7 +110,7 @@ def read_status(store: Store) -> Status:
         forks = store.rows(
             "select 1.0 * cache_read_tokens / prefix_tokens as share from model_call where prefix_tokens > 0"
         )
-    unsupervised = swarm["state"] == "running" and not _alive(swarm["supervisor_pid"])
+    unsupervised = swarm["state"] == "running" and not _is_supervised(store, swarm["supervisor_pid"])
     known = [task.usd for task in tasks if task.usd is not None]
     return Status(
         swarm=swarm["id"],
@@ -168,13 +169,12 @@ def _agent(row: Row, *, unsupervised: bool) -> AgentStatus:
     return AgentStatus(row["id"], row["pid"], row["task"], "dead" if gone else row["state"], row["reason"])
 
 
-def _alive(pid: int | None) -> bool:
+def _is_supervised(store: Store, pid: int | None) -> bool:
+    """Whether the supervisor's process lives; a younger one that was given its number does not count."""
     if pid is None:
         return False
+    row = store.row("select max(at) as at from event where kind in ('swarm.created', 'swarm.running')")
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return row is not None and psutil.Process(pid).create_time() <= row["at"]
+    except psutil.Error:
         return False
-    except PermissionError:
-        return True
-    return True

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import time
@@ -114,8 +115,9 @@ def create(repository: Repository, options: Options) -> Swarm:
     store = swarm.store()
     with store.transaction(None) as tx:
         tx.execute(
-            "insert into swarm (id, goal, repository, base_commit, branch, model, slots, options, state, started_at)"
-            " values (:id, :goal, :repository, :base, :branch, :model, :slots, :options, 'running', :now)",
+            "insert into swarm (id, goal, repository, base_commit, branch, model, slots, options, state,"
+            " supervisor_pid, started_at) values (:id, :goal, :repository, :base, :branch, :model, :slots, :options,"
+            " 'running', :pid, :now)",
             id=name,
             goal=options.goal,
             repository=str(repository.root),
@@ -124,6 +126,7 @@ def create(repository: Repository, options: Options) -> Swarm:
             model=options.model,
             slots=options.slots,
             options=options.more(),
+            pid=os.getpid(),
             now=tx.now,
         )
         tx.event("swarm.created", object=name, goal=options.goal, branch=swarm.branch, base_commit=base)
