@@ -132,10 +132,10 @@ def status(swarm: str | None, *, repo: Path, as_json: bool) -> None:
         return
     from rich.console import Console  # noqa: PLC0415
 
-    from prong.harness.display import picture  # noqa: PLC0415
+    from prong.harness.display import WIDE, picture  # noqa: PLC0415
 
-    console = Console()
-    console.print(picture(now, height=10_000))
+    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
+    console.print(picture(now, width=console.width, height=10_000))
     _advise(found, now.state)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,6 +18,9 @@ from prong.harness.swarms import Swarm
 from prong.state import Row, Store
 
 REFRESH_S = 0.2
+WIDE = 110
+"""From how many columns on a terminal shows the whole table."""
+
 ROWS = 30
 """The most tasks that the live table shows; the rest is counted."""
 
@@ -36,9 +40,13 @@ def live(swarm: Swarm, over: threading.Event) -> None:
     console = Console(stderr=True)
     with Live(console=console, auto_refresh=False, transient=False) as screen:
         while not over.wait(REFRESH_S):
-            screen.update(picture(read_status(store), height=console.height), refresh=True)
-        screen.update(picture(read_status(store), height=console.height), refresh=True)
+            screen.update(_picture_for(console, store), refresh=True)
+        screen.update(_picture_for(console, store), refresh=True)
     store.close()
+
+
+def _picture_for(console: Console, store: Store) -> Group:
+    return picture(read_status(store), width=console.width, height=console.height)
 
 
 def plain(swarm: Swarm, over: threading.Event) -> None:
@@ -56,19 +64,45 @@ def plain(swarm: Swarm, over: threading.Event) -> None:
     store.close()
 
 
-def picture(status: Status, *, height: int) -> Group:
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of the table: its head, its cell for a task at a depth, and whether a narrow terminal does without."""
+
+    head: str
+    cell: Callable[[TaskStatus, int], str | Text]
+    justify: Literal["left", "right"] = "right"
+    ratio: int | None = None
+    only_wide: bool = False
+
+
+_COLUMNS = (
+    _Column("task", lambda task, _: str(task.id)),
+    _Column("", lambda task, _: Text(f"{_MARKS[task.state]} {task.state}", style=_COLOURS[task.state]), "left"),
+    _Column("title", lambda task, depth: Text("  " * min(depth, 8) + printable(task.title)), "left", ratio=1),
+    _Column("agent", lambda task, _: str(task.agent or ""), only_wide=True),
+    _Column("what", lambda task, _: Text(_what(task), style="dim"), "left", ratio=1),
+    _Column("in", lambda task, _: _short(task.usage.prompt), only_wide=True),
+    _Column("cached", lambda task, _: f"{task.usage.cache_read / max(1, task.usage.prompt):.0%}"),
+    _Column("out", lambda task, _: _short(task.usage.output), only_wide=True),
+    _Column("time", lambda task, _: f"{task.seconds:.1f}" if task.seconds else ""),
+)
+
+
+def picture(status: Status, *, width: int, height: int) -> Group:
     """The swarm as it is now: a headline, the tasks with what they wait for, and what it cost."""
     table = Table(box=None, padding=(0, 1), expand=True, show_edge=False)
-    for name, justify in (("task", "right"), ("", "left"), ("title", "left"), ("agent", "right"), ("what", "left"),
-                          ("in", "right"), ("cached", "right"), ("out", "right"), ("time", "right")):  # fmt: skip
-        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis",  # type: ignore[arg-type]  # literals
-                         ratio=3 if name == "title" else 2 if name == "what" else None, header_style="dim")  # fmt: skip
+    columns = [column for column in _COLUMNS if width >= WIDE or not column.only_wide]
+    for column in columns:
+        table.add_column(
+            column.head, justify=column.justify, ratio=column.ratio, no_wrap=True, overflow="ellipsis",
+            header_style="dim",
+        )  # fmt: skip
     shown = min(ROWS, max(3, height - 8))
     ordered = sorted(status.tasks, key=lambda task: (_ORDER[task.state], task.id))[:shown]
     for task, depth in _tree(ordered):
-        table.add_row(*_cells(task, depth))
-    rest = len(status.tasks) - len(ordered)
+        table.add_row(*(column.cell(task, depth) for column in columns))
     parts: list[Any] = [_headline(status), table]
+    rest = len(status.tasks) - len(ordered)
     if rest:
         parts.append(Text(f"  and {rest} more tasks: prong tasks", style="dim"))
     return Group(*parts, _bill(status))
@@ -97,22 +131,11 @@ def _tree(tasks: Sequence[TaskStatus]) -> list[tuple[TaskStatus, int]]:
     return walk
 
 
-def _cells(task: TaskStatus, depth: int) -> tuple[str | Text, ...]:
-    what = task.waits_for or task.error or (task.result or "" if task.state == "done" else "")
-    what = " ".join(what.split())
+def _what(task: TaskStatus) -> str:
+    """What it waits for, why it failed, or what came of it."""
     if task.state == "parked" and task.waits_for:
-        what = f"waits for {what}"
-    return (
-        str(task.id),
-        Text(f"{_MARKS[task.state]} {task.state}", style=_COLOURS[task.state]),
-        "  " * min(depth, 8) + printable(task.title),
-        str(task.agent or ""),
-        Text(printable(what), style="dim"),
-        _short(task.usage.prompt),
-        f"{task.usage.cache_read / task.usage.prompt:.0%}" if task.usage.prompt else "",
-        _short(task.usage.output),
-        f"{task.seconds:.1f}" if task.seconds else "",
-    )
+        return printable(f"waits for {task.waits_for}")
+    return printable(" ".join((task.error or task.result or "").split()))
 
 
 def _bill(status: Status) -> Text:

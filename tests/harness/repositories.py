@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from prong.harness.git import Author
+from prong.harness.repository import Repository
+
 # Nothing of the machine's own configuration, and an identity, as every developer has one.
 SURROUNDINGS = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
     "GIT_CONFIG_GLOBAL": "/dev/null",
@@ -21,6 +24,8 @@ SURROUNDINGS = {name: value for name, value in os.environ.items() if not name.st
     "PYTHONPATH": os.pathsep.join(sys.path),
 }
 EXECUTABLE = 0o755
+# What most repositories here start with.
+START = {"plain.txt": "one\ntwo\nthree\n", "folder/a": "a\n", "folder/b": "b\n", ".gitignore": "*.log\nout/\n"}
 ODD_FILES = {
     "plain.txt": b"one\ntwo\nthree\n",
     "with space/a b.txt": b"space\n",
@@ -69,7 +74,9 @@ def make_repository(root, files=None, *init):
     root.mkdir(parents=True, exist_ok=True)
     run(root, "init", "-q", "--template=", "-b", "main", *init)
     (root / ".git/info").mkdir()
-    commit(root, {"plain.txt": "one\ntwo\nthree\n"} if files is None else files, "The first commit")
+    write(root, {"plain.txt": "one\ntwo\nthree\n"} if files is None else files)
+    run(root, "add", "-A")
+    run(root, "commit", "-q", "--allow-empty", "-m", "The first commit")
     return root
 
 
@@ -144,6 +151,18 @@ def message(root, revision):
     return run(root, "log", "-1", "--format=%B", revision).strip()
 
 
+def finish(workspace, **trailers):
+    """The task's one commit."""
+    return workspace.commit_all("The work", Author("Ada", "ada@example.org", 1_700_000_000), trailers)
+
+
+def show(workspace, made):
+    """The files of a commit that so far is only in the workspace, seen by a repository that adopted it."""
+    root = workspace.directory.parents[1] / "repository"
+    Repository.open(root).adopt(workspace, made, "refs/prong/s/shown")
+    return files_of(root, made)
+
+
 PREAMBLE = """
 import json, os, sys
 from pathlib import Path
@@ -205,14 +224,18 @@ def together(code, *givens):
     return [child.result() for child in children]
 
 
-def killed_at_every_call(folder, code, given):
+# What `Repository.open` calls git for.  It only reads, so being killed there proves nothing.
+OPENING = 7
+
+
+def killed_at_every_call(folder, code, given, *, after=OPENING):
     """Run the lines again and again, each time killed at a later call of git; yields after each death."""
     folder.mkdir()
     killer = folder / "git"
     killer.write_text(KILLER)
     killer.chmod(EXECUTABLE)
     real = subprocess.run(["sh", "-c", "command -v git"], capture_output=True, text=True, check=True).stdout.strip()
-    for number in range(1, 100):
+    for number in range(after + 1, 100):
         count = folder / f"count-{number}"
         child = Child(
             code,
@@ -225,6 +248,6 @@ def killed_at_every_call(folder, code, given):
             TMPDIR=str(folder),
         ).go()
         if child.end() == 0:
-            assert number > 1
+            assert number > after + 1
             return
         yield number
