@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from prong.agents.emulator import EmulatorNotStarted, ScriptsNotFound, load_scripts
 from prong.agents.emulator.cli import command as emulator
 from prong.agents.models import EMULATOR_MODEL
 from prong.harness.git import RepositoryError
@@ -87,6 +88,8 @@ def run(
         raise click.UsageError("the goal is empty; say what the swarm shall do")
     if (scripts or latency) and not offline:
         raise click.UsageError("--script and --latency belong to --offline")
+    for script in scripts:
+        _check_script(script)
     repository = Repository.open(repo)
     if repository.has_uncommitted_changes():
         _note("note: the swarm starts from the last commit; your uncommitted changes are not in it")
@@ -206,11 +209,18 @@ def cancel(task: int, *, repo: Path, swarm: str | None, as_json: bool) -> None:
 def _run(swarm: Swarm, key: str | None, *, as_json: bool) -> None:
     from prong.harness import display  # noqa: PLC0415
     from prong.harness.running import run_swarm  # noqa: PLC0415
+    from prong.harness.supervisor import AlreadySupervised  # noqa: PLC0415
 
     show = display.live if sys.stderr.isatty() and not as_json else display.plain
     if swarm.options.offline is not None:
         _note("offline: a script plays by fixed rules; no model is asked and nothing leaves this machine")
-    _end(swarm, run_swarm(swarm, api_key=key, display=_quiet if as_json else show), as_json=as_json)
+    try:
+        state = run_swarm(swarm, api_key=key, display=_quiet if as_json else show)
+    except AlreadySupervised:
+        raise
+    except (ProngError, EmulatorNotStarted) as error:
+        _fail(f"{error}. Nothing is lost; when that is mended, go on with: prong resume {swarm.id}", code=1)
+    _end(swarm, state, as_json=as_json)
 
 
 def _end(swarm: Swarm, state: str, *, as_json: bool) -> NoReturn:
@@ -249,10 +259,18 @@ def _key(options: Options) -> str | None:
     return key
 
 
+def _check_script(path: Path) -> None:
+    """Refuse a file that holds no script before anything is made for it."""
+    try:
+        load_scripts(path)
+    except ScriptsNotFound as error:
+        raise click.UsageError(str(error)) from None
+
+
 def _note(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _fail(text: str) -> NoReturn:
+def _fail(text: str, *, code: int = 2) -> NoReturn:
     click.echo(f"prong: {text}", err=True)
-    sys.exit(2)
+    sys.exit(code)
