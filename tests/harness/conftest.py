@@ -1,5 +1,8 @@
 import pytest
 
+from prong.harness.repository import Repository
+from prong.harness.workspaces import Workspace
+
 from .repositories import make_repository
 from .swarming import eventually, processes_of
 
@@ -9,3 +12,8 @@ def root(tmp_path):
     """A small repository; afterwards no process that knows it may be left."""
     yield make_repository(tmp_path / "repository")
     eventually(lambda: not processes_of(tmp_path), f"the end of {processes_of(tmp_path)}", patience_s=10)
+
+
+@pytest.fixture
+def workspace(root, tmp_path):
+    return Workspace.create(Repository.open(root), tmp_path / "workspaces" / "ada", "HEAD")

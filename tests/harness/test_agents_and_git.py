@@ -29,11 +29,6 @@ def root(tmp_path):
     return make_repository(tmp_path / "repository", START)
 
 
-@pytest.fixture
-def workspace(root, tmp_path):
-    return Workspace.create(Repository.open(root), tmp_path / "workspaces" / "ada", "HEAD")
-
-
 def own_commits(here):
     commit(here, {"one": "1"})
     commit(here, {"two": "2"})

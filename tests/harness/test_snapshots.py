@@ -32,11 +32,6 @@ def root(tmp_path):
     return make_repository(tmp_path / "repository", START)
 
 
-@pytest.fixture
-def workspace(root, tmp_path):
-    return Workspace.create(Repository.open(root), tmp_path / "workspaces" / "ada", "HEAD")
-
-
 def test_a_snapshot_holds_every_kind_of_change(tmp_path):
     root = make_odd_repository(tmp_path / "repository")
     workspace = Workspace.create(Repository.open(root), tmp_path / "workspaces/ada", "HEAD")

@@ -31,11 +31,6 @@ def root(tmp_path):
     return make_repository(tmp_path / "repository", START)
 
 
-@pytest.fixture
-def workspace(root, tmp_path):
-    return Workspace.create(Repository.open(root), tmp_path / "workspaces" / "ada", "HEAD")
-
-
 def test_a_workspace_holds_exactly_the_files_of_its_commit(tmp_path):
     root = make_odd_repository(tmp_path / "repository")
     workspace = Workspace.create(Repository.open(root), tmp_path / "workspaces" / "ada", "HEAD")
