@@ -13,8 +13,10 @@ import uuid
 from dataclasses import dataclass
 
 from prong.primitives.errors import BrokenBarrier
-from prong.primitives.values import checked_name
+from prong.primitives.values import checked_name, checked_number, checked_timeout
 from prong.state import Invalid, Membership, Row, Transaction, waiter
+from prong.state.ticket import Ticket
+from prong.state.waiter import Outcome
 
 PARTIES = 10_000
 """The most parties that a barrier can have."""
@@ -54,8 +56,8 @@ class Barrier:
         self.name = checked_name("barrier name", name)
         if (parties is None) == (siblings is None):
             raise Invalid("a barrier without parties, or with two kinds of them", "a number of parties or a fork point")
-        if parties is not None and not 1 <= parties <= PARTIES:
-            raise Invalid(f"{parties} parties", f"1 to {PARTIES}")
+        if parties is not None:
+            checked_number("a barrier's number of parties", parties, least=1, most=PARTIES)
         self._parties = parties
         self._siblings = siblings
         self._member = member
@@ -68,36 +70,53 @@ class Barrier:
 
         `party` names the arrival, so that the same arrival may be repeated: after it has passed it passes at once.
         """
-        party = party or uuid.uuid4().hex
+        timeout = checked_timeout(timeout)
+        party = checked_name("party", party) if party is not None else uuid.uuid4().hex
         with self._member.transaction() as tx:
-            barrier = self._ready(tx)
+            barrier = self._found_or_made(tx)
             passed = self._passed(tx, barrier, party)
             if passed is not None:
                 return passed
+            if barrier["broken"] is not None:
+                raise BrokenBarrier(self.name, barrier["broken"])
             place = self._arrive(tx, barrier, party)
-            if self._count(tx, barrier) >= barrier["parties"]:
+            gone = _gone(tx, self.name)
+            if gone is not None:
+                _break(tx, self.name, gone)
+            elif self._count(tx, barrier) >= barrier["parties"]:
                 return self._open(tx, barrier, place)
-            ticket = waiter.enrol(tx, "barrier", self.name, timeout=timeout, wants={"place": place})
-        try:
-            outcome = waiter.wait(self._member, ticket)
-        except BaseException:
-            self.abort(f"{self._who()} was interrupted while it waited")
-            raise
+            else:
+                ticket = waiter.enrol(tx, "barrier", self.name, timeout=timeout, wants={"place": place})
+        if gone is not None:
+            raise BrokenBarrier(self.name, gone)
+        return self._await(ticket, place)
+
+    def _await(self, ticket: Ticket, place: int) -> Passage:
+        broke = ""
+
+        def withdraw(tx: Transaction, outcome: Outcome) -> None:
+            # In the transaction that ends the wait, so that it can only ever be this round that breaks.
+            nonlocal broke
+            if outcome.state != "granted":
+                how = "gave up waiting" if outcome.state == "timeout" else "was interrupted while it waited"
+                broke = f"{self._who()} {how}"
+                _break(tx, self.name, broke)
+
+        outcome = waiter.wait(self._member, ticket, withdraw=withdraw)
         if outcome.state == "granted":
-            return Passage(outcome.data["round"], place, barrier["parties"])
-        if outcome.state == "timeout":
-            self.abort(f"{self._who()} gave up after {timeout:g} s")
-        raise BrokenBarrier(self.name, self._reason())
+            return Passage(outcome.data["round"], place, outcome.data["parties"])
+        raise BrokenBarrier(self.name, outcome.data.get("reason", broke))
 
     def abort(self, reason: str = "it was aborted") -> None:
         """Break the barrier: everybody who waits, and whoever comes, gets `BrokenBarrier`."""
         with self._member.transaction() as tx:
+            self._found_or_made(tx)
             _break(tx, self.name, reason)
 
     def reset(self) -> None:
         """Empty and mend the barrier; those who wait get `BrokenBarrier`."""
         with self._member.transaction() as tx:
-            if self._count(tx, self._ready(tx, mend=True)):
+            if self._count(tx, self._found_or_made(tx)):
                 _break(tx, self.name, "it was reset")
             tx.execute(
                 "delete from barrier_arrival where barrier = :name"
@@ -118,14 +137,15 @@ class Barrier:
             return BarrierStatistics(self.name, self._parties or 0, 0, 0, None)
         return BarrierStatistics(self.name, row["parties"], row["arrived"], row["round"], row["broken"])
 
-    def _ready(self, tx: Transaction, *, mend: bool = False) -> Row:
+    def _found_or_made(self, tx: Transaction) -> Row:
         parties = self._parties
         if self._siblings is not None:
+            # Siblings are made one by one, so their number may grow while the first of them arrive.
             parties = tx.value("select count(*) from task where fork_point = :point", point=self._siblings)
         row = tx.row(
             "insert into barrier (name, parties, siblings) values (:name, :parties, :siblings)"
-            " on conflict (name) do update set parties = excluded.parties where barrier.parties = excluded.parties"
-            " returning *",
+            " on conflict (name) do update set parties = excluded.parties"
+            " where barrier.parties = excluded.parties or barrier.siblings = excluded.siblings returning *",
             name=self.name,
             parties=parties,
             siblings=self._siblings,
@@ -133,8 +153,6 @@ class Barrier:
         if row is None:
             there = tx.value("select parties from barrier where name = :name", name=self.name)
             raise Invalid(f"barrier {self.name!r} with {parties} parties", f"{there} parties, as when it was made")
-        if row["broken"] is not None and not mend:
-            raise BrokenBarrier(self.name, row["broken"])
         return row
 
     def _passed(self, tx: Transaction, barrier: Row, party: str) -> Passage | None:
@@ -180,8 +198,8 @@ class Barrier:
             name=self.name,
             old=opened - _ROUNDS_KEPT,
         )
-        for row in waiter.line(tx, "barrier", self.name):
-            waiter.grant(tx, row["id"], round=opened)
+        for row in waiter.everybody(tx, "barrier", self.name):
+            waiter.grant(tx, row["id"], round=opened, parties=barrier["parties"])
         tx.event("barrier.opened", object=self.name, round=opened, parties=barrier["parties"])
         return Passage(opened, place, barrier["parties"])
 
@@ -189,23 +207,37 @@ class Barrier:
         task = self._member.me.task
         return f"task {task}" if task is not None else f"agent {self._member.me.agent}"
 
-    def _reason(self) -> str:
-        row = self._member.store.row("select broken from barrier where name = :name", name=self.name)
-        return (row["broken"] if row else None) or "it was reset while somebody waited"
-
 
 def break_for(tx: Transaction, *, agent: int | None, task: int | None, reason: str) -> None:
-    """Break every barrier that waits in vain: for a task that failed for good, or for an agent without a task."""
+    """Break every barrier that waits in vain: for an agent without a task that is gone, or for a task that has ended.
+
+    A task that is done took part in what it arrived at; any other end takes its arrival back, so to speak.  Where
+    nobody has arrived at a siblings' barrier, it is left for the next who comes to find out.
+    """
     for row in tx.rows(
         "select distinct barrier.name from barrier left join task on task.id = :task"
         "  left join barrier_arrival a on a.barrier = barrier.name and a.round = barrier.round"
         "       and ((:task is not null and a.task = :task) or (:task is null and a.agent = :agent and a.task is null))"
-        " where barrier.broken is null and (a.party is not null or (barrier.siblings = task.fork_point"
-        "       and not exists (select 1 from barrier_arrival b where b.barrier = barrier.name and b.task = :task)))",
+        " where barrier.broken is null"
+        "   and ((a.party is not null and task.state is not 'done')"
+        "     or (a.party is null and barrier.siblings = task.fork_point and exists"
+        "         (select 1 from barrier_arrival b where b.barrier = barrier.name and b.round = barrier.round)))",
         agent=agent,
         task=task,
     ):
         _break(tx, row["name"], reason)
+
+
+def _gone(tx: Transaction, name: str) -> str | None:
+    """Which of the siblings has ended and will never arrive in this round, in words; None where all may."""
+    row = tx.row(
+        "select task.id, task.state from barrier join task on task.fork_point = barrier.siblings"
+        " where barrier.name = :name and task.state in ('done', 'failed', 'cancelled') and not exists"
+        "   (select 1 from barrier_arrival a where a.barrier = :name and a.round = barrier.round and a.task = task.id)"
+        " order by task.id limit 1",
+        name=name,
+    )
+    return f"task {row['id']} has ended ({row['state']}) and will not arrive" if row else None
 
 
 def _break(tx: Transaction, name: str, reason: str) -> None:
@@ -213,5 +245,5 @@ def _break(tx: Transaction, name: str, reason: str) -> None:
         "update barrier set broken = :reason where name = :name and broken is null", reason=reason, name=name
     ):
         tx.event("barrier.broken", object=name, reason=reason)
-    for row in waiter.line(tx, "barrier", name):
+    for row in waiter.everybody(tx, "barrier", name):
         waiter.refuse(tx, row["id"], reason=reason)

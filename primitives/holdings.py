@@ -16,13 +16,13 @@ def renew(tx: Transaction, *, lease_s: float = member.LEASE_S) -> None:
 def bury(tx: Transaction, agent: int, *, state: str, reason: str, task: int | None) -> bool:
     """Close a member and give back what it held; False where that was done before.
 
-    What was delivered to a task, and where a task has arrived, stays the task's: it lives on without this agent.
+    What was delivered to a task by name, and where a task has arrived, stays the task's: it lives on without this
+    agent.
     """
     if not member.end(tx, agent, state=state, reason=reason):
         return False
-    for row in lock.free_held_by(tx, agent):
-        tx.event("lock.released", object=row["name"], task=task, fence=row["fence"], reason=reason)
+    lock.free_held_by(tx, agent, reason=reason)
+    message_queue.give_back_held_by(tx, agent=agent)
     if task is None:
-        message_queue.give_back_held_by(tx, agent=agent)
         barrier.break_for(tx, agent=agent, task=None, reason=f"agent {agent} is gone: {reason}")
     return True

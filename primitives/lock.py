@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from prong.primitives.errors import NotHeld
-from prong.primitives.values import checked_name
-from prong.state import Membership, Row, Transaction, waiter
+from prong.primitives.values import checked_lease, checked_name, checked_timeout
+from prong.state import Membership, Transaction, waiter
+from prong.state.waiter import Outcome
 
 LEASE_S = 60.0
 """How long a grant lasts without a heartbeat of its holder, in seconds."""
@@ -65,6 +66,8 @@ class LockStatistics:
 class Lock:
     """A lock by name, as `threading.Lock`, between processes.
 
+    It is the membership that holds it: threads that share one share its locks.
+
     >>> with Lock(member, "index") as grant:              # doctest: +SKIP
     ...     append(path, line, fence=grant.fence)
     """
@@ -81,24 +84,25 @@ class Lock:
 
         Held already by this member, it is granted again under the same fence: a repeated call changes nothing.
         """
+        timeout = checked_timeout(timeout)
+        lease_s = checked_lease(lease_s)
         with self._member.transaction() as tx:
             granted = self._mine(tx) or self._take(tx, lease_s)
-            if granted is not None or (timeout is not None and timeout <= 0):
+            if granted is not None:
                 return granted
+            hand_over(tx, self.name)  # it may have expired while those in line are dead or asleep
+            if timeout == 0:
+                return None
             ticket = waiter.enrol(tx, "lock", self.name, timeout=timeout, wants={"lease_s": lease_s})
             tx.event("lock.waiting", object=self.name, behind=_holder_name(tx, self.name))
-        try:
-            outcome = waiter.wait(self._member, ticket, look=self._pass_on_expired)
-        except BaseException:
-            self._give_up()
-            raise
+        outcome = waiter.wait(self._member, ticket, look=self._pass_on_expired, withdraw=self._withdraw)
         return Grant(self.name, **outcome.data) if outcome.state == "granted" else None
 
     def release(self) -> None:
         """Free the lock and hand it to the first in line; raises `NotHeld` where this member does not hold it."""
         with self._member.transaction() as tx:
             freed = tx.row(
-                "update lock set holder = null, task = null, expires_at = null"
+                "update lock set holder = null, task = null, acquired_at = null, expires_at = null"
                 " where name = :name and holder = :agent returning fence",
                 name=self.name,
                 agent=self._member.me.agent,
@@ -156,11 +160,11 @@ class Lock:
             with self._member.transaction() as tx:
                 hand_over(tx, self.name)
 
-    def _give_up(self) -> None:
-        """Undo a grant that came while we were interrupted."""
-        with self._member.transaction() as tx:
-            if free_held_by(tx, self._member.me.agent, only=self.name):
-                tx.event("lock.released", object=self.name, reason="its holder was interrupted")
+    def _withdraw(self, tx: Transaction, outcome: Outcome) -> None:
+        """Undo a grant that came just as we were interrupted."""
+        if outcome.state == "granted":
+            reason = "its holder was interrupted while it waited"
+            _free(tx, self._member.me.agent, reason=reason, name=self.name, fence=outcome.data["fence"])
 
 
 def hand_over(tx: Transaction, name: str) -> None:
@@ -178,17 +182,27 @@ def hand_over(tx: Transaction, name: str) -> None:
         waiter.grant(tx, heir["id"], fence=row["fence"], expires_at=row["expires_at"])
 
 
-def free_held_by(tx: Transaction, agent: int, *, only: str | None = None) -> list[Row]:
+def free_held_by(tx: Transaction, agent: int, *, reason: str) -> None:
     """Free what an agent holds and hand it on; used when it dies."""
-    freed = tx.rows(
-        "update lock set holder = null, task = null, expires_at = null"
-        " where holder = :agent and (:only is null or name = :only) returning name, fence",
+    for row in tx.rows("select name, fence from lock where holder = :agent order by name", agent=agent):
+        _free(tx, agent, reason=reason, name=row["name"], fence=row["fence"])
+
+
+def _free(tx: Transaction, agent: int, *, reason: str, name: str, fence: int) -> None:
+    row = tx.row(
+        "select task from lock where name = :name and holder = :agent and fence = :fence",
+        name=name,
         agent=agent,
-        only=only,
+        fence=fence,
     )
-    for row in freed:
-        hand_over(tx, row["name"])
-    return freed
+    if row is None:
+        return
+    tx.execute(
+        "update lock set holder = null, task = null, acquired_at = null, expires_at = null where name = :name",
+        name=name,
+    )
+    tx.event("lock.released", object=name, task=row["task"], holder=agent, fence=fence, reason=reason)
+    hand_over(tx, name)
 
 
 def renew_held_by(tx: Transaction, agent: int) -> None:

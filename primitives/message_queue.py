@@ -4,8 +4,8 @@
        ^                +--the reader dies--> queued again
        +--put
 
-A put hands its message, in the same transaction, to the first in line.  A delivery made for a task belongs to the task
-rather than to its agent: the same call, repeated after a restart, reads the same messages.
+A put hands its message, in the same transaction, to the first in line.  A delivery that bears a name and was made for a
+task belongs to the task rather than to its agent: the same call, repeated after a restart, reads the same messages.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import queue
 from dataclasses import dataclass
 from typing import Any
 
-from prong.primitives.values import checked_name, decoded, encoded
-from prong.state import Invalid, Membership, Row, Transaction, waiter
+from prong.primitives import once
+from prong.primitives.values import checked_name, checked_number, checked_timeout, decoded, encoded
+from prong.state import Membership, Row, Transaction, waiter
+from prong.state.waiter import Outcome
 
 TAKEN_AT_ONCE = 1_000
 """The most messages that one get can ask for."""
@@ -62,27 +64,25 @@ class MessageQueue:
     def put(self, value: Any, *, priority: int = 0, key: str | None = None) -> int:
         """Append a message and return its number; the same `key` a second time changes nothing."""
         body = encoded("message", value)
+        checked_number("priority", priority)
         me = self._member.me
         with self._member.transaction() as tx:
-            row = tx.row(
-                "insert into queue_message (queue, body, priority, sender, sender_task, key, put_at)"
-                " values (:queue, :body, :priority, :agent, :task, :key, :now)"
-                " on conflict (key) do nothing returning id",
+            number: int | None = once.returned(tx, f"queue {self.name}", key)
+            if number is not None:
+                return number
+            number = tx.value(
+                "insert into queue_message (queue, body, priority, sender, sender_task, put_at)"
+                " values (:queue, :body, :priority, :agent, :task, :now) returning id",
                 queue=self.name,
                 body=body,
                 priority=priority,
                 agent=me.agent,
                 task=me.task,
-                key=key,
                 now=tx.now,
             )
-            if row is None:
-                found: int = tx.value("select id from queue_message where key = :key", key=key)
-                return found
-            tx.event("queue.put", object=self.name, message=row["id"], priority=priority, value=value)
+            tx.event("queue.put", object=self.name, message=number, priority=priority, value=value)
             serve(tx, self.name)
-            number: int = row["id"]
-            return number
+            return once.remember(tx, f"queue {self.name}", key, number)
 
     def get(self, *, block: bool = True, timeout: float | None = None) -> Any:
         """The next message's value; raises `queue.Empty` where none came within `timeout` seconds."""
@@ -96,31 +96,28 @@ class MessageQueue:
 
         `delivery` names the call; the same one a second time returns the messages it took the first time.
         """
-        if not 1 <= count <= TAKEN_AT_ONCE:
-            raise Invalid(f"count {count}", f"1 to {TAKEN_AT_ONCE}")
+        checked_number("count", count, least=1, most=TAKEN_AT_ONCE)
+        timeout = checked_timeout(timeout)
+        if delivery is not None:
+            checked_name("name of a delivery", delivery)
         with self._member.transaction() as tx:
             messages = self._taken_before(tx, delivery) or self._take(tx, count, delivery)
-            if messages or (timeout is not None and timeout <= 0):
+            if messages or timeout == 0:
                 return messages
             wants = {"count": count, "delivery": delivery}
             ticket = waiter.enrol(tx, "queue", self.name, timeout=timeout, wants=wants)
-        try:
-            outcome = waiter.wait(self._member, ticket)
-        except BaseException:
-            with self._member.transaction() as tx:
-                give_back(tx, ticket.waiter)
-            raise
+        outcome = waiter.wait(self._member, ticket, withdraw=_withdraw)
         return [_message(row) for row in outcome.data.get("messages", [])]
 
     def task_done(self) -> None:
-        """Say that the oldest message that this member took is dealt with; it is gone for good then.
+        """Say that the message that this member took first is dealt with; it is gone for good then.
 
         Raises ValueError where it has none, as `queue.Queue.task_done` does.
         """
         with self._member.transaction() as tx:
             row = tx.row(
-                "delete from queue_message where id = (select min(id) from queue_message"
-                " where queue = :queue and holder = :agent) returning id",
+                "delete from queue_message where id = (select id from queue_message where queue = :queue"
+                " and holder = :agent order by delivered_at, priority desc, id limit 1) returning id",
                 queue=self.name,
                 agent=self._member.me.agent,
             )
@@ -156,58 +153,71 @@ class MessageQueue:
         if delivery is None:
             return []
         rows = tx.rows(
-            "update queue_message set holder = :agent where delivery = :delivery"
+            "update queue_message set holder = :agent where queue = :queue and delivery = :delivery"
             " returning id, body, sender, sender_task, priority",
+            queue=self.name,
             agent=self._member.me.agent,
             delivery=delivery,
         )
-        return [_message(dict(row)) for row in sorted(rows, key=lambda row: row["id"])]
+        return [_message(row) for row in _in_order(rows)]
 
 
 def serve(tx: Transaction, name: str) -> None:
     """Hand what is queued to those who wait, in order."""
     while (reader := waiter.first(tx, "queue", name)) is not None:
         wants = waiter.wants(reader)
-        delivery = wants["delivery"] or f"waiter {reader['id']}"
-        rows = _deliver(tx, name, agent=reader["agent"], task=reader["task"], delivery=delivery, count=wants["count"])
+        rows = _deliver(tx, name, agent=reader["agent"], task=reader["task"], **wants)
         if not rows:
             return
         waiter.grant(tx, reader["id"], messages=rows)
 
 
-def give_back(tx: Transaction, waiter_id: int) -> None:
-    """Put back what was delivered to a reader that was interrupted before it looked."""
-    _requeue(tx, agent=None, task=None, delivery=f"waiter {waiter_id}")
-
-
 def give_back_held_by(tx: Transaction, *, agent: int | None = None, task: int | None = None) -> None:
     """Put back what a dead agent took for itself, or what a task that has failed for good had not finished."""
-    _requeue(tx, agent=agent, task=task, delivery=None)
+    _requeue(tx, agent=agent, task=task)
 
 
-def _requeue(tx: Transaction, *, agent: int | None, task: int | None, delivery: str | None) -> None:
+def forget_held_by(tx: Transaction, *, task: int) -> None:
+    """What a task had taken is dealt with, since the task is done."""
+    for row in tx.rows("delete from queue_message where holder_task = :task returning id, queue", task=task):
+        tx.event("queue.done", object=row["queue"], task=task, message=row["id"])
+
+
+def _withdraw(tx: Transaction, outcome: Outcome) -> None:
+    """Put back what was delivered to a reader just as it was interrupted; a named delivery waits for its name."""
+    for message in outcome.data.get("messages", ()):
+        _requeue(tx, unnamed=message["id"])
+
+
+def _requeue(tx: Transaction, *, agent: int | None = None, task: int | None = None, unnamed: int | None = None) -> None:
     rows = tx.rows(
-        "update queue_message set holder = null, holder_task = null, delivery = null"
-        " where (holder = :agent and holder_task is null) or holder_task = :task or delivery = :delivery"
-        " returning id, queue",
+        "update queue_message set holder = null, holder_task = null, delivery = null, delivered_at = null"
+        " where (holder = :agent and holder_task is null) or holder_task = :task"
+        "    or (id = :unnamed and delivery is null) returning id, queue",
         agent=agent,
         task=task,
-        delivery=delivery,
+        unnamed=unnamed,
     )
     for row in rows:
         tx.event("queue.requeued", object=row["queue"], message=row["id"])
-    for name in {row["queue"] for row in rows}:
+    for name in sorted({row["queue"] for row in rows}):
         serve(tx, name)
 
 
 def _deliver(
     tx: Transaction, name: str, *, agent: int, task: int | None, delivery: str | None, count: int
 ) -> list[dict[str, Any]]:
-    rows = tx.rows(_TAKE, queue=name, agent=agent, task=task, delivery=delivery, now=tx.now, count=count)
-    ordered = sorted(rows, key=lambda row: (-row["priority"], row["id"]))
+    """Give the next messages to a reader; without a name nobody can ask for them again but by taking them anew."""
+    owner = task if delivery is not None else None
+    rows = tx.rows(_TAKE, queue=name, agent=agent, task=owner, delivery=delivery, now=tx.now, count=count)
+    ordered = _in_order(rows)
     for row in ordered:
         tx.event("queue.delivered", object=name, task=task, message=row["id"], holder=agent)
     return [dict(row) for row in ordered]
+
+
+def _in_order(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (-row["priority"], row["id"]))
 
 
 def _message(row: dict[str, Any] | Row) -> Message:

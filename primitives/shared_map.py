@@ -8,15 +8,14 @@ overwritten.  The version outlives deletion, so an old reader is never mistaken 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
+from prong.primitives import once as changes
 from prong.primitives.errors import VersionConflict
 from prong.primitives.values import checked_name, decoded, encoded
 from prong.state import Invalid, Membership, Row, Transaction
-
-_T = TypeVar("_T")
 
 _PUT = """
 insert into map_entry (map, key, value, version, updated_by, updated_at) values (:map, :key, :value, 1, :agent, :now)
@@ -75,37 +74,44 @@ class SharedMap(MutableMapping[str, Any]):
         Raises `VersionConflict` where another version is there; nothing is written then.  `once` names the change: the
         same one a second time returns what it returned the first time, and changes nothing.
         """
+        checked_name("map key", key)
         text = encoded(f"value of {key!r}", value)
         with self._member.transaction() as tx:
-            version: int | None = _returned(tx, once)
+            version: int | None = changes.returned(tx, self._object, once)
             if version is None:
                 self._expect(tx, key, if_version)
-                version = _remember(tx, once, self._write(tx, key, text))
+                version = changes.remember(tx, self._object, once, self._write(tx, key, text))
             return version
 
     def add(self, key: str, amount: float, *, once: str | None = None) -> float:
         """Add to a number (an absent key counts as 0) and return the sum, in one transaction; `once` as for `put`."""
+        checked_name("map key", key)
         if isinstance(amount, bool) or not isinstance(amount, int | float):
-            raise Invalid(f"{amount!r} to add to {key!r}", "a number")
+            raise Invalid(f"{type(amount).__name__} to add to {key!r}", "a number")
         with self._member.transaction() as tx:
-            total: float | None = _returned(tx, once)
+            total: float | None = changes.returned(tx, self._object, once)
             if total is None:
-                total = self._number(tx, key) + amount
+                try:
+                    total = self._number(tx, key) + amount
+                except OverflowError as error:
+                    raise Invalid(f"the sum at {key!r} is no number ({error})", "a smaller number") from error
                 self._write(tx, key, encoded(f"value of {key!r}", total))
-                _remember(tx, once, total)
+                changes.remember(tx, self._object, once, total)
             return total
 
     def delete(self, key: str, *, if_version: int | None = None, once: str | None = None) -> bool:
         """Remove a key; False where it was absent.  Raises `VersionConflict`, and takes `once`, as `put` does."""
         with self._member.transaction() as tx:
-            removed: bool | None = _returned(tx, once)
+            removed: bool | None = changes.returned(tx, self._object, once)
             if removed is None:
                 self._expect(tx, key, if_version)
-                removed = _remember(tx, once, self._remove(tx, key))
+                removed = changes.remember(tx, self._object, once, self._remove(tx, key))
             return removed
 
     def entries(self, prefix: str = "") -> list[Entry]:
         """All entries whose key begins with `prefix`, sorted by key, as of one moment."""
+        if prefix:
+            checked_name("prefix", prefix)
         rows = self._member.store.rows(
             "select key, value, version from map_entry where map = :map and deleted = 0"
             " and key >= :prefix and substr(key, 1, length(:prefix)) = :prefix order by key",
@@ -123,6 +129,49 @@ class SharedMap(MutableMapping[str, Any]):
         )
         assert row is not None
         return MapStatistics(self.name, row["keys"], row["writes"])
+
+    def items(self) -> ItemsView[str, Any]:
+        """All keys and values as of one moment."""
+        return {entry.key: entry.value for entry in self.entries()}.items()
+
+    def values(self) -> ValuesView[Any]:
+        """All values as of one moment."""
+        return {entry.key: entry.value for entry in self.entries()}.values()
+
+    def pop(self, key: str, /, *default: Any) -> Any:
+        """Remove a key and return its value, in one transaction: of many who pop it, one gets it."""
+        if len(default) > 1:
+            raise TypeError(f"pop expected at most 2 arguments, got {1 + len(default)}")
+        with self._member.transaction() as tx:
+            row = self._row(tx, key)
+            if row is not None and not row["deleted"]:
+                self._remove(tx, key)
+                return decoded(row["value"])
+        if default:
+            return default[0]
+        raise KeyError(key)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the first key and return it with its value, in one transaction; KeyError where the map is empty."""
+        with self._member.transaction() as tx:
+            row = tx.row(
+                "select key, value from map_entry where map = :map and deleted = 0 order by key limit 1", map=self.name
+            )
+            if row is None:
+                raise KeyError("popitem(): the map is empty")
+            self._remove(tx, row["key"])
+            return row["key"], decoded(row["value"])
+
+    def setdefault(self, key: str, default: Any = None, /) -> Any:
+        """The key's value; where it was absent `default`, written in the same transaction."""
+        checked_name("map key", key)
+        text = encoded(f"value of {key!r}", default)
+        with self._member.transaction() as tx:
+            row = self._row(tx, key)
+            if row is not None and not row["deleted"]:
+                return decoded(row["value"])
+            self._write(tx, key, text)
+            return decoded(text)
 
     def __getitem__(self, key: str) -> Any:
         entry = self.entry(key)
@@ -145,6 +194,10 @@ class SharedMap(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return self.statistics().keys
+
+    @property
+    def _object(self) -> str:
+        return f"map {self.name}"
 
     def _number(self, tx: Transaction, key: str) -> float:
         row = self._row(tx, key)
@@ -192,17 +245,3 @@ class SharedMap(MutableMapping[str, Any]):
         )
         tx.event("map.put", object=self.name, key=key, version=version, value=decoded(text))
         return version
-
-
-def _returned(tx: Transaction, once: str | None) -> Any:
-    """What the change of that name returned, or None where it was not made yet."""
-    row = tx.row("select result from once where key = :once", once=once)
-    return decoded(row["result"]) if row is not None else None
-
-
-def _remember(tx: Transaction, once: str | None, result: _T) -> _T:
-    if once is not None:
-        tx.execute(
-            "insert into once (key, result) values (:once, :result)", once=once, result=encoded("result", result)
-        )
-    return result

@@ -11,20 +11,20 @@ task are named when it is created and must exist then, so no circle of needs can
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from prong.primitives import barrier, message_queue
 from prong.primitives.errors import UnknownTask
+from prong.primitives.values import checked_name, checked_number, checked_timeout
 from prong.state import Invalid, Membership, Row, TaskLost, Transaction, waiter
 
 TITLE_CHARACTERS = 200
 PROMPT_BYTES = 256 * 1024
 RESULT_BYTES = 256 * 1024
 NEEDS = 1_000
-"""The most needs that one task can have."""
+"""The most needs that one task can have, and the most tasks that one call can wait for."""
 
 STALLED = 5
 """How many agents in a row a task may lose without one new message before it fails."""
@@ -73,6 +73,7 @@ class Plan:
 def create_task(tx: Transaction, plan: Plan) -> tuple[Task, bool]:
     """Create a task as a child of the acting member's; the same key a second time returns the first task, and False."""
     _check(plan)
+    _refuse_orphan(tx)
     if plan.key is not None:
         row = tx.row("select * from task where key = :key", key=plan.key)
         if row is not None:
@@ -152,28 +153,7 @@ def finish(
     error: str | None = None,
 ) -> None:  # fmt: skip
     """Bring a task to its final state and tell everybody whom that concerns; nothing where it is final already."""
-    changed = tx.execute(
-        "update task set state = :state, result = coalesce(:result, result), error = :error, fence = fence + 1,"
-        " agent = null, ended_at = :now where id = :task and state not in ('done', 'failed', 'cancelled')",
-        state=state,
-        result=result,
-        error=error,
-        task=task,
-        now=tx.now,
-    )
-    if not changed:
-        return
-    tx.event(f"task.{state}", object=str(task), task=task, error=error, result=result)
-    if state == "done":
-        tx.execute("delete from queue_message where holder_task = :task", task=task)
-    else:
-        message_queue.give_back_held_by(tx, task=task)
-        barrier.break_for(
-            tx, agent=None, task=task, reason=f"task {task} {_past(state)}" + (f": {error}" if error else "")
-        )
-    _tell_dependants(tx, task, state)
-    _tell_waiters(tx, task)
-    tx.ring_scheduler()
+    _finish_all(tx, [task], state, result=result, error=error)
 
 
 def cancel(tx: Transaction, task: int, *, reason: str) -> list[int]:
@@ -187,8 +167,7 @@ def cancel(tx: Transaction, task: int, *, reason: str) -> list[int]:
         task=task,
     )
     numbers = [row["id"] for row in rows]
-    for number in numbers:
-        finish(tx, number, "cancelled", error=reason)
+    _finish_all(tx, numbers, "cancelled", error=reason)
     return numbers
 
 
@@ -197,15 +176,16 @@ def wait_tasks(
 ) -> list[Task]:
     """Wait until all (or any) of the tasks are final, at most `timeout` seconds; returns all as they are then."""
     numbers = list(dict.fromkeys(tasks))
-    if not numbers:
-        raise Invalid("no task to wait for", "at least one task number")
+    checked_number("a number of tasks to wait for of", len(numbers), least=1, most=NEEDS)
+    timeout = checked_timeout(timeout)
     with member.transaction() as tx:
         found = [find(tx, number) for number in numbers]
         _refuse_own_line(tx, numbers)
-        if _satisfied(found, mode) or (timeout is not None and timeout <= 0):
+        satisfied = (all if mode == "all" else any)(task.final for task in found)
+        if satisfied or timeout == 0:
             return found
-        wants = {"mode": mode, "tasks": numbers}
-        ticket = waiter.enrol(tx, "tasks", ", ".join(map(str, numbers[:10])), timeout=timeout, wants=wants)
+        which = ", ".join(map(str, numbers[:10]))
+        ticket = waiter.enrol(tx, "tasks", which, timeout=timeout, wants={"mode": mode, "tasks": numbers})
         for number in numbers:
             tx.execute(
                 "insert into waiter_task (waiter, task) values (:waiter, :task)", waiter=ticket.waiter, task=number
@@ -222,6 +202,21 @@ def _check(plan: Plan) -> None:
         raise Invalid("a prompt that is empty or too long", f"1 to {PROMPT_BYTES} bytes")
     if len(plan.needs) > NEEDS:
         raise Invalid(f"{len(plan.needs)} needs", f"at most {NEEDS}")
+    checked_number("priority", plan.priority)
+    if plan.key is not None:
+        checked_name("key of a task", plan.key)
+
+
+def _refuse_orphan(tx: Transaction) -> None:
+    """A task that was cancelled or taken away must not make new ones before its agent hears of it."""
+    member = tx.member
+    if member is None or member.task is None:
+        return
+    row = tx.row(
+        "select state, fence from task where id = :task and state in ('done', 'failed', 'cancelled')", task=member.task
+    )
+    if row is not None:
+        raise TaskLost(member.task, row["fence"] - 1, row["state"], row["fence"])
 
 
 def _insert(tx: Transaction, plan: Plan, state: str) -> Row:
@@ -244,12 +239,52 @@ def _insert(tx: Transaction, plan: Plan, state: str) -> Row:
     return row
 
 
-def _tell_dependants(tx: Transaction, task: int, state: str) -> None:
-    """Make ready what needed only this; fail what can never start now."""
-    if state != "done":
-        for row in tx.rows("select task from task_need where need = :task", task=task):
-            finish(tx, row["task"], "failed", error=f"it needs task {task}, which {_past(state)}")
-        return
+def _finish_all(
+    tx: Transaction, tasks: Sequence[int], state: str, *, result: str | None = None, error: str | None = None
+) -> None:
+    """End tasks, and with them whatever can never start now; those given go first, so that none fails of another."""
+    ended = [(task, state, error) for task in tasks if _end(tx, task, state, result=result, error=error)]
+    for task, how, why in ended:  # which grows while it is read
+        if how == "done":
+            message_queue.forget_held_by(tx, task=task)
+            _make_ready(tx, task)
+        else:
+            message_queue.give_back_held_by(tx, task=task)
+            unmet = f"it needs task {task}, which {_past(how)}"
+            ended += [(one, "failed", unmet) for one in _needing(tx, task) if _end(tx, one, "failed", error=unmet)]
+        ending = "has ended without arriving" if how == "done" else _past(how) + (f": {why}" if why else "")
+        barrier.break_for(tx, agent=None, task=task, reason=f"task {task} {ending}")
+        _tell_waiters(tx, task)
+        tx.ring_scheduler()
+
+
+def _end(tx: Transaction, task: int, state: str, *, result: str | None = None, error: str | None = None) -> bool:
+    changed = tx.execute(
+        "update task set state = :state, result = coalesce(:result, result), error = :error, fence = fence + 1,"
+        " agent = null, ended_at = :now where id = :task and state not in ('done', 'failed', 'cancelled')",
+        state=state,
+        result=_cut(result),
+        error=_cut(error),
+        task=task,
+        now=tx.now,
+    )
+    if changed:
+        tx.event(f"task.{state}", object=str(task), task=task, error=_cut(error), result=_cut(result))
+    return bool(changed)
+
+
+def _cut(text: str | None) -> str | None:
+    """The text within its bound."""
+    data = (text or "").encode(errors="replace")
+    return text if len(data) <= RESULT_BYTES else data[: RESULT_BYTES - 3].decode(errors="ignore") + "…"
+
+
+def _needing(tx: Transaction, task: int) -> list[int]:
+    return [row["task"] for row in tx.rows("select task from task_need where need = :task order by task", task=task)]
+
+
+def _make_ready(tx: Transaction, task: int) -> None:
+    """Make ready what needed only this."""
     freed = tx.rows(
         "update task set state = 'ready', ready_at = :now where state = 'blocked'"
         " and id in (select task from task_need where need = :task)"
@@ -263,18 +298,15 @@ def _tell_dependants(tx: Transaction, task: int, state: str) -> None:
 
 
 def _tell_waiters(tx: Transaction, task: int) -> None:
+    """Wake those who wait for any of theirs, and those for whom this was the last of all."""
     for row in tx.rows(
-        "select waiter.* from waiter join waiter_task on waiter_task.waiter = waiter.id"
-        " where waiter_task.task = :task and waiter.state = 'waiting' order by waiter.id",
+        "select waiter.id from waiter join waiter_task mine on mine.waiter = waiter.id and mine.task = :task"
+        " where waiter.state = 'waiting' and (json_extract(waiter.wants, '$.mode') = 'any' or not exists"
+        "  (select 1 from waiter_task other join task on task.id = other.task where other.waiter = waiter.id"
+        "      and task.state not in ('done', 'failed', 'cancelled'))) order by waiter.id",
         task=task,
     ):
-        wants = json.loads(row["wants"])
-        if _satisfied([find(tx, number) for number in wants["tasks"]], wants["mode"]):
-            waiter.grant(tx, row["id"])
-
-
-def _satisfied(tasks: Sequence[Task], mode: str) -> bool:
-    return all(task.final for task in tasks) if mode == "all" else any(task.final for task in tasks)
+        waiter.grant(tx, row["id"])
 
 
 def _refuse_own_line(tx: Transaction, numbers: Sequence[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from prong.primitives.errors import TooLarge
@@ -14,6 +15,12 @@ NAME_CHARACTERS = 200
 VALUE_BYTES = 256 * 1024
 """The largest value of a map key or queue message, in bytes of JSON."""
 
+LONGEST_LEASE_S = 86_400.0
+"""The longest lease that can be asked for, in seconds."""
+
+MOST = 2**53
+"""The largest whole number, up or down, that is taken for a priority."""
+
 
 def checked_name(what: str, name: object) -> str:
     """The name, if it can be one."""
@@ -22,6 +29,30 @@ def checked_name(what: str, name: object) -> str:
     if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
         raise Invalid(f"{what} {_short(name)}", "a string without NUL and without lone surrogates")
     return name
+
+
+def checked_timeout(timeout: object) -> float | None:
+    """The seconds to wait; None for ever."""
+    if timeout is None or timeout == math.inf:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
+        raise Invalid(f"a timeout of {_short(timeout)}", "seconds from 0, or None to wait for ever")
+    return float(timeout)
+
+
+def checked_lease(lease_s: object) -> float:
+    """The seconds that a right lasts without a sign of life."""
+    number = isinstance(lease_s, int | float) and not isinstance(lease_s, bool)
+    if not number or not 0 < lease_s <= LONGEST_LEASE_S:  # type: ignore[operator]  # it is a number here
+        raise Invalid(f"a lease of {_short(lease_s)}", f"seconds, more than 0 and at most {LONGEST_LEASE_S:g}")
+    return float(lease_s)  # type: ignore[arg-type]  # as above
+
+
+def checked_number(what: str, number: object, *, least: int = -MOST, most: int = MOST) -> int:
+    """The whole number, if it is within its bounds."""
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
+        raise Invalid(f"{what} {_short(number)}", f"a whole number from {least} to {most}")
+    return number
 
 
 def encoded(what: str, value: Any) -> str:

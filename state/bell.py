@@ -51,9 +51,11 @@ class Bells:
             )
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(file).st_size < SLOTS * 4:
-                os.ftruncate(file, SLOTS * 4)
+            # A hole in the file would make a ring fail on a full disk.
+            os.posix_fallocate(file, 0, SLOTS * 4)
             self._memory = mmap.mmap(file, SLOTS * 4)
+        except OSError as error:
+            raise StoreError(str(path), str(error), "Free some of the disk.") from error
         finally:
             os.close(file)
         self._words = (ctypes.c_uint32 * SLOTS).from_buffer(self._memory)

@@ -12,17 +12,17 @@ class ProngError(Exception):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), dict(self.__dict__))
+        return _rebuild, (type(self), self.args, dict(self.__dict__))
 
     @classmethod
-    def _restore(cls, fields: dict[str, Any]) -> Self:
-        error = cls.__new__(cls)
+    def _restore(cls, arguments: tuple[Any, ...], fields: dict[str, Any]) -> Self:
+        error = cls.__new__(cls, *arguments)
         error.__dict__.update(fields)
         return error
 
 
-def _rebuild(kind: type[ProngError], fields: dict[str, Any]) -> ProngError:
-    return kind._restore(fields)  # noqa: SLF001  a method of the same class, called from pickle's side
+def _rebuild(kind: type[ProngError], arguments: tuple[Any, ...], fields: dict[str, Any]) -> ProngError:
+    return kind._restore(arguments, fields)  # noqa: SLF001  a method of the same class, called from pickle's side
 
 
 class StoreError(ProngError):
@@ -46,7 +46,7 @@ class StoreBusy(StoreError):
         who = " and ".join(f"process {pid}" for pid in holders) or "an unknown process"
         super().__init__(
             path,
-            f"{who} has kept the database locked for {waited_s:g} s",
+            f"{who} {'have' if len(holders) > 1 else 'has'} kept the database locked for {waited_s:g} s",
             "Let it finish or end it, then call again; nothing was written.",
         )
 

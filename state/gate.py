@@ -16,21 +16,23 @@ class Gate:
     """One thread's door to the writers' queue; the file says which process is inside."""
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._me = b"%-20d" % os.getpid()
 
     def enter(self) -> None:
         """Wait for our turn."""
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        os.pwrite(self._file, self._me, 0)
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+        os.pwrite(self.file, self._me, 0)
 
     def leave(self) -> None:
-        """Let the next writer in."""
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        """Let the next writer in; nothing where we are not inside."""
+        fcntl.flock(self.file, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self._file)
+        """Give the descriptor back, once."""
+        if self.file >= 0:
+            os.close(self.file)
+            self.file = -1
 
 
 def process_inside(path: Path) -> int | None:

@@ -87,7 +87,7 @@ def end(tx: Transaction, agent: int, *, state: str, reason: str) -> bool:
         agent=agent,
     )
     if changed:
+        tx.execute("delete from waiter_task where waiter in (select id from waiter where agent = :agent)", agent=agent)
         tx.execute("delete from waiter where agent = :agent", agent=agent)
-        tx.execute("delete from waiter_task where waiter not in (select id from waiter)")
         tx.event(f"agent.{state}", object=str(agent), reason=reason)
     return bool(changed)

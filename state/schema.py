@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from prong.state.door import opening
 from prong.state.errors import StoreError
+from prong.state.failure import meaning
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -20,34 +22,54 @@ if TYPE_CHECKING:
 VERSION = 1
 """The schema that this code speaks, kept in the database's `user_version`."""
 
+APPLICATION = int.from_bytes(b"Prng")
+"""What makes a database one of Prong's, kept in its `application_id`."""
 
-def bring_up_to_date(path: Path) -> None:
+
+def bring_up_to_date(path: Path, *, patience_s: float) -> None:
     """Create the database or migrate it; returns at once where it is up to date."""
-    if path.exists() and _version(path) == VERSION:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name("schema.lock")):
-        found = _version(path) if path.exists() else 0
-        if found > VERSION:
-            raise StoreError(
-                str(path),
-                f"it was written by a newer Prong (schema {found}, this one speaks {VERSION})",
-                "Upgrade Prong.",
-            )
-        if found < VERSION:
+    with opening(path):
+        if path.exists() and _version(path, patience_s) == VERSION:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_name("schema.lock")):
+                _mend(path, patience_s)
+        except OSError as error:
+            raise StoreError(str(path), str(error), "Name a directory in which files can be made.") from error
+
+
+def _mend(path: Path, patience_s: float) -> None:
+    found = _version(path, patience_s) if path.exists() else 0
+    if found > VERSION:
+        problem = f"it was written by a newer Prong (schema {found}, this one speaks {VERSION})"
+        raise StoreError(str(path), problem, "Upgrade Prong.")
+    if found < VERSION:
+        try:
             _migrate(path)
+        except sqlite3.DatabaseError as error:
+            raise meaning(path, error, patience_s) or error from error
 
 
-def _version(path: Path) -> int:
-    connection = sqlite3.connect(path)
+def _version(path: Path, patience_s: float) -> int:
+    """The schema's version; 0 where the file is empty still."""
+    connection = sqlite3.connect(path, timeout=patience_s)
     try:
         version: int = connection.execute("pragma user_version").fetchone()[0]
+        application: int = connection.execute("pragma application_id").fetchone()[0]
+        filled = connection.execute("select 1 from sqlite_master limit 1").fetchone() is not None
     except sqlite3.DatabaseError as error:
-        raise StoreError(str(path), f"it is no database of Prong's ({error})", "Name another swarm.") from error
+        raise meaning(path, error, patience_s) or _stranger(path, str(error)) from error
     else:
+        if filled and application != APPLICATION:
+            raise _stranger(path, "another program made it")
         return version
     finally:
         connection.close()
+
+
+def _stranger(path: Path, why: str) -> StoreError:
+    return StoreError(str(path), f"it is no database of Prong's ({why})", "Name another swarm.")
 
 
 def _migrate(path: Path) -> None:
@@ -62,6 +84,7 @@ def _migrate(path: Path) -> None:
         connection.execute("begin immediate")
         with database.atomic():
             migrations.apply(database)
+        connection.execute(f"pragma application_id = {APPLICATION}")
         connection.execute(f"pragma user_version = {VERSION}")
         connection.commit()
     finally:

@@ -142,7 +142,7 @@ create table fork_point (
 -- A blocked call: who waits for what, since when, until when.  Whoever frees the object grants it in its own transaction
 -- and rings bell number `id`; the row stays until the waiter has read it.
 create table waiter (
-    id        integer primary key,
+    id        integer primary key autoincrement, -- never used again: a process may sleep on a row that is gone
     agent     integer not null references agent,
     task      integer,
     kind      text not null,                     -- lock, barrier, queue, tasks, slot, fork, merge
@@ -161,6 +161,7 @@ create table waiter_task (                       -- which tasks a waiter of kind
     task    integer not null,
     primary key (task, waiter)
 ) strict, without rowid;
+create index waiter_task_of on waiter_task (waiter);
 
 create table lock (
     name         text primary key,
@@ -204,18 +205,17 @@ create table map_entry (
 ) strict, without rowid;
 
 create table once (                              -- what a named change returned, so that it is never made twice
-    key     text primary key,
+    key     text primary key,                    -- the object, and the change's name there
     result  text not null                        -- JSON
 ) strict, without rowid;
 
 create table queue_message (
-    id            integer primary key,
+    id            integer primary key autoincrement, -- never used again: the log tells of it for ever
     queue         text not null,
     body          text not null,                 -- JSON
     priority      integer not null default 0,    -- higher goes first
     sender        integer,
     sender_task   integer,
-    key           text unique,                   -- idempotency key of the put
     put_at        real not null,
     holder        integer,                       -- null: still in the queue
     holder_task   integer,                       -- a delivery to a task outlives the task's agent
@@ -226,6 +226,7 @@ create table queue_message (
 create index queue_ready on queue_message (queue, priority desc, id) where holder is null;
 create index queue_delivered on queue_message (delivery) where delivery is not null;
 create index queue_holder on queue_message (holder) where holder is not null;
+create index queue_task on queue_message (holder_task) where holder_task is not null;
 
 -- The line of finished work.  Each merge commit bears its task's number, so a restart sees which were made.
 create table merge (

@@ -17,28 +17,31 @@ Reading needs no transaction and waits for nobody.
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
+import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fcntl import LOCK_UN, flock
 from pathlib import Path
 from typing import Any
 
 from prong.state.bell import MERGER_SLOT, SCHEDULER_SLOT, Bells
 from prong.state.clock import Clock, SystemClock, boot_id, wall_minus_monotonic
-from prong.state.errors import Deposed, StoreBusy, StoreError
-from prong.state.gate import Gate
+from prong.state.door import Door, open_door
+from prong.state.errors import Deposed, StoreError
+from prong.state.failure import meaning
 from prong.state.schema import bring_up_to_date
 
 PATIENCE_S = 30.0
 """How long a call waits for a foreign program that holds the database, in seconds."""
 
 Row = sqlite3.Row
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,8 @@ class Member:
 class Transaction:
     """What may be done between begin and commit; `now` is one point in time for all of it."""
 
-    def __init__(self, store: Store, connection: sqlite3.Connection, member: Member | None) -> None:
-        self._connection = connection
+    def __init__(self, store: Store, door: Door, member: Member | None) -> None:
+        self._door = door
         self._slots_to_ring: list[int] = []
         self._store = store
         self.member = member
@@ -62,34 +65,35 @@ class Transaction:
 
     def execute(self, sql: str, /, **values: Any) -> int:
         """Run a statement and return the number of rows it changed."""
-        return self._connection.execute(sql, values).rowcount
+        return self._run(sql, values).rowcount
 
     def rows(self, sql: str, /, **values: Any) -> list[Row]:
         """Run a statement and return all its rows."""
-        return self._connection.execute(sql, values).fetchall()
+        return self._run(sql, values).fetchall()
 
     def row(self, sql: str, /, **values: Any) -> Row | None:
         """Run a statement and return its first row, or None."""
-        rows = self._connection.execute(sql, values).fetchall()
+        rows = self._run(sql, values).fetchall()
         return rows[0] if rows else None
 
     def value(self, sql: str, /, **values: Any) -> Any:
         """Run a statement and return the first column of its first row, which must exist."""
-        return self._connection.execute(sql, values).fetchall()[0][0]
+        return self._run(sql, values).fetchall()[0][0]
 
     def event(self, kind: str, /, *, object: str | None = None, task: int | None = None, **data: Any) -> None:
         """Append to the log; the acting member and its task are filled in."""
         member = self.member
-        self._connection.execute(
-            "insert into event (at, agent, task, kind, object, data) values (?, ?, ?, ?, ?, ?)",
-            (
-                self._store.clock.wall(),
-                member.agent if member else None,
-                task if task is not None else (member.task if member else None),
-                kind,
-                object,
-                json.dumps(data, ensure_ascii=False, separators=(",", ":")) if data else "{}",
-            ),
+        self._run(
+            "insert into event (at, agent, task, kind, object, data)"
+            " values (:at, :agent, :task, :kind, :object, :data)",
+            {
+                "at": self._store.clock.wall(),
+                "agent": member.agent if member else None,
+                "task": task if task is not None else (member.task if member else None),
+                "kind": kind,
+                "object": object,
+                "data": json.dumps(data, ensure_ascii=False, separators=(",", ":")) if data else "{}",
+            },
         )
 
     def ring(self, waiter: int) -> None:
@@ -104,6 +108,15 @@ class Transaction:
         """Wake the merger once the transaction is committed."""
         self._slots_to_ring.append(MERGER_SLOT)
 
+    def _run(self, sql: str, values: Mapping[str, Any]) -> sqlite3.Cursor:
+        if self._door.inherited:
+            raise self._store.forked_inside()
+        try:
+            return self._door.connection.execute(sql, values)
+        except UnicodeEncodeError:
+            # A file name that is no UTF-8, say: the log must be able to tell of it all the same.
+            return self._door.connection.execute(sql, {name: _storable(value) for name, value in values.items()})
+
     def _ring_all(self) -> None:
         for slot in self._slots_to_ring:
             self._store.bells.ring(slot)
@@ -113,14 +126,16 @@ class Store:
     """The shared state of one swarm, in the directory that holds `state.db`.
 
     A store may be used from any thread and in forked children: each process and thread gets a connection of its own.
+    A process must not fork inside a transaction of its own: its child is refused the database then.
     Raises `StoreError` where the database cannot be used, `StoreBusy` where a foreign program holds it too long.
     """
 
-    def __init__(self, directory: Path, *, clock: Clock | None = None) -> None:
+    def __init__(self, directory: Path, *, clock: Clock | None = None, patience_s: float = PATIENCE_S) -> None:
         self.directory = Path(directory)
         self.path = self.directory / "state.db"
+        self._patience_s = patience_s
         self._own = threading.local()
-        bring_up_to_date(self.path)
+        bring_up_to_date(self.path, patience_s=patience_s)
         self.bells = Bells(self.directory / "bells")
         self.clock = clock or SystemClock(self._offset_of_this_boot())
 
@@ -130,27 +145,47 @@ class Store:
 
         Raises `Deposed` where the member was declared dead; nothing is written then.
         """
-        gate, connection = self._doors()
-        gate.enter()
+        door = self._enter()
+        if door.connection.in_transaction:
+            door.leave()
+            raise RuntimeError("a transaction was begun inside another one of the same thread")
+        tx: Transaction | None = None
+        undone = False
         try:
-            self._begin(connection)
-            try:
-                tx = Transaction(self, connection, member)
-                if member is not None:
-                    _check_alive(tx, member)
-                yield tx
-                connection.execute("commit")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("rollback")
-                raise
+            # An interrupt may strike right behind `enter`, so that already stands where leaving is certain.
+            door.gate.enter()
+            door.connection.execute("begin immediate")
+            tx = Transaction(self, door, member)
+            if member is not None:
+                _check_alive(tx, member)
+            yield tx
+            if door.inherited:
+                raise self.forked_inside()
+            door.connection.execute("commit")
+        except sqlite3.Error as error:
+            self._explain(error)
+            raise
         finally:
-            gate.leave()
-        tx._ring_all()  # noqa: SLF001  the two classes are one door
+            if not door.inherited:
+                try:
+                    undone = self._roll_back(door)
+                finally:
+                    # No method of ours: entering one is where an interrupt strikes.
+                    flock(door.gate.file, LOCK_UN)
+                if tx is not None and not undone:
+                    tx._ring_all()  # noqa: SLF001  the two classes are one
+            door.leave()
 
     def rows(self, sql: str, /, **values: Any) -> list[Row]:
         """Read outside of any transaction."""
-        return self._doors()[1].execute(sql, values).fetchall()
+        door = self._enter()
+        try:
+            return door.connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            self._explain(error)
+            raise
+        finally:
+            door.leave()
 
     def row(self, sql: str, /, **values: Any) -> Row | None:
         """Read one row, or None."""
@@ -160,50 +195,68 @@ class Store:
     @contextmanager
     def snapshot(self) -> Iterator[Store]:
         """Several reads that all see the same moment."""
-        connection = self._doors()[1]
-        connection.execute("begin")
+        door = self._enter()
         try:
+            door.connection.execute("begin")
             yield self
         finally:
-            connection.execute("rollback")
+            if not door.inherited:
+                self._roll_back(door)
+            door.leave()
 
     def close(self) -> None:
-        """Close this thread's connection."""
-        doors = getattr(self._own, "doors", None)
-        if doors is not None and self._own.pid == os.getpid():
-            doors[1].close()
-            doors[0].close()
-        self._own.doors = None
+        """Close this thread's connection; the next use opens another."""
+        door: Door | None = getattr(self._own, "door", None)
+        if door is not None:
+            door.close()
+        self._own.door = None
 
-    def _doors(self) -> tuple[Gate, sqlite3.Connection]:
-        doors: tuple[Gate, sqlite3.Connection] | None = getattr(self._own, "doors", None)
-        if doors is not None and self._own.pid == os.getpid():
-            return doors
-        if doors is not None:
-            # SQLite forbids using a connection across fork(), and even closing it: the child inherits the handle but
-            # not the file locks it believes it holds.  So the parent's connection is kept, unused, while we live.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(doors[1]))
-        self._own.pid = os.getpid()
-        self._own.doors = (Gate(self.directory / "gate"), self._connect())
-        made: tuple[Gate, sqlite3.Connection] = self._own.doors
-        return made
+    def forked_inside(self) -> StoreError:
+        """What a process is told that was forked inside a transaction and goes on with it."""
+        return StoreError(
+            str(self.path),
+            "this process was forked inside a transaction, which is its parent's alone",
+            "Leave the transaction before you fork.",
+        )
+
+    def _enter(self) -> Door:
+        """This thread's door, which keeps forks out until the caller leaves it."""
+        door: Door | None = getattr(self._own, "door", None)
+        while door is None or not door.enter():
+            try:
+                door = self._own.door = open_door(self.path, self._connect)
+            except sqlite3.Error as error:
+                self._explain(error)
+                raise
+            except OSError as error:
+                raise StoreError(str(self.path), str(error), "See whether the swarm's directory is there.") from error
+        return door
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, timeout=PATIENCE_S, cached_statements=512)
+        # Each thread has its own; only closing may fall to another, which drops a store that many have used.
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, timeout=self._patience_s, cached_statements=512, check_same_thread=False
+        )
         connection.row_factory = sqlite3.Row
         connection.execute("pragma synchronous = normal")
         connection.execute("pragma foreign_keys = on")
+        connection.execute("pragma recursive_triggers = on")  # or `replace` would slip past the event log's
         return connection
 
-    def _begin(self, connection: sqlite3.Connection) -> None:
-        began = time.monotonic()
+    def _roll_back(self, door: Door) -> bool:
+        """Undo what was not committed; whether there was anything."""
+        if not door.connection.in_transaction:
+            return False
         try:
-            connection.execute("begin immediate")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                advice = "Free the disk or mend the file; nothing was written."
-                raise StoreError(str(self.path), str(error), advice) from error
-            raise StoreBusy(str(self.path), round(time.monotonic() - began, 1), _lock_holders(self.path)) from error
+            door.connection.execute("rollback")
+        except sqlite3.Error:
+            self._own.door = None  # it is closed with the last look at it, and the next use opens another
+        return True
+
+    def _explain(self, error: sqlite3.Error) -> None:
+        refusal = meaning(self.path, error, self._patience_s)
+        if refusal is not None:
+            raise refusal from error
 
     def _offset_of_this_boot(self) -> float:
         boot = boot_id()
@@ -230,16 +283,19 @@ def _check_alive(tx: Transaction, member: Member) -> None:
 
 
 def _latest(tx: Transaction) -> float:
-    """The latest point in time that an earlier boot can have written, so that time never goes back."""
-    return float(tx.value("select coalesce(max(beat_at), 0) from agent"))
+    """The latest point in time that an earlier boot has written, so that time never goes back."""
+    return float(
+        tx.value(
+            "select coalesce(max(at), 0) from ("
+            " select max(beat_at) as at from agent union all select max(ended_at) from agent"
+            " union all select max(created_at) from task union all select max(started_at) from task"
+            " union all select max(ended_at) from task union all select max(acquired_at) from lock"
+            " union all select max(updated_at) from map_entry union all select max(put_at) from queue_message"
+            " union all select max(ended_at) from model_call)"
+        )
+    )
 
 
-def _lock_holders(path: Path) -> tuple[int, ...]:
-    """The processes that hold a file lock on the database, as the kernel lists them."""
-    try:
-        inode = path.stat().st_ino
-        lines = Path("/proc/locks").read_text().splitlines()
-    except OSError:
-        return ()
-    holders = {int(parts[-4]) for parts in map(str.split, lines) if parts[-3].rsplit(":", 1)[-1] == str(inode)}
-    return tuple(sorted(holders - {os.getpid()}))
+def _storable(value: Any) -> Any:
+    """Text with the replacement character where a lone surrogate stood, which UTF-8 cannot hold."""
+    return _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value

@@ -26,7 +26,7 @@ FALLBACK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a wait ended: `granted`, `broken`, or `timeout`; with the data that the decider left."""
+    """How a wait ended: `granted` or `broken`, with the data that the decider left; `timeout`, or `interrupted`."""
 
     state: str
     data: dict[str, Any]
@@ -62,6 +62,15 @@ def line(tx: Transaction, kind: str, object: str) -> list[Row]:
     )
 
 
+def everybody(tx: Transaction, kind: str, object: str) -> list[Row]:
+    """All who wait for an object, those too whose time is up but who have not looked yet."""
+    return tx.rows(
+        "select * from waiter where kind = :kind and object = :object and state = 'waiting' order by id",
+        kind=kind,
+        object=object,
+    )
+
+
 def first(tx: Transaction, kind: str, object: str) -> Row | None:
     """The first of the line, or None."""
     return tx.row(
@@ -93,23 +102,44 @@ def _decide(tx: Transaction, waiter: int, state: str, data: dict[str, Any]) -> N
     tx.ring(waiter)
 
 
-def wait(member: Membership, ticket: Ticket, *, look: Callable[[], None] | None = None, parks: bool = True) -> Outcome:
+def wait(
+    member: Membership,
+    ticket: Ticket,
+    *,
+    look: Callable[[], None] | None = None,
+    withdraw: Callable[[Transaction, Outcome], None] | None = None,
+    parks: bool = True,
+) -> Outcome:
     """Sleep until the ticket is decided or its time is up; the row is gone afterwards.
 
     `look` runs whenever the sleeper wakes without a decision, so that it may itself find what has expired.  While it
-    sleeps the member is parked, unless `parks` is false because the wait is short by nature.  An exception (an
-    interrupt, say) withdraws the ticket; a grant that came first is lost then, and the caller undoes it.
+    sleeps the member is parked, unless `parks` is false because the wait is short by nature.
+
+    `withdraw` runs in the very transaction that takes the row away, where the caller leaves without what it waited
+    for: with `timeout`; with `interrupted`, when an exception (an interrupt, say) ends the wait undecided; or with
+    the `granted` that nobody will read, because the exception came just after it.
     """
+    left: Outcome | None = None
     try:
         with member.parking(ticket) if parks else nullcontext():
             _sleep_until_decided(member.store, ticket, look)
-    finally:
-        outcome = _collect(member, ticket)
-    return outcome
+        with member.transaction() as tx:
+            left = _take_away(tx, ticket, undecided="timeout")
+            if left.state == "timeout" and withdraw is not None:
+                withdraw(tx, left)
+        return left  # noqa: TRY300  an interrupt that strikes even here must be seen below
+    except BaseException:
+        with member.transaction() as tx:
+            # The row is there still, unless the exception came after the commit just above.
+            left = _take_away(tx, ticket, undecided="interrupted", before=left)
+            if left.state in ("interrupted", "granted") and withdraw is not None:
+                withdraw(tx, left)
+        raise
 
 
 def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] | None) -> None:
     slot = store.bells.slot(ticket.waiter)
+    woken = False
     while True:
         seen = store.bells.read(slot)
         row = store.row("select state, until_at from waiter where id = :waiter", waiter=ticket.waiter)
@@ -118,18 +148,23 @@ def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] 
         remaining = FALLBACK_S if row["until_at"] is None else row["until_at"] - store.clock.now()
         if remaining <= 0:
             return
+        if woken and look is not None:
+            look()  # what it grants us rings our own bell, so that we do not sleep over it
         store.bells.wait(slot, seen, min(remaining, FALLBACK_S))
-        if look is not None and store.bells.read(slot) == seen:
-            look()
+        woken = True
 
 
-def _collect(member: Membership, ticket: Ticket) -> Outcome:
-    """Take the row away and read in the same transaction what was decided, so that no grant falls between."""
-    with member.transaction() as tx:
-        row = tx.row("delete from waiter where id = :waiter returning state, outcome", waiter=ticket.waiter)
-        tx.execute("delete from waiter_task where waiter = :waiter", waiter=ticket.waiter)
-    if row is None or row["state"] == "waiting":
-        return Outcome("timeout", {})
+def _take_away(tx: Transaction, ticket: Ticket, *, undecided: str, before: Outcome | None = None) -> Outcome:
+    """Take the row away and read in the same transaction what was decided, so that no decision falls between.
+
+    Where the row is gone, how the wait ended was seen `before`, or it is over because the member's row was closed.
+    """
+    row = tx.row("delete from waiter where id = :waiter returning state, outcome", waiter=ticket.waiter)
+    tx.execute("delete from waiter_task where waiter = :waiter", waiter=ticket.waiter)
+    if row is None:
+        return before or Outcome(undecided, {})
+    if row["state"] == "waiting":
+        return Outcome(undecided, {})
     return Outcome(row["state"], json.loads(row["outcome"]))
 
 

@@ -1,0 +1,86 @@
+"""What tests of the shared state have in common: a swarm of their own, a clock that stands still, stepped processes."""
+
+import pytest
+
+from prong.state import FileClock, Store, join
+
+from . import stepped
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """Where the swarm lives."""
+    return tmp_path / "swarm"
+
+
+@pytest.fixture
+def clock(tmp_path):
+    """The time of all processes of the test."""
+    return FileClock(tmp_path / "clock")
+
+
+@pytest.fixture
+def store(directory, clock):
+    store = Store(directory, clock=clock)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def member(store):
+    """The test itself, as a member of the swarm."""
+    return join(store, "test")
+
+
+@pytest.fixture(scope="session")
+def nest():
+    nest = stepped.Nest()
+    yield nest
+    nest.close()
+
+
+@pytest.fixture
+def processes(nest, store, tmp_path):
+    """Makes stepped processes; each acts on the object that its `target` makes: ("module", "Class", (…,), {…})."""
+    made = []
+
+    def fork(name, target=None):
+        process = nest.fork(name, store.directory, tmp_path / "clock", target)
+        made.append(process)
+        process.agent = process.result()
+        return process
+
+    yield fork
+    for process in made:
+        process.close()
+
+
+@pytest.fixture
+def until():
+    """Waits until a condition on the shared state holds: `until(lambda: …, "what never came")`."""
+    return stepped.until
+
+
+@pytest.fixture
+def in_line(store):
+    """Waits until so many wait for an object of a kind."""
+
+    def in_line(kind, count=1):
+        def waiting():
+            rows = store.rows("select id from waiter where kind = :kind and state = 'waiting' order by id", kind=kind)
+            return rows if len(rows) == count else None
+
+        return stepped.until(waiting, f"{count} waiters of kind {kind}")
+
+    return in_line
+
+
+@pytest.fixture
+def events(store):
+    """The log so far, as (kind, object)."""
+
+    def events(prefix=""):
+        rows = store.rows("select kind, object from event where kind like :like order by seq", like=prefix + "%")
+        return [(row["kind"], row["object"]) for row in rows]
+
+    return events

@@ -1,0 +1,111 @@
+"""What tests of primitives have in common."""
+
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from prong.primitives import holdings
+from prong.state import join
+from prong.state.member import end
+
+
+@pytest.fixture
+def people(store):
+    """Makes more members in the test's own process."""
+    return lambda *names: [join(store, name) for name in names]
+
+
+@pytest.fixture
+def bury(store):
+    """Declares a member or a stepped process dead, as the supervisor does when it hears of it."""
+
+    def bury(who, task=None, reason="killed"):
+        agent = who.agent if hasattr(who, "agent") else who.me.agent
+        with store.transaction(None) as tx:
+            return holdings.bury(tx, agent, state="dead", reason=reason, task=task)
+
+    return bury
+
+
+@pytest.fixture
+def during():
+    """A member that does something in the middle of its wait: as it falls asleep, or as it wakes."""
+
+    def during(member, asleep=lambda: None, awake=lambda: None):
+        @contextmanager
+        def parking(_ticket):
+            asleep()
+            try:
+                yield
+            finally:
+                awake()
+
+        return replace(member, parking=parking)
+
+    return during
+
+
+@pytest.fixture
+def interrupt():
+    def interrupt():
+        raise KeyboardInterrupt
+
+    return interrupt
+
+
+@pytest.fixture
+def waiters(store):
+    return lambda: [tuple(row) for row in store.rows("select agent, state from waiter order by id")]
+
+
+class Interrupted(Exception):
+    """Raised in the middle of a wait."""
+
+
+@pytest.fixture
+def interrupt_at():
+    """Runs a call, raises `Interrupted` at the n-th line of the code that waits, from its `try` on; whether it did."""
+
+    def interrupt_at(n, call):
+        left = n + 2
+
+        def trace(frame, event, _):
+            nonlocal left
+            waiting = frame.f_code.co_filename.endswith("state/waiter.py")
+            if not waiting or frame.f_code.co_name in ("enrol", "everybody", "first", "wants", "grant", "_decide"):
+                return None
+            if event == "line":
+                left -= 1
+                if left == 0:
+                    raise Interrupted
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            call()
+        except Interrupted:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    return interrupt_at
+
+
+@pytest.fixture
+def dying():
+    """The same member, but it dies as soon as it waits; what is said of it then is the test's business."""
+
+    def dying(member):
+        @contextmanager
+        def parking(_ticket):
+            with member.store.transaction(None) as tx:
+                end(tx, member.me.agent, state="dead", reason="it died while it waited")
+            yield
+
+        return replace(member, parking=parking)
+
+    return dying

@@ -1,0 +1,511 @@
+"""The barrier: all or nobody, and whoever can never be complete is told at once."""
+# ruff: noqa: PLR0917  fixtures are named, so their number does not confuse
+
+import itertools
+import math
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from prong.primitives import Barrier, BrokenBarrier, Plan, create_task
+from prong.primitives.task import claim, finish, give_back
+from prong.state import Deposed, Invalid, Member, Membership, join
+from prong.state.member import enlist
+
+
+def meet_often(here, path, times):
+    """Meet, and note in a plain file who goes on in which round; the places in which we came."""
+    places = []
+    for _ in range(times):
+        passage = here.object.wait()
+        with path.open("a") as file:
+            file.write(f"{passage.round}\n")
+        places.append((passage.round, passage.place))
+    return places
+
+
+def act_for_task(here, task):
+    """Be an agent of the task from now on."""
+    with here.store.transaction(None) as tx:
+        tx.execute("update agent set task = :task where id = :agent", task=task, agent=here.member.me.agent)
+        claim(tx, task, here.member.me.agent)
+    here.member = Membership(here.store, Member(here.member.me.agent, 1, task))
+
+
+def wait_with_siblings(here, point, party=None):
+    return Barrier(here.member, "door", siblings=point).wait(party=party)
+
+
+@pytest.fixture
+def spawn(processes):
+    return lambda name, parties=3: processes(name, ("prong.primitives", "Barrier", ("door", parties), {}))
+
+
+@pytest.fixture
+def barrier(member):
+    return Barrier(member, "door", 3)
+
+
+@pytest.fixture
+def siblings(store):
+    """Makes running tasks that were forked at one point, and an agent in this process for each."""
+
+    def siblings(count):
+        with store.transaction(None) as tx:
+            point = tx.value(
+                "insert into message (role, content, created_at) values ('assistant', '[]', 0) returning id"
+            )
+            made = []
+            for n in range(count):
+                task, _ = create_task(tx, Plan(f"part {n}", "do it", context="fork", fork_point=point))
+                agent = enlist(tx, f"task {task.id}", pid=None, task=task.id, state="running", lease_s=None)
+                claim(tx, task.id, agent)
+                made.append(Membership(store, Member(agent, 1, task.id)))
+        return point, made
+
+    return siblings
+
+
+@pytest.fixture
+def end_task(store):
+    def end_task(task, state="failed", error="it broke"):
+        with store.transaction(None) as tx:
+            finish(tx, task, state, error=error)
+
+    return end_task
+
+
+# Meeting.
+
+
+def test_nobody_goes_on_before_all_have_arrived(barrier, spawn, in_line):
+    ada, bob = spawn("ada"), spawn("bob")
+    ada.start("wait")
+    in_line("barrier", 1)
+    bob.start("wait")
+    in_line("barrier", 2)
+    assert ada.busy()
+    assert bob.busy()
+    passages = [barrier.wait(), ada.result(), bob.result()]
+    assert [(one.round, one.place, one.parties) for one in passages] == [(1, 2, 3), (1, 0, 3), (1, 1, 3)]
+
+
+def test_a_barrier_for_one_never_waits(member):
+    barrier = Barrier(member, "alone", 1)
+    assert [barrier.wait().round for _ in range(3)] == [1, 2, 3]
+
+
+def test_parties_that_meet_again_and_again_stay_together(spawn, tmp_path):
+    path = tmp_path / "rounds"
+    path.touch()
+    crowd = [spawn(name, 4) for name in ("ada", "bob", "eve", "joe")]
+    for process in crowd:
+        process.start_running(meet_often, path, 25)
+    places = [process.result(60) for process in crowd]
+    rounds = [int(line) for line in path.read_text().split()]
+    # Who goes on from round n has seen all arrive at n, so nobody can be two rounds ahead of anybody.
+    assert all(rounds[i] - min(rounds[i:]) <= 1 for i in range(len(rounds)))
+    assert sorted(itertools.chain(*places)) == [(n, place) for n in range(1, 26) for place in range(4)]
+
+
+def test_the_last_to_arrive_opens_for_all_in_its_own_transaction(barrier, spawn, in_line, waiters):
+    ada, bob = spawn("ada"), spawn("bob")
+    for n, process in enumerate((ada, bob), 1):
+        process.start("wait")
+        in_line("barrier", n)
+        process.stop()
+    barrier.wait()
+    assert waiters() == [(ada.agent, "granted"), (bob.agent, "granted")]
+    for process in (ada, bob):
+        process.go_on()
+        assert process.result().round == 1
+    assert waiters() == []
+
+
+def test_who_is_still_there_when_all_have_arrived_goes_on_although_its_time_was_up(barrier, spawn, in_line, clock):
+    ada, bob = spawn("ada"), spawn("bob")
+    for n, process in enumerate((ada, bob), 1):
+        process.start("wait", timeout=10)
+        in_line("barrier", n)
+        process.stop()
+    clock.advance(10)
+    assert barrier.wait().round == 1
+    for process in (ada, bob):
+        process.go_on()
+        assert process.result().round == 1
+    assert barrier.statistics().broken is None
+
+
+# Breaking.
+
+
+def test_who_gives_up_breaks_it_for_all(barrier, spawn, in_line, clock, events):
+    ada, bob = spawn("ada"), spawn("bob")
+    ada.start("wait", timeout=10)
+    in_line("barrier", 1)
+    bob.start("wait")
+    in_line("barrier", 2)
+    clock.advance(10)
+    for process in (ada, bob):
+        with pytest.raises(BrokenBarrier, match=f"agent {ada.agent} gave up waiting"):
+            process.result()
+    with pytest.raises(BrokenBarrier, match=f"agent {ada.agent} gave up waiting"):
+        barrier.wait()
+    assert [kind for kind, _ in events("barrier")].count("barrier.broken") == 1
+
+
+def test_who_looks_at_its_watch_as_it_opens_breaks_nothing(member, people, during, clock):
+    """All have arrived before its time was up, though it looks at its watch first."""
+    (ada,) = people("ada")
+
+    def all_arrive_and_time_passes():
+        Barrier(ada, "door", 2).wait()
+        clock.advance(5)
+
+    assert Barrier(during(member, awake=all_arrive_and_time_passes), "door", 2).wait(timeout=0).round == 1
+    assert Barrier(member, "door", 2).statistics().broken is None
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_an_interrupt_breaks_its_own_round_and_no_other(member, people, during, interrupt, opened, waiters):
+    (ada,) = people("ada")
+    asleep = Barrier(ada, "door", 2).wait if opened else lambda: None
+    mine = Barrier(during(member, asleep, interrupt), "door", 2)
+    with pytest.raises(KeyboardInterrupt):
+        mine.wait(timeout=0)
+    broken = mine.statistics().broken
+    assert (broken is None) if opened else ("was interrupted" in broken)
+    assert waiters() == []
+
+
+def test_an_interrupt_at_any_line_of_the_wait_leaves_no_row(member, people, during, interrupt_at, waiters):
+    (ada,) = people("ada")
+    for n in itertools.count(1):
+        other = Barrier(ada, f"door {n}", 2)
+        mine = Barrier(during(member, other.wait), f"door {n}", 2)
+        interrupted = interrupt_at(n, mine.wait)
+        assert waiters() == []
+        if not interrupted:
+            break
+        found = mine.statistics()
+        assert (found.round, found.broken is None) in ((1, True), (0, False))
+    assert n > 15
+
+
+def test_abort_breaks_it_for_those_who_wait_and_those_who_come(barrier, spawn, in_line):
+    ada = spawn("ada")
+    ada.start("wait")
+    in_line("barrier")
+    barrier.abort("the plan has changed")
+    for wait in (ada.result, barrier.wait):
+        with pytest.raises(BrokenBarrier, match="the plan has changed"):
+            wait()
+
+
+def test_abort_before_anybody_came_breaks_it_too(barrier, people):
+    barrier.abort()
+    (ada,) = people("ada")
+    with pytest.raises(BrokenBarrier, match="it was aborted"):
+        Barrier(ada, "door", 3).wait()
+
+
+def test_reset_sends_away_who_waits_and_begins_anew(barrier, spawn, in_line):
+    ada, bob = spawn("ada"), spawn("bob")
+    ada.start("wait")
+    in_line("barrier")
+    barrier.reset()
+    with pytest.raises(BrokenBarrier, match="it was reset"):
+        ada.result()
+    assert barrier.statistics() == type(barrier.statistics())("door", 3, 0, 0, None)
+    for n, process in enumerate((ada, bob), 1):
+        process.start("wait")
+        in_line("barrier", n)
+    assert barrier.wait().round == 1
+    assert {ada.result().place, bob.result().place} == {0, 1}
+
+
+def test_reset_mends_a_broken_barrier(barrier):
+    barrier.abort()
+    barrier.reset()
+    assert barrier.statistics().broken is None
+
+
+def test_reset_leaves_the_rounds_that_were_passed(member):
+    barrier = Barrier(member, "door", 1)
+    barrier.wait(party="a")
+    barrier.reset()
+    assert barrier.wait(party="a").round == 1
+    assert barrier.wait(party="b").round == 2
+
+
+# Death.
+
+
+def test_an_agent_without_a_task_that_dies_after_its_arrival_breaks_it(spawn, in_line, bury):
+    ada, bob = spawn("ada"), spawn("bob")
+    for n, process in enumerate((ada, bob), 1):
+        process.start("wait")
+        in_line("barrier", n)
+    ada.kill()
+    bury(ada, reason="killed by signal 9")
+    with pytest.raises(BrokenBarrier, match=f"agent {ada.agent} is gone: killed by signal 9"):
+        bob.result()
+
+
+def test_an_agent_that_dies_after_it_passed_breaks_nothing(barrier, member, spawn, in_line, bury):
+    ada = spawn("ada", 2)
+    ada.start("wait")
+    in_line("barrier")
+    Barrier(member, "door", 2).wait()
+    ada.result()
+    ada.kill()
+    bury(ada)
+    assert barrier.statistics().broken is None
+
+
+@pytest.mark.parametrize(
+    ("n", "when", "left"), [(1, "before", (0, 0)), (1, "after", (1, 0)), (2, "before", (0, 1)), (2, "after", (0, 1))]
+)
+def test_wait_killed_at_each_commit(member, spawn, until, n, when, left):
+    barrier = Barrier(member, "door", 2)
+    ada = spawn("ada", 2)
+    ada.die(n, when)
+    ada.start("wait", party="hers")
+    if n == 2:
+        until(lambda: barrier.statistics().arrived, "ada's arrival")
+        barrier.wait()
+    ada.gone()
+    assert (barrier.statistics().arrived, barrier.statistics().round) == left
+
+
+def test_an_arrival_that_is_repeated_counts_once_and_passes_when_all_are_there(siblings, dying, store):
+    """Its agent dies while it waits; the call is repeated by the task's next agent, even twice."""
+    _, (ada, bob) = siblings(2)
+    with pytest.raises(Deposed):
+        Barrier(dying(ada), "door", 2).wait(party="call 1")
+    assert Barrier(bob, "door", 2).statistics().arrived == 1
+    with store.transaction(None) as tx:
+        give_back(tx, ada.me.task, agent=ada.me.agent, reason="killed")
+        agent = enlist(tx, "again", pid=None, task=ada.me.task, state="running", lease_s=None)
+    second = Membership(store, Member(agent, 1, ada.me.task))
+    with pytest.raises(Deposed):
+        Barrier(dying(second), "door", 2).wait(party="call 1")
+    passage = Barrier(bob, "door", 2).wait(party="call 2")
+    assert (passage.round, passage.place) == (1, 1)
+    third = Barrier(join(store, "third"), "door", 2)
+    for _ in range(2):
+        passage = third.wait(party="call 1")
+        assert (passage.round, passage.place, passage.parties) == (1, 0, 2)
+    assert (third.statistics().arrived, third.statistics().round) == (0, 1)
+
+
+def test_the_death_of_an_agent_takes_no_arrival_from_its_task(siblings, dying, bury):
+    _, (ada, bob) = siblings(2)
+    with pytest.raises(Deposed):
+        Barrier(dying(ada), "door", 2).wait(party="call 1")
+    bury(ada, task=ada.me.task)
+    assert Barrier(bob, "door", 2).wait().round == 1
+
+
+def test_an_arrival_that_passed_passes_again_although_the_barrier_broke_since(member, people):
+    (ada,) = people("ada")
+    barrier = Barrier(member, "door", 1)
+    barrier.wait(party="call 1")
+    Barrier(ada, "door", 1).abort("later")
+    assert barrier.wait(party="call 1").round == 1
+    with pytest.raises(BrokenBarrier, match="later"):
+        barrier.wait(party="call 2")
+
+
+# Siblings.
+
+
+def test_siblings_are_counted_from_their_tasks(siblings, processes, in_line):
+    point, (ada, bob) = siblings(2)
+    eve = processes("eve")
+    eve.run(act_for_task, ada.me.task)
+    eve.start_running(wait_with_siblings, point)
+    in_line("barrier")
+    assert Barrier(bob, "door", siblings=point).wait().parties == 2
+    assert eve.result().place == 0
+
+
+def test_siblings_that_were_made_after_the_first_arrived_count_too(siblings, store, processes, in_line):
+    point, (ada,) = siblings(1)
+    with store.transaction(None) as tx:
+        second, _ = create_task(tx, Plan("late", "do it", context="fork", fork_point=point))
+    eve = processes("eve")
+    eve.run(act_for_task, ada.me.task)
+    eve.start_running(wait_with_siblings, point)
+    in_line("barrier")
+    with store.transaction(None) as tx:
+        create_task(tx, Plan("later", "do it", context="fork", fork_point=point))
+    bob = processes("bob")
+    bob.run(act_for_task, second.id)
+    bob.start_running(wait_with_siblings, point)
+    in_line("barrier", 2)
+    row = store.row("select parties from barrier")
+    assert row["parties"] == 3
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled", "done"])
+def test_a_sibling_that_ends_without_arriving_breaks_it_for_those_who_wait(
+    siblings, processes, in_line, end_task, state
+):
+    point, (ada, bob) = siblings(2)
+    eve = processes("eve")
+    eve.run(act_for_task, ada.me.task)
+    eve.start_running(wait_with_siblings, point)
+    in_line("barrier")
+    end_task(bob.me.task, state)
+    with pytest.raises(BrokenBarrier, match=f"task {bob.me.task}"):
+        eve.result()
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled", "done"])
+def test_who_comes_when_a_sibling_has_ended_learns_it_at_once(siblings, end_task, state):
+    point, (ada, bob) = siblings(2)
+    end_task(bob.me.task, state)
+    with pytest.raises(BrokenBarrier, match=rf"task {bob.me.task} has ended \({state}\)"):
+        Barrier(ada, "door", siblings=point).wait()
+
+
+@pytest.mark.parametrize(("state", "breaks"), [("failed", True), ("cancelled", True), ("done", False)])
+def test_a_task_that_ends_after_its_arrival(siblings, dying, end_task, state, breaks):
+    _, (ada, _) = siblings(2)
+    with pytest.raises(Deposed):
+        Barrier(dying(ada), "door", 2).wait()
+    end_task(ada.me.task, state)
+    assert (Barrier(ada, "door", 2).statistics().broken is not None) == breaks
+
+
+def test_a_sibling_that_ends_after_all_have_passed_breaks_nothing(siblings, end_task):
+    point, (ada,) = siblings(1)
+    barrier = Barrier(ada, "door", siblings=point)
+    assert barrier.wait().round == 1
+    end_task(ada.me.task)
+    assert barrier.statistics().broken is None
+
+
+def test_the_end_of_a_task_breaks_no_barrier_that_is_not_its(siblings, dying, end_task, store):
+    _, (stranger,) = siblings(1)
+    point, (ada, bob) = siblings(2)
+    for one, barrier in ((ada, {"siblings": point}), (bob, {"parties": 3})):
+        with pytest.raises(Deposed):
+            Barrier(dying(one), f"of {one.me.task}", **barrier).wait()
+    end_task(stranger.me.task)
+    assert [row["broken"] for row in store.rows("select broken from barrier")] == [None, None]
+
+
+# Names, bounds, words.
+
+
+def test_statistics_tell_how_full_it_is(barrier, spawn, in_line):
+    kind = type(barrier.statistics())
+    assert barrier.statistics() == kind("door", 3, 0, 0, None)
+    spawn("ada").start("wait")
+    in_line("barrier")
+    assert barrier.statistics() == kind("door", 3, 1, 0, None)
+
+
+def test_another_number_of_parties_is_refused(barrier, people):
+    barrier.reset()
+    (ada,) = people("ada")
+    with pytest.raises(Invalid, match="with 2 parties; expected 3 parties"):
+        Barrier(ada, "door", 2).wait(timeout=0)
+
+
+@pytest.mark.parametrize("parties", [0, -1, 10_001, 1.5, True, "3", math.nan])
+def test_a_number_of_parties_that_is_none_is_refused(member, parties):
+    with pytest.raises(Invalid):
+        Barrier(member, "door", parties)
+
+
+@pytest.mark.parametrize("how", [{}, {"parties": 2, "siblings": 1}])
+def test_parties_are_named_in_one_way(member, how):
+    with pytest.raises(Invalid):
+        Barrier(member, "door", **how)
+
+
+@pytest.mark.parametrize("timeout", [-1, math.nan, "1"])
+def test_a_timeout_that_is_none_is_refused_and_breaks_nothing(barrier, timeout):
+    with pytest.raises(Invalid):
+        barrier.wait(timeout=timeout)
+    assert barrier.statistics().arrived == 0
+
+
+class Rounds(RuleBasedStateMachine):
+    """A barrier for three against a list of who is inside; who waits dies, so that one process plays all parties."""
+
+    parties = Bundle("parties")
+
+    def __init__(self, store, dying):
+        super().__init__()
+        self.store, self.dying = store, dying
+        self.name = f"door {store.row('select count(*) as n from event')['n']}"
+        self.barrier = Barrier(join(store, "watcher"), self.name, 3)
+        self.inside, self.round, self.broken, self.passed = [], 0, False, {}
+
+    @initialize(target=parties)
+    def five_parties(self):
+        return multiple(*"abcde")
+
+    @rule(target=parties, n=st.integers())
+    def a_new_party(self, n):
+        return f"{self.round} {n}"
+
+    @rule(party=parties)
+    def arrive(self, party):
+        found = self.found(party)
+        if self.passed.get(party, -9) > self.round - 3:
+            assert found == self.passed[party]
+        elif self.broken:
+            assert found == "broken"
+        else:
+            self.inside += [party] if party not in self.inside else []
+            if len(self.inside) == 3:
+                self.round += 1
+                self.passed |= dict.fromkeys(self.inside, self.round)
+                self.inside = []
+                assert found == self.round
+            else:
+                assert found == "waits"
+
+    def found(self, party):
+        try:
+            return Barrier(self.dying(join(self.store, party)), self.name, 3).wait(party=party).round
+        except BrokenBarrier:
+            return "broken"
+        except Deposed:
+            return "waits"
+
+    @rule()
+    def abort(self):
+        self.barrier.abort()
+        self.broken = True
+
+    @rule()
+    def reset(self):
+        self.barrier.reset()
+        self.broken, self.inside = False, []
+
+    @invariant()
+    def statistics_agree(self):
+        found = self.barrier.statistics()
+        assert (found.arrived, found.round, found.broken is not None) == (len(self.inside), self.round, self.broken)
+
+
+def test_a_barrier_agrees_with_its_model(store, dying):
+    run_state_machine_as_test(
+        lambda: Rounds(store, dying), settings=settings(max_examples=30, stateful_step_count=25, deadline=None)
+    )
