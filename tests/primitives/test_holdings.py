@@ -1,6 +1,5 @@
 """What a member holds, over all kinds: renewed together while it lives, and given back together, once, when it dies."""
 
-
 import pytest
 
 from prong.primitives import Barrier, Lock, MessageQueue, SharedMap, holdings
