@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 from prong.primitives.errors import TooLarge
@@ -17,6 +16,9 @@ VALUE_BYTES = 256 * 1024
 
 LONGEST_LEASE_S = 86_400.0
 """The longest lease that can be asked for, in seconds."""
+
+FOREVER_S = 1e10
+"""From how many seconds on, some three centuries, a timeout counts as none."""
 
 MOST = 2**53
 """The largest whole number, up or down, that is taken for a priority."""
@@ -32,12 +34,12 @@ def checked_name(what: str, name: object) -> str:
 
 
 def checked_timeout(timeout: object) -> float | None:
-    """The seconds to wait; None for ever."""
-    if timeout is None or timeout == math.inf:
+    """The seconds to wait; None for ever, which is also what centuries are."""
+    if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
         raise Invalid(f"a timeout of {_short(timeout)}", "seconds from 0, or None to wait for ever")
-    return float(timeout)
+    return float(timeout) if timeout < FOREVER_S else None
 
 
 def checked_lease(lease_s: object) -> float:
