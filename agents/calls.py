@@ -84,7 +84,10 @@ class Calls:
 
     def run(self, turn: Message) -> list[dict[str, Any]]:
         """Run all calls of an assistant message; returns their results in the order of the calls."""
-        calls = [ToolCall(block["id"], block["name"], block["input"]) for block in turn.tool_uses()]
+        calls = [
+            ToolCall(block["id"], block["name"], block["input"], key=f"{turn.id}:{place}")
+            for place, block in enumerate(turn.tool_uses())
+        ]
         self._toolbox.begin_turn(turn)
         try:
             results: list[Result] = []
@@ -140,7 +143,7 @@ class Calls:
         """Write the beginning down; a result where an earlier agent had begun the call already."""
         with self._member.transaction() as tx:
             if tool.replay == "uncertain":
-                row = tx.row("select state, result from tool_call where id = :id", id=call.id)
+                row = tx.row("select state, result from tool_call where id = :id", id=call.key)
                 if row is not None and row["state"] == "ended":
                     return Result(**json.loads(row["result"]))
                 if row is not None:
@@ -148,7 +151,7 @@ class Calls:
                 tx.execute(
                     "insert into tool_call (id, task, name, state, started_at)"
                     " values (:id, :task, :name, 'running', :now)",
-                    id=call.id,
+                    id=call.key,
                     task=self._task,
                     name=call.name,
                     now=tx.now,
@@ -161,7 +164,7 @@ class Calls:
             if tool.replay == "uncertain":
                 tx.execute(
                     "update tool_call set state = 'ended', result = :result, ended_at = :now where id = :id",
-                    id=call.id,
+                    id=call.key,
                     result=json.dumps({"text": result.text, "is_error": result.is_error}, ensure_ascii=False),
                     now=tx.now,
                 )

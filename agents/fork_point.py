@@ -58,8 +58,35 @@ def warmed(member: Membership, message: int) -> None:
             message=message,
         )
         tx.event("fork.warm", object=str(message))
-        for row in waiter.line(tx, "fork", str(message)):
-            waiter.grant(tx, row["id"])
+        _let_look(tx, message)
+
+
+def abandon(tx: Transaction, agent: int) -> None:
+    """The agent is dead: if it led, those who wait for it choose another."""
+    for row in tx.rows(
+        "update fork_point set state = 'cold', leader = null where leader = :agent returning message", agent=agent
+    ):
+        _let_look(tx, row["message"])
+
+
+def parent_parks(tx: Transaction, task: int) -> None:
+    """The task's agent waits, so it will not ask soon: the children that left it the lead need wait no longer."""
+    for row in tx.rows(
+        "select message from fork_point join message on message.id = fork_point.message"
+        " where message.task = :task and fork_point.state = 'cold'",
+        task=task,
+    ):
+        _let_look(tx, row["message"])
+
+
+def chill(tx: Transaction) -> None:
+    """The cache itself is gone, with the emulator that held it."""
+    tx.execute("update fork_point set state = 'cold', leader = null")
+
+
+def _let_look(tx: Transaction, message: int) -> None:
+    for row in waiter.line(tx, "fork", str(message)):
+        waiter.grant(tx, row["id"])
 
 
 def _is_warm(tx: Transaction, message: int) -> bool:

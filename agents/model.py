@@ -5,6 +5,7 @@ The SDK's own retries are off: they neither cover a stream that breaks nor tell 
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +19,8 @@ from prong.agents.conversation import Block, Message
 from prong.agents.models import Usage
 from prong.state import Clock, ProngError
 
-ATTEMPTS = 10
-"""How often one request is sent before its task fails."""
+OUTAGE_S = 1_800.0
+"""For how long one request is tried again, in seconds: an outage of that length costs waiting, and no task."""
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
@@ -113,12 +114,13 @@ class Model:
     def ask(self, request: Request, listener: Listener) -> Answer:
         """Send the request until it is answered; raises `ModelUnavailable`."""
         body = {"model": self.endpoint.model, "max_tokens": self.endpoint.max_tokens, **request.wire()}
-        for attempt in range(1, ATTEMPTS + 1):
+        began = self._clock.now()
+        for attempt in itertools.count(1):
             try:
                 return self._ask_once(body, listener)
             except (anthropic.APIError, httpx2.HTTPError, ValueError, TruncatedStream) as error:
                 pause = _pause(error, attempt)
-                if pause is None or attempt == ATTEMPTS:
+                if pause is None or self._clock.now() - began + pause > OUTAGE_S:
                     raise ModelUnavailable(_in_words(error), attempt) from error
                 listener.waits(_in_words(error), pause)
                 time.sleep(pause)
@@ -160,7 +162,7 @@ def _pause(error: Exception, attempt: int) -> float | None:
         if error.status_code not in _PASSING_STATUS and error.status_code < 500:  # noqa: PLR2004  server faults
             return None
         wished = _retry_after(error.response.headers)
-    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * float(2 ** (attempt - 1)))
+    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * float(2 ** min(attempt - 1, 10)))
     backoff = longest * random.uniform(0.5, 1.0)  # noqa: S311  jitter, so that those refused together part
     if wished is None:
         return backoff

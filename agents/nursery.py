@@ -70,6 +70,8 @@ class Nursery:
                 start_new_session=True,
             )
         self._socket = ours
+        self._heard: list[Forked | Exited] = []
+        self._gone = False
 
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Hand over what all agents share; by this way, since arguments and environment can be read by others."""
@@ -92,17 +94,16 @@ class Nursery:
         """Ask an agent to end; it is killed if it has not after `GRACE_S`."""
         self._send({"do": "end", "agent": agent})
 
+    def kill(self, agent: int) -> None:
+        """Kill an agent's process at once."""
+        self._send({"do": "kill", "agent": agent})
+
     def hear(self) -> list[Forked | Exited] | None:
         """What has happened since; None where the nursery is gone."""
-        heard: list[Forked | Exited] = []
-        while select.select([self._socket], [], [], 0)[0]:
-            data = self._socket.recv(MESSAGE_BYTES)
-            if not data:
-                return None
-            message = json.loads(data)
-            kind = Forked if message.pop("is") == "forked" else Exited
-            heard.append(kind(**message))
-        return heard
+        while not self._gone and select.select([self._socket], [], [], 0)[0]:
+            self._receive()
+        heard, self._heard = self._heard, []
+        return heard if heard or not self._gone else None
 
     def close(self) -> None:
         """End all agents and the nursery, and wait for it."""
@@ -114,8 +115,27 @@ class Nursery:
             self._process.wait()
 
     def _send(self, message: Mapping[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `hear` reports a nursery that is gone
-            self._socket.send(json.dumps(message).encode())
+        """Send without ever waiting for a nursery that itself waits for us to listen."""
+        while not self._gone:
+            readable, writable, _ = select.select([self._socket], [self._socket], [])
+            if readable:
+                self._receive()
+            elif writable:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `hear` tells that it is gone
+                    self._socket.send(json.dumps(message).encode())
+                return
+
+    def _receive(self) -> None:
+        try:
+            data = self._socket.recv(MESSAGE_BYTES)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self._gone = True
+            return
+        message = json.loads(data)
+        kind = Forked if message.pop("is") == "forked" else Exited
+        self._heard.append(kind(**message))
 
 
 def serve(main_of: Callable[[Mapping[str, Any]], Main]) -> None:
@@ -170,7 +190,7 @@ class _Nurse:
         if message["do"] == "fork":
             self._fork(message["agent"], message["order"])
         else:
-            self._end(message["agent"])
+            self._end(message["agent"], at_once=message["do"] == "kill")
         return True
 
     def _fork(self, agent: int, order: Order) -> None:
@@ -217,9 +237,11 @@ class _Nurse:
         self._end_orphans()
         self._tell({"is": "exited", "agent": agent, "pid": pid, "how": how})
 
-    def _end(self, agent: int) -> None:
+    def _end(self, agent: int, *, at_once: bool) -> None:
         for known, pid in self._agents.values():
-            if known == agent and pid not in self._ending:
+            if known == agent and at_once:
+                os.kill(pid, signal.SIGKILL)
+            elif known == agent and pid not in self._ending:
                 os.kill(pid, signal.SIGTERM)
                 self._ending[pid] = time.monotonic() + GRACE_S
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from prong.agents import fork_point
 from prong.state import Member, Membership, Store, TaskLost, waiter
 from prong.state.ticket import Ticket
 
@@ -62,13 +63,17 @@ class Slot:
             tx.execute("update task set state = 'parked' where id = :task", task=self._task)
             tx.execute("update agent set state = 'parked' where id = :agent", agent=self._bare.me.agent)
             tx.event("task.parked", object=str(self._task), waits_for=kind, which=object)
+            fork_point.parent_parks(tx, self._task)
             tx.ring_scheduler()
         self._parked = True
 
     def _unpark(self) -> None:
         """Stand in line for a slot; the scheduler moves the task to running when it grants one."""
+        self._parked = False
         with self._bare.transaction() as tx:
+            row = tx.row("select state, fence from task where id = :task", task=self._task)
+            if row is None or row["state"] != "parked" or row["fence"] != self._fence:
+                return  # its task has ended or is another's: whoever only leaves needs no slot
             ticket = waiter.enrol(tx, "slot", str(self._task), timeout=None)
             tx.ring_scheduler()
         waiter.wait(self._bare, ticket)
-        self._parked = False

@@ -31,7 +31,7 @@ from prong.harness.repository import Repository
 from prong.harness.swarms import tidy
 from prong.harness.task_tools import ForkSource, TaskTools
 from prong.harness.workspaces import Workspace
-from prong.primitives import holdings
+from prong.primitives import holdings, lock
 from prong.primitives import task as tasks
 from prong.state import Deposed, Member, Membership, Store, TaskLost
 from prong.state.member import LEASE_S
@@ -75,11 +75,11 @@ def share(settings: Mapping[str, Any]) -> Shared:
 
 def run_agent(shared: Shared, order: nursery.Order) -> None:
     """Work on the task that the order names until it is merged, failed, or taken away."""
-    member, slot = register(shared, order)
     try:
+        member, slot = register(shared, order)
         reason = _Work(shared, member, slot, order["task"], order["fence"]).do()
     except (Deposed, TaskLost) as error:
-        structlog.get_logger().info("agent.overtaken", agent=member.me.agent, task=member.me.task, reason=str(error))
+        structlog.get_logger().info("agent.overtaken", agent=order["agent"], task=order["task"], reason=str(error))
         return
     with member.store.transaction(None) as tx:
         holdings.bury(tx, member.me.agent, state="ended", reason=reason, task=member.me.task)
@@ -94,6 +94,7 @@ def register(shared: Shared, order: nursery.Order) -> tuple[Membership, Slot]:
     with member.transaction() as tx:
         tx.execute("update agent set state = 'running', beat_at = :now where id = :agent", now=tx.now, agent=me.agent)
         tx.event("agent.running", object=str(me.agent))
+        lock.inherit(tx, order["task"], me.agent)
     threading.Thread(target=_beat_for_ever, args=(member,), name="heartbeat", daemon=True).start()
     return member, slot
 
@@ -197,7 +198,7 @@ class _Work:
                 tasks.hold(tx, self._task, self._fence)
                 tasks.finish(tx, self._task, "done", result=result)
             return
-        ref = f"refs/prong/{self._shared.directory.name}/task/{self._task}"
+        ref = f"refs/prong/{self._shared.directory.name}/task/{self._task}-{self._fence}"
         self._shared.repository.adopt(self._workspace, commit, ref)
         merge_queue.submit(self._member, self._task, self._fence, commit=commit, result=result)
 

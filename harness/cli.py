@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -42,6 +43,12 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except (ProngError, RepositoryError) as error:
             _fail(str(error))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+        except KeyboardInterrupt:
+            _fail("interrupted before anything was started", code=EXIT_CODES["stopped"])
 
 
 @click.group(cls=_Group, context_settings={"auto_envvar_prefix": "PRONG", "help_option_names": ["-h", "--help"]})
@@ -51,6 +58,9 @@ def main() -> None:
 
     A SWARM is named by its id, by a unique beginning of it, or not at all: then it is the newest.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows only ASCII shows question marks, no traceback
 
 
 main.add_command(emulator)
@@ -110,7 +120,7 @@ def run(
 @_REPO
 @_JSON
 def resume(swarm: str | None, *, repo: Path, as_json: bool) -> None:
-    """Go on with a swarm that was stopped, or whose process was killed."""
+    """Go on with a stopped or killed swarm."""
     from prong.harness.status import read_status  # noqa: PLC0415  each command imports what it needs
 
     found = find(Repository.open(repo), swarm)
@@ -147,13 +157,13 @@ def status(swarm: str | None, *, repo: Path, as_json: bool) -> None:
 @_REPO
 @_JSON
 def tasks(swarm: str | None, *, repo: Path, as_json: bool) -> None:
-    """List the tasks of a swarm, each with its result or error."""
+    """List tasks with their results and errors."""
     from prong.harness.display import printable  # noqa: PLC0415
     from prong.harness.status import read_status, tokens  # noqa: PLC0415
 
     for task in read_status(find(Repository.open(repo), swarm).store()).tasks:
         if as_json:
-            click.echo(json.dumps({**asdict(task), "usage": tokens(task.usage)}, ensure_ascii=False))
+            click.echo(json.dumps({**asdict(task), "usage": tokens(task.usage)}))
             continue
         click.echo(printable(f"{task.id:>4}  {task.state:<9} {task.title}"))
         for text in (task.error, task.kept_branch and f"kept as branch {task.kept_branch}", task.result):
@@ -168,7 +178,7 @@ def tasks(swarm: str | None, *, repo: Path, as_json: bool) -> None:
 @click.option("--task", type=int, help="Only what concerns this task.")
 @_JSON
 def log(swarm: str | None, *, repo: Path, follow: bool, task: int | None, as_json: bool) -> None:
-    """Print the event log of a swarm."""
+    """Print what happened in a swarm, in order."""
     from prong.harness.display import events_after, line  # noqa: PLC0415
     from prong.harness.status import read_status  # noqa: PLC0415
 
@@ -191,9 +201,9 @@ def log(swarm: str | None, *, repo: Path, follow: bool, task: int | None, as_jso
 @click.option("--swarm", help="Which swarm; the newest if left out.")
 @_JSON
 def cancel(task: int, *, repo: Path, swarm: str | None, as_json: bool) -> None:
-    """Cancel TASK and everything below it; returns when their agents are gone.
+    """Cancel TASK and everything below it.
 
-    Work that was not merged stays in the task's workspace.
+    Returns when their agents are gone.  Work that was not merged stays in the task's workspace.
     """
     from prong.harness.control import cancel_task  # noqa: PLC0415
 
@@ -218,7 +228,9 @@ def _run(swarm: Swarm, key: str | None, *, as_json: bool) -> None:
         state = run_swarm(swarm, api_key=key, display=_quiet if as_json else show)
     except AlreadySupervised:
         raise
-    except (ProngError, EmulatorNotStarted) as error:
+    except KeyboardInterrupt:
+        state = "stopped"
+    except (ProngError, EmulatorNotStarted, OSError) as error:
         _fail(f"{error}. Nothing is lost; when that is mended, go on with: prong resume {swarm.id}", code=1)
     _end(swarm, state, as_json=as_json)
 

@@ -31,6 +31,7 @@ _COLOURS = {
 _MARKS = {
     "blocked": "·", "ready": "○", "running": "●", "parked": "◐", "done": "✔", "failed": "✖", "cancelled": "⊘",
 }  # fmt: skip
+_TOLD = ("task.", "merge.", "swarm.", "cache.lost", "model.waits", "barrier.broken", "lock.inherited")
 _ORDER = {"running": 0, "parked": 1, "ready": 2, "blocked": 3, "failed": 4, "cancelled": 5, "done": 6}
 
 
@@ -53,13 +54,13 @@ def plain(swarm: Swarm, over: threading.Event) -> None:
     """Print a line for each thing that happens to a task, until it is over."""
     store = swarm.store()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    last = 0
+    last = _first_to_show(store)
     done = False
     while not done:
         done = over.wait(REFRESH_S)
         for row in events_after(store, last):
             last = row["seq"]
-            if row["kind"].startswith(("task.", "merge.", "swarm.", "cache.lost", "model.waits", "barrier.broken")):
+            if row["kind"].startswith(_TOLD):
                 console.print(line(row), markup=False)
     store.close()
 
@@ -86,6 +87,12 @@ _COLUMNS = (
     _Column("out", lambda task, _: _short(task.usage.output), only_wide=True),
     _Column("time", lambda task, _: f"{task.seconds:.1f}" if task.seconds else ""),
 )
+
+
+def _first_to_show(store: Store) -> int:
+    """Who goes on with a swarm is not told again what happened before."""
+    row = store.row("select max(seq) as seq from event where exists (select 1 from event where kind = 'swarm.running')")
+    return (row["seq"] if row else None) or 0
 
 
 def picture(status: Status, *, width: int, height: int) -> Group:
@@ -133,7 +140,7 @@ def _tree(tasks: Sequence[TaskStatus]) -> list[tuple[TaskStatus, int]]:
 
 def _what(task: TaskStatus) -> str:
     """What it waits for, why it failed, or what came of it."""
-    if task.state == "parked" and task.waits_for:
+    if task.waits_for:
         return printable(f"waits for {task.waits_for}")
     return printable(" ".join((task.error or task.result or "").split()))
 
@@ -144,7 +151,7 @@ def _bill(status: Status) -> Text:
     usd = "cost unknown" if status.usd is None else f"${status.usd:.4f}"
     text = Text(f"{_short(usage.prompt)} tokens in ({share}), {_short(usage.output)} out, {usd}", style="dim")
     if status.forks:
-        text.append(f"; {len(status.forks)} forks read at least {min(status.forks):.0%} of their prefix")
+        text.append(f"; each fork read {min(status.forks):.0%} or more of its parent's prompt from it")
     return text
 
 

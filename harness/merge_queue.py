@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prong.harness.git import AGENT, RepositoryError
-from prong.harness.merging import Conflict, Integration, Merged
+from prong.harness.merging import Conflict, Integration, IntegrationBusy, Merged
+from prong.harness.repository import BranchCheckedOut
 from prong.primitives import task as tasks
 from prong.state import Membership, Row, Store, Transaction, waiter
 
@@ -58,6 +59,7 @@ class MergeQueue:
         self._store = store
         self._integration = integration
         self._swarm = swarm
+        self._waits_for = ""
 
     def merge_next(self) -> bool:
         """Merge the work that has waited longest; False where none waits."""
@@ -69,10 +71,14 @@ class MergeQueue:
         if row is None:
             return False
         if row["task_state"] in tasks.FINAL:
-            self._settle(row, "dropped", None)
+            merged = self._integration.find(str(row["task"]))
+            self._settle(row, "merged" if merged else "dropped", merged)
             return True
         try:
             outcome: Merged | Conflict | str = self._merge(row)
+        except (BranchCheckedOut, IntegrationBusy) as error:
+            self._tell_wait(row["task"], str(error))
+            return False
         except RepositoryError as error:
             outcome = str(error)
         if isinstance(outcome, Merged):
@@ -81,6 +87,13 @@ class MergeQueue:
             detail = outcome.detail if isinstance(outcome, Conflict) else outcome
             self._settle(row, "conflict", f"{detail}; the work is kept as branch {self._keep(row)}")
         return True
+
+    def _tell_wait(self, task: int, reason: str) -> None:
+        """Say once why nothing is merged just now; it is tried again."""
+        if reason != self._waits_for:
+            self._waits_for = reason
+            with self._store.transaction(None) as tx:
+                tx.event("merge.waits", object=str(task), task=task, reason=reason)
 
     def _merge(self, row: Row) -> Merged | Conflict:
         return self._integration.merge(

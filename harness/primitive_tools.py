@@ -85,7 +85,9 @@ class PrimitiveTools:
                 f" {found.waiting} wait for it. Do other work first and try again."
             )
         keep = inputs.flag("keep")
-        if not keep:
+        if keep:
+            lock.keep()
+        else:
             self._locks_of_turn.add(lock.name)
         until = "until you release it" if keep else "until this turn ends"
         return answer(f"You hold lock {lock.name!r} {until}.", asdict(granted))
@@ -101,7 +103,7 @@ class PrimitiveTools:
         if op == "reset":
             barrier.reset()
             return answer(f"Barrier {name!r} is empty and whole again.", asdict(barrier.statistics()))
-        passage = barrier.wait(timeout=timeout_of(inputs, call), party=call.id)
+        passage = barrier.wait(timeout=timeout_of(inputs, call), party=call.key)
         return answer(f"All {passage.parties} parties have arrived at {name!r}; go on.", asdict(passage))
 
     def _barrier(self, inputs: Inputs, call: ToolCall, name: str, op: str) -> Barrier:
@@ -132,15 +134,15 @@ class PrimitiveTools:
             words = "is at" if entry.present else "is absent; its version is"
             return answer(f"Key {key!r} of map {shared.name!r} {words} version {entry.version}.", asdict(entry))
         if op == "delete":
-            removed = shared.delete(key, if_version=_version(inputs), once=call.id)
+            removed = shared.delete(key, if_version=_version(inputs), once=call.key)
             return answer(f"Key {key!r} {'is gone' if removed else 'was absent'}.", {"key": key, "deleted": removed})
         if "value" not in call.input:
             raise inputs.refuse(f"`value` is missing. Send it with op {op}.")
         value = call.input["value"]
         if op == "add":
-            total = shared.add(key, value, once=call.id)
+            total = shared.add(key, value, once=call.key)
             return answer(f"Key {key!r} of map {shared.name!r} is {total} now.", {"key": key, "value": total})
-        version = shared.put(key, value, if_version=_version(inputs), once=call.id)
+        version = shared.put(key, value, if_version=_version(inputs), once=call.key)
         return answer(f"Wrote key {key!r} of map {shared.name!r}.", {"key": key, "version": version})
 
     def message_queue(self, call: ToolCall) -> str:
@@ -154,10 +156,10 @@ class PrimitiveTools:
             if "message" not in call.input:
                 raise inputs.refuse("`message` is missing. Send it with op put.")
             priority = inputs.integer("priority", least=-1_000_000, most=1_000_000, default=0)
-            number = queue.put(call.input["message"], priority=priority, key=call.id)
+            number = queue.put(call.input["message"], priority=priority, key=call.key)
             return answer(f"Put a message into queue {queue.name!r}.", {"queue": queue.name, "message": number})
         count = inputs.integer("count", least=1, most=1_000, default=1)
-        messages = queue.take(count=count, timeout=timeout_of(inputs, call), delivery=call.id)
+        messages = queue.take(count=count, timeout=timeout_of(inputs, call), delivery=call.key)
         words = f"{len(messages)} of {count} messages from queue {queue.name!r}."
         return answer(words, {"messages": [{"message": one.value, "from": one.sender} for one in messages]})
 

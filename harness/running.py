@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from prong.agents import fork_point
 from prong.agents.emulator.options import EmulatorOptions
 from prong.agents.emulator.process import EmulatorProcess
 from prong.agents.nursery import Nursery
-from prong.harness.supervisor import Supervisor
+from prong.harness.supervisor import LOOK_S, Supervisor, alone
 from prong.harness.swarms import Offline, Swarm
 
 Display = Callable[[Swarm, threading.Event], None]
@@ -20,21 +21,22 @@ _SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
 
 def run_swarm(swarm: Swarm, *, api_key: str | None, display: Display) -> str:
-    """Run until all is done or somebody stops it; returns the swarm's state then."""
-    nursery = _nursery(swarm)  # first, because it has the most to import
-    try:
-        with _endpoint(swarm) as (emulator, base_url), _shown(swarm, display):
-            settings = swarm.settings(api_key if emulator is None else "offline", base_url)
-            prepared = [nursery]
+    """Run until all is done or somebody stops it; returns the swarm's state then.  Raises `AlreadySupervised`."""
+    with alone(swarm):
+        nursery = _nursery(swarm)  # first, because it has the most to import
+        try:
+            with _endpoint(swarm) as base_url, _shown(swarm, display):
+                settings = swarm.settings(api_key if swarm.options.offline is None else "offline", base_url)
+                prepared = [nursery]
 
-            def nurseries() -> Nursery:
-                made = prepared.pop() if prepared else _nursery(swarm)
-                made.configure(settings)
-                return made
+                def nurseries() -> Nursery:
+                    made = prepared.pop() if prepared else _nursery(swarm)
+                    made.configure(settings)
+                    return made
 
-            return Supervisor(swarm, nurseries=nurseries).run()
-    finally:
-        nursery.close()
+                return Supervisor(swarm, nurseries=nurseries).run()
+        finally:
+            nursery.close()
 
 
 def _nursery(swarm: Swarm) -> Nursery:
@@ -60,15 +62,36 @@ def environment(ours: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def _endpoint(swarm: Swarm) -> Iterator[tuple[EmulatorProcess | None, str | None]]:
+def _endpoint(swarm: Swarm) -> Iterator[str | None]:
     offline = swarm.options.offline
     if offline is None:
-        yield None, swarm.options.base_url
+        yield swarm.options.base_url
         return
     with (swarm.directory / "log" / "emulator.log").open("ab") as log, _emulator(offline, log.fileno()) as emulator:
-        yield emulator, emulator.url
+        over = threading.Event()
+        watch = threading.Thread(target=_keep_alive, args=(swarm, emulator, over), name="emulator watch")
+        watch.start()
+        try:
+            yield emulator.url
+        finally:
+            over.set()
+            watch.join()
 
 
 def _emulator(offline: Offline, log: int) -> EmulatorProcess:
     options = EmulatorOptions(latency_s=offline.latency_s)
     return EmulatorProcess(script_files=offline.scripts, options=options, errors=log)
+
+
+def _keep_alive(swarm: Swarm, emulator: EmulatorProcess, over: threading.Event) -> None:
+    """Start an emulator that died again at its address; its prompt cache is gone, and the fork points are told so."""
+    store = swarm.store()
+    revived = True  # a new one has an empty cache, too
+    while True:
+        if revived:
+            with store.transaction(None) as tx:
+                fork_point.chill(tx)
+        if over.wait(LOOK_S):
+            store.close()
+            return
+        revived = emulator.revive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -105,12 +106,13 @@ def read_status(store: Store) -> Status:
     with store.snapshot():
         swarm = store.row("select * from swarm")
         assert swarm is not None, "a swarm's row is written when it is made"
-        tasks = tuple(_task(store, row) for row in store.rows(_TASKS))
+        unsupervised = swarm["state"] == "running" and not _is_supervised(store, swarm["supervisor_pid"])
+        now = _now(store, swarm, unsupervised=unsupervised)
+        tasks = tuple(_task(row, now=now, unsupervised=unsupervised) for row in store.rows(_TASKS))
         agents = store.rows("select id, pid, task, state, reason from agent where task is not null order by id")
         forks = store.rows(
             "select 1.0 * cache_read_tokens / prefix_tokens as share from model_call where prefix_tokens > 0"
         )
-    unsupervised = swarm["state"] == "running" and not _is_supervised(store, swarm["supervisor_pid"])
     known = [task.usd for task in tasks if task.usd is not None]
     return Status(
         swarm=swarm["id"],
@@ -119,7 +121,7 @@ def read_status(store: Store) -> Status:
         model=swarm["model"],
         branch=swarm["branch"],
         slots=swarm["slots"],
-        seconds=(swarm["ended_at"] or store.clock.now()) - swarm["started_at"],
+        seconds=now - swarm["started_at"],
         tasks=tasks,
         agents=tuple(_agent(row, unsupervised=unsupervised) for row in agents),
         usage=sum((task.usage for task in tasks), Usage()),
@@ -133,6 +135,8 @@ select task.*, (select max(id) from agent where agent.task = task.id) as last_ag
        (select group_concat(need) from task_need where task_need.task = task.id) as needs,
        (select kind || ' ' || object from waiter where waiter.task = task.id and waiter.state = 'waiting'
          order by waiter.id limit 1) as waits_for,
+       (select case when kind in ('model.waits', 'merge.waits') then data end from event where event.task = task.id
+         order by seq desc limit 1) as trouble,
        coalesce(sum(input_tokens), 0) as input, coalesce(sum(cache_read_tokens), 0) as cache_read,
        coalesce(sum(cache_write_tokens), 0) as cache_write, coalesce(sum(output_tokens), 0) as output,
        coalesce(sum(usd), 0.0) as usd, count(model_call.id) - count(usd) as unpriced
@@ -141,18 +145,19 @@ select task.*, (select max(id) from agent where agent.task = task.id) as last_ag
 """
 
 
-def _task(store: Store, row: Row) -> TaskStatus:
-    ended_at = row["ended_at"] or store.clock.now()
+def _task(row: Row, *, now: float, unsupervised: bool) -> TaskStatus:
+    ended_at = row["ended_at"] or now
+    state = "ready" if unsupervised and row["state"] in ("running", "parked") else row["state"]
     return TaskStatus(
         id=row["id"],
         parent=row["parent"],
         title=row["title"],
-        state=row["state"],
+        state=state,
         priority=row["priority"],
         attempt=row["attempt"],
         agent=row["last_agent"],
         needs=tuple(int(need) for need in (row["needs"] or "").split(",") if need),
-        waits_for=row["waits_for"] if row["state"] in ("running", "parked") else None,
+        waits_for=_waits_for(row) if state in ("running", "parked") else None,
         usage=Usage(row["input"], row["cache_read"], row["cache_write"], row["output"]),
         usd=None if row["unpriced"] else row["usd"],
         seconds=ended_at - row["started_at"] if row["started_at"] is not None else 0.0,
@@ -163,10 +168,31 @@ def _task(store: Store, row: Row) -> TaskStatus:
     )
 
 
+def _waits_for(row: Row) -> str | None:
+    """What it waits for: a primitive, or an endpoint or a branch that makes trouble just now."""
+    if row["trouble"] is None:
+        waits_for: str | None = row["waits_for"]
+        return waits_for
+    trouble = json.loads(row["trouble"])
+    if "problem" in trouble:
+        return f"model, {trouble['problem']}; asked again every {trouble['seconds']:.0f} s"
+    return f"merge, {trouble['reason']}"
+
+
 def _agent(row: Row, *, unsupervised: bool) -> AgentStatus:
     """Without a supervisor no agent lives, whatever the last one had time to write."""
     gone = unsupervised and row["state"] not in ("ended", "dead")
     return AgentStatus(row["id"], row["pid"], row["task"], "dead" if gone else row["state"], row["reason"])
+
+
+def _now(store: Store, swarm: Row, *, unsupervised: bool) -> float:
+    """Until when times run: now, or when the swarm ended, or when it gave its last sign of life."""
+    if swarm["ended_at"] is not None:
+        return float(swarm["ended_at"])
+    if unsupervised:
+        row = store.row("select max(beat_at) as at from agent")
+        return float((row and row["at"]) or swarm["started_at"])
+    return store.clock.now()
 
 
 def _is_supervised(store: Store, pid: int | None) -> bool:

@@ -12,13 +12,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
 
+from prong.agents import fork_point
 from prong.agents.nursery import Exited, Forked, Nursery, adopt_orphans, children, end_orphans
 from prong.harness import merge_queue, scheduler
 from prong.harness.merge_queue import MergeQueue
@@ -62,6 +62,21 @@ class NurseryDied(ProngError):
         return f"the nursery ended {NURSERY_STARTS} times; what it printed is in {self.log}"
 
 
+@contextmanager
+def alone(swarm: Swarm) -> Iterator[None]:
+    """Be the only one that runs the swarm; raises `AlreadySupervised` where somebody does."""
+    lock = FileLock(swarm.directory / "supervisor.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        row = swarm.store().row("select supervisor_pid from swarm")
+        raise AlreadySupervised(swarm.id, row["supervisor_pid"] if row else None) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class Supervisor:
     """Runs a swarm until every task is final, or until it is told to stop."""
 
@@ -73,18 +88,19 @@ class Supervisor:
         self._queue = MergeQueue(self._store, Integration(swarm.repository, swarm.branch, swarm.base_commit), swarm.id)
         self._nursery_starts = 0
         self._stopping = False
+        self._failure: Exception | None = None
 
     def run(self) -> str:
-        """Run the swarm; returns its state then: done, failed or stopped.  Raises `AlreadySupervised`."""
-        with self._alone(), self._signals():
+        """Run the swarm; returns its state then: done, failed or stopped.  Must run `alone`."""
+        with self._signals():
             adopt_orphans()
-            self._bury_all("its supervisor is gone", blame=True)
+            self._bury_all("its supervisor is gone")
             self._set_state("running")
             state = "stopped"
             try:
                 state = self._supervise()
             finally:
-                self._bury_all("the swarm was stopped", blame=False)
+                self._bury_all("the swarm was stopped")
                 for row in self._store.rows("select id from task where state = 'done'"):
                     tidy(self._store, row["id"])  # of those whose agents died before they could
                 self._set_state(state)
@@ -97,20 +113,24 @@ class Supervisor:
 
     def _supervise(self) -> str:
         while True:
+            others = children()  # an emulator, say
             nursery = self._start_nursery()
             try:
                 with self._ears(nursery) as listen, self._threads():
                     outcome = self._tend(nursery, listen)
             finally:
                 nursery.close()
+                # What a nursery could not end itself, because it was killed, has become ours by now.
+                end_orphans(others - {nursery.pid})
             if outcome is not None:
                 return outcome
-            self._end_orphans()
-            self._bury_all("the nursery is gone", blame=True)
+            self._bury_all("the nursery is gone")
 
     def _tend(self, nursery: Nursery, listen: Callable[[], None]) -> str | None:
         """Run the swarm with this nursery; the outcome, or None where the nursery died."""
         while not self._stopping:
+            if self._failure is not None:
+                raise self._failure
             if self._finished():
                 return self._outcome()
             self._schedule(nursery)
@@ -119,11 +139,6 @@ class Supervisor:
                 return None
             self._bury_silent(nursery)
         return "stopped"
-
-    def _end_orphans(self) -> None:
-        """End what agents left behind whose nursery could not: it is our child now, and bears the swarm's mark."""
-        mark = f"PRONG_SHARED={self._swarm.directory / 'shared'}".encode()
-        end_orphans({pid for pid in children() if mark not in _environment_of(pid)})
 
     def _start_nursery(self) -> Nursery:
         log = self._swarm.directory / "log" / "agents.log"
@@ -192,29 +207,40 @@ class Supervisor:
         row = tx.row("select task from agent where id = :agent", agent=agent)
         task = row["task"] if row else None
         holdings.bury(tx, agent, state="dead", reason=reason, task=task)
+        fork_point.abandon(tx, agent)
         if task is not None and not merge_queue.is_queued(tx, task):
             tasks.give_back(tx, task, agent=agent, reason=reason, blame=blame)
         tx.ring_scheduler()
 
-    def _bury_all(self, reason: str, *, blame: bool) -> None:
+    def _bury_all(self, reason: str) -> None:
+        """All agents are gone, and none of their tasks is to blame."""
         with self._store.transaction(None) as tx:
             for row in tx.rows("select id from agent where ended_at is null and task is not null"):
-                self._bury(tx, row["id"], reason, blame=blame)
+                self._bury(tx, row["id"], reason, blame=False)
 
     def _bury_silent(self, nursery: Nursery) -> None:
-        """Declare dead whoever has not beaten its heart in time, and end those whose task was taken away."""
-        now = self._store.clock.now()
-        silent = self._store.rows("select id from agent where ended_at is null and expires_at < :now", now=now)
-        for row in silent:
-            with self._store.transaction(None) as tx:
-                self._bury(tx, row["id"], f"it gave no sign of life for {member.LEASE_S:g} s", blame=True)
-            nursery.end(row["id"])
-        for row in self._store.rows(
-            "select agent.id from agent join task on task.id = agent.task where agent.ended_at is null"
-            " and task.state = 'cancelled'"
-        ):
-            with self._store.transaction(None) as tx:
+        """End whoever has not beaten its heart in time, and whoever's task was taken away.
+
+        A silent agent's task goes on with another only when its process is seen to be gone (`_hear`), so that no two
+        work in one clone; an agent that never had a process, or whose end is never told, is given up here.
+        """
+        with self._store.transaction(None) as tx:
+            silent = tx.rows(
+                "select id, pid, expires_at from agent where ended_at is null and expires_at < :now", now=tx.now
+            )
+            reason = f"it gave no sign of life for {member.LEASE_S:g} s"
+            given_up = [row for row in silent if row["pid"] is None or row["expires_at"] < tx.now - member.LEASE_S]
+            for row in given_up:
+                self._bury(tx, row["id"], reason, blame=False)
+            cancelled = tx.rows(
+                "select agent.id from agent join task on task.id = agent.task where agent.ended_at is null"
+                " and task.state = 'cancelled'"
+            )
+            for row in cancelled:
                 self._bury(tx, row["id"], "its task was cancelled", blame=False)
+        for row in silent:
+            nursery.kill(row["id"])
+        for row in cancelled:
             nursery.end(row["id"])
 
     def _finished(self) -> bool:
@@ -236,19 +262,6 @@ class Supervisor:
                 ended_at=None if running else tx.now,
             )
             tx.event(f"swarm.{state}", object=self._swarm.id)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        lock = FileLock(self._swarm.directory / "supervisor.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            row = self._store.row("select supervisor_pid from swarm")
-            raise AlreadySupervised(self._swarm.id, row["supervisor_pid"] if row else None) from None
-        try:
-            yield
-        finally:
-            lock.release()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -309,8 +322,8 @@ class Supervisor:
         """The merger, and the watch over the gate, beside the main loop."""
         over = threading.Event()
         threads = [
-            threading.Thread(target=self._merge_for_ever, args=(over,), name="merger"),
-            threading.Thread(target=self._watch_gate, args=(over,), name="gate watch"),
+            threading.Thread(target=self._guarded, args=(work, over), name=work.__name__)
+            for work in (self._merge_for_ever, self._watch_gate)
         ]
         for thread in threads:
             thread.start()
@@ -322,6 +335,16 @@ class Supervisor:
             for thread in threads:
                 thread.join()
 
+    def _guarded(self, work: Callable[[threading.Event], None], over: threading.Event) -> None:
+        """Run a thread's work; what breaks it ends the run in the main thread, instead of hanging it."""
+        try:
+            work(over)
+        except Exception as error:  # noqa: BLE001  it is raised again by `_tend`
+            self._failure = error
+            self._store.bells.ring(SCHEDULER_SLOT)
+        finally:
+            self._store.close()
+
     def _merge_for_ever(self, over: threading.Event) -> None:
         bells = self._store.bells
         while not over.is_set():
@@ -329,7 +352,6 @@ class Supervisor:
             while not over.is_set() and self._queue.merge_next():
                 pass
             bells.wait(MERGER_SLOT, seen, LOOK_S)
-        self._store.close()
 
     def _watch_gate(self, over: threading.Event) -> None:
         """A process that was stopped while it wrote makes everybody wait; after a while it is killed."""
@@ -342,18 +364,12 @@ class Supervisor:
                 continue
             began = since.setdefault(pid, self._store.clock.now())
             if self._store.clock.now() - began >= STOPPED_IN_GATE_S:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def _in_words(exited: Exited) -> str:
     return "it ended without a word" if exited.how == "exit code 0" else f"its process ended with {exited.how}"
-
-
-def _environment_of(pid: int) -> list[bytes]:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return []
 
 
 def _is_stopped(pid: int) -> bool:

@@ -138,14 +138,15 @@ def create(repository: Repository, options: Options) -> Swarm:
 def find(repository: Repository, name: str | None) -> Swarm:
     """The swarm of that id or unique prefix, or the newest; raises `NoSwarm`."""
     known = tuple(sorted(path.parent.name for path in (repository.root / FOLDER).glob("*/state.db")))
-    matching = [one for one in known if one.startswith(name or "")]
-    if not matching or (name is not None and len(matching) > 1 and name not in matching):
+    matching = [name] if name in known else [one for one in known if one.startswith(name or "")]
+    if name is not None and len(matching) > 1:
         raise NoSwarm(str(repository.root), name, known)
-    directory = repository.root / FOLDER / (name if name in matching else matching[-1])
-    row = Store(directory).row("select * from swarm")
-    if row is None:
-        raise NoSwarm(str(repository.root), directory.name, ())
-    return Swarm(row["id"], directory, repository, row["branch"], row["base_commit"], _options(row))
+    for one in reversed(matching):
+        directory = repository.root / FOLDER / one
+        row = Store(directory).row("select * from swarm")
+        if row is not None:  # else its maker was interrupted before there was anything in it
+            return Swarm(row["id"], directory, repository, row["branch"], row["base_commit"], _options(row))
+    raise NoSwarm(str(repository.root), name, known)
 
 
 def tidy(store: Store, task: int) -> None:

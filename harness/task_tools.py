@@ -59,7 +59,7 @@ class TaskTools:
             context=cast("Literal['fork', 'fresh']", context),
             needs=_numbers(inputs, call, "needs"),
             priority=inputs.integer("priority", least=-1_000_000, most=1_000_000, default=0),
-            key=call.id,
+            key=call.key,
             fork_point=self._turn.id if context == "fork" and self._turn else None,
             base_commit=self._snapshot_of_turn() if context == "fork" else None,
         )

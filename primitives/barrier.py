@@ -217,7 +217,7 @@ def break_for(tx: Transaction, *, agent: int | None, task: int | None, reason: s
     for row in tx.rows(
         "select distinct barrier.name from barrier left join task on task.id = :task"
         "  left join barrier_arrival a on a.barrier = barrier.name and a.round = barrier.round"
-        "       and ((:task is not null and a.task = :task) or (:task is null and a.agent = :agent and a.task is null))"
+        "       and ((:task is not null and a.task = :task) or (:task is null and a.agent = :agent))"
         " where barrier.broken is null"
         "   and ((a.party is not null and task.state is not 'done')"
         "     or (a.party is null and barrier.siblings = task.fork_point and exists"

@@ -26,8 +26,8 @@ insert into lock (name, holder, task, fence, lease_s, acquired_at, expires_at)
      values (:name, :agent, :task, 1, :lease_s, :now, :now + :lease_s)
 on conflict (name) do update
         set holder = excluded.holder, task = excluded.task, fence = lock.fence + 1, lease_s = excluded.lease_s,
-            acquired_at = excluded.acquired_at, expires_at = excluded.expires_at
-      where (lock.holder is null or lock.expires_at <= :now)
+            acquired_at = excluded.acquired_at, expires_at = excluded.expires_at, kept = 0
+      where (lock.holder is null and lock.kept = 0 or lock.expires_at <= :now)
         and not exists (select 1 from waiter where kind = 'lock' and object = :name and state = 'waiting'
                            and (until_at is null or until_at > :now))
   returning fence, expires_at                                  -- no row: somebody holds it, or came first
@@ -35,8 +35,8 @@ on conflict (name) do update
 
 _HAND_OVER = """
 update lock set holder = :agent, task = :task, fence = fence + 1, lease_s = :lease_s,
-                acquired_at = :now, expires_at = :now + :lease_s
- where name = :name and (holder is null or expires_at <= :now)
+                acquired_at = :now, expires_at = :now + :lease_s, kept = 0
+ where name = :name and (holder is null and kept = 0 or expires_at <= :now)
 returning fence, expires_at
 """
 
@@ -102,7 +102,7 @@ class Lock:
         """Free the lock and hand it to the first in line; raises `NotHeld` where this member does not hold it."""
         with self._member.transaction() as tx:
             freed = tx.row(
-                "update lock set holder = null, task = null, acquired_at = null, expires_at = null"
+                "update lock set holder = null, task = null, acquired_at = null, expires_at = null, kept = 0"
                 " where name = :name and holder = :agent returning fence",
                 name=self.name,
                 agent=self._member.me.agent,
@@ -112,6 +112,15 @@ class Lock:
                 raise NotHeld(self.name, _holder_name(tx, self.name), row["fence"] if row else 0)
             tx.event("lock.released", object=self.name, fence=freed["fence"])
             hand_over(tx, self.name)
+
+    def keep(self) -> None:
+        """Let the lock be the task's, if this member works on one: it then outlives the agent, until the task ends."""
+        with self._member.transaction() as tx:
+            tx.execute(
+                "update lock set kept = 1 where name = :name and holder = :agent and task is not null",
+                name=self.name,
+                agent=self._member.me.agent,
+            )
 
     def statistics(self) -> LockStatistics:
         """What is so now, read in one query."""
@@ -183,9 +192,37 @@ def hand_over(tx: Transaction, name: str) -> None:
 
 
 def free_held_by(tx: Transaction, agent: int, *, reason: str) -> None:
-    """Free what an agent holds and hand it on; used when it dies."""
+    """Free what a dead agent held and hand it on, but for what it kept for a task that goes on without it."""
+    tx.execute(
+        "update lock set expires_at = null, holder = null where holder = :agent and kept = 1"
+        " and task in (select id from task where state not in ('done', 'failed', 'cancelled'))",
+        agent=agent,
+    )
     for row in tx.rows("select name, fence from lock where holder = :agent order by name", agent=agent):
         _free(tx, agent, reason=reason, name=row["name"], fence=row["fence"])
+
+
+def inherit(tx: Transaction, task: int, agent: int) -> None:
+    """Give a task's new agent the locks that its last one kept, under the same fences."""
+    for row in tx.rows(
+        "update lock set holder = :agent, expires_at = :now + lease_s where task = :task and kept = 1"
+        " returning name, fence",
+        agent=agent,
+        now=tx.now,
+        task=task,
+    ):
+        tx.event("lock.inherited", object=row["name"], task=task, holder=agent, fence=row["fence"])
+
+
+def free_kept_for(tx: Transaction, task: int) -> None:
+    """Free what was kept for a task that has ended."""
+    for row in tx.rows(
+        "update lock set holder = null, task = null, acquired_at = null, expires_at = null, kept = 0"
+        " where task = :task and kept = 1 returning name, fence",
+        task=task,
+    ):
+        tx.event("lock.released", object=row["name"], task=task, fence=row["fence"], reason="its task has ended")
+        hand_over(tx, row["name"])
 
 
 def _free(tx: Transaction, agent: int, *, reason: str, name: str, fence: int) -> None:
@@ -198,7 +235,8 @@ def _free(tx: Transaction, agent: int, *, reason: str, name: str, fence: int) ->
     if row is None:
         return
     tx.execute(
-        "update lock set holder = null, task = null, acquired_at = null, expires_at = null where name = :name",
+        "update lock set holder = null, task = null, acquired_at = null, expires_at = null, kept = 0"
+        " where name = :name",
         name=name,
     )
     tx.event("lock.released", object=name, task=row["task"], holder=agent, fence=fence, reason=reason)

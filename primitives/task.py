@@ -11,11 +11,11 @@ task are named when it is created and must exist then, so no circle of needs can
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from prong.primitives import barrier, message_queue
+from prong.primitives import barrier, lock, message_queue
 from prong.primitives.errors import UnknownTask
 from prong.primitives.values import checked_name, checked_number, checked_timeout
 from prong.state import Invalid, Membership, Row, TaskLost, Transaction, waiter
@@ -28,6 +28,9 @@ NEEDS = 1_000
 
 STALLED = 5
 """How many agents in a row a task may lose without one new message before it fails."""
+
+ATTEMPTS = 100
+"""How many agents a task may wear out although it gets further, before it fails."""
 
 FINAL = ("done", "failed", "cancelled")
 
@@ -135,7 +138,7 @@ def give_back(tx: Transaction, task: int, *, agent: int, reason: str, blame: boo
     """
     row = tx.row(
         "update task set state = 'ready', agent = null, fence = fence + 1, stalled = stalled + :blame"
-        " where id = :task and agent = :agent and state in ('running', 'parked') returning stalled",
+        " where id = :task and agent = :agent and state in ('running', 'parked') returning stalled, attempt",
         task=task,
         agent=agent,
         blame=int(blame),
@@ -145,6 +148,8 @@ def give_back(tx: Transaction, task: int, *, agent: int, reason: str, blame: boo
     tx.event("task.returned", object=str(task), task=task, reason=reason, stalled=row["stalled"])
     if row["stalled"] >= STALLED:
         finish(tx, task, "failed", error=f"its agent died {row['stalled']} times without getting any further: {reason}")
+    elif blame and row["attempt"] >= ATTEMPTS:
+        finish(tx, task, "failed", error=f"its agents died {row['attempt']} times: {reason}")
     tx.ring_scheduler()
 
 
@@ -181,6 +186,7 @@ def wait_tasks(
     with member.transaction() as tx:
         found = [find(tx, number) for number in numbers]
         _refuse_own_line(tx, numbers)
+        _refuse_circle(tx, numbers, any if mode == "all" else all)
         satisfied = (all if mode == "all" else any)(task.final for task in found)
         if satisfied or timeout == 0:
             return found
@@ -270,6 +276,7 @@ def _end(tx: Transaction, task: int, state: str, *, result: str | None = None, e
     )
     if changed:
         tx.event(f"task.{state}", object=str(task), task=task, error=_cut(error), result=_cut(result))
+        lock.free_kept_for(tx, task)
     return bool(changed)
 
 
@@ -319,6 +326,31 @@ def _refuse_own_line(tx: Transaction, numbers: Sequence[int]) -> None:
     own = {row["id"] for row in line} & set(numbers)
     if own:
         raise Invalid(f"waiting for task {min(own)}, which you are or are part of", "tasks that you created")
+
+
+def _refuse_circle(tx: Transaction, numbers: Sequence[int], enough: Callable[[Iterable[bool]], bool]) -> None:
+    """Tasks that need or wait for this one would wait for ever, and it for them."""
+    me = tx.member.task if tx.member else None
+    if me is not None and enough(_waits_for(tx, number, me) for number in numbers):
+        raise Invalid(
+            f"waiting for tasks of which one needs or waits for task {me}, which is you",
+            "tasks that can end before you",
+        )
+
+
+def _waits_for(tx: Transaction, task: int, other: int) -> bool:
+    """Whether a task that has not ended cannot end before another one, by its needs and by what all it waits for."""
+    row = tx.row(
+        "with recursive reach (id) as (select id from task where id = :task and state not in"
+        " ('done', 'failed', 'cancelled') union select edge.target from reach join ("
+        "   select task as source, need as target from task_need union all"
+        "   select waiter.task, waiter_task.task from waiter join waiter_task on waiter_task.waiter = waiter.id"
+        """    where waiter.state = 'waiting' and waiter.wants like '%"mode": "all"%'"""
+        " ) edge on edge.source = reach.id) select 1 from reach where id = :other",
+        task=task,
+        other=other,
+    )
+    return row is not None
 
 
 def _past(state: str) -> str:

@@ -119,7 +119,7 @@ create index model_call_task on model_call (task);
 
 -- Tool calls of a turn whose results are not in the conversation yet, so that a restarted agent knows what ran.
 create table tool_call (
-    id          text primary key,                -- the model's own id of the call
+    id          text primary key,                -- its turn's message and its place there
     task        integer not null references task,
     name        text not null,
     state       text not null check (state in ('running', 'ended')),
@@ -170,7 +170,8 @@ create table lock (
     fence        integer not null,               -- of the last grant
     lease_s      real not null,
     acquired_at  real,
-    expires_at   real
+    expires_at   real,                           -- null while it is free, or kept for a task between two agents
+    kept         integer not null default 0      -- 1: it is the task's, and outlives the task's agent
 ) strict;
 create index lock_holder on lock (holder) where holder is not null;
 

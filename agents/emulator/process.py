@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import subprocess
 import sys
@@ -81,6 +82,7 @@ class EmulatorProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
+            env={name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")},
             start_new_session=True,  # Ctrl-C in a terminal is for whoever started it, who then ends it in good order
         )
         try:
@@ -89,6 +91,16 @@ class EmulatorProcess:
             self._process.kill()
             self.stop()
             raise
+
+    def revive(self) -> bool:
+        """Start it again at its address if it has ended by itself; False where it runs or was stopped."""
+        process = self._process
+        if process is None or process.poll() is None:
+            return False
+        self.stop()
+        self._arguments += ["--port", self.url.rpartition(":")[2]]  # the last one counts
+        self.start()
+        return True
 
     def stop(self) -> None:
         """End it and wait until it is gone; does nothing when it is not running."""

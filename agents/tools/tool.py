@@ -25,11 +25,12 @@ class ToolError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One `tool_use` block: `id` is unique in the swarm and serves as idempotency key."""
+    """One `tool_use` block.  Its `id` is the endpoint's and unique in a turn; `key` is ours and unique in the swarm."""
 
     id: str
     name: str
     input: Mapping[str, Any]
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,25 @@ def sleep(request: Request) -> Reply:
     return orchestrate(request, ["Sleep long"], work=in_turn([ToolUse("bash", {"command": command})]))
 
 
+@script(r"^Keep a lock")
+def keep(request: Request) -> Reply:
+    """Two children, one after the other in a critical section that lasts for several turns."""
+
+    def work(prompt, done):
+        number = prompt.split()[-1]
+        wait = "while [ ! -e $PRONG_SHARED/in-1 ]; do sleep 0.05; done" if number == "2" else "true"
+        inside = f"cd $PRONG_SHARED && echo in-{number} >> order && touch in-{number} && sleep 1"
+        return in_turn(
+            [ToolUse("bash", {"command": wait})],
+            [ToolUse("lock", {"op": "acquire", "name": "kept", "keep": True})],
+            [ToolUse("bash", {"command": inside})],
+            [ToolUse("bash", {"command": f"echo out-{number} >> $PRONG_SHARED/order"})],
+            [ToolUse("lock", {"op": "release", "name": "kept"})],
+        )(prompt, done)
+
+    return orchestrate(request, ["Be number 1", "Be number 2"], work=work)
+
+
 @script(r"^Chain")
 def chain(request: Request) -> Reply:
     """Tasks that need each other, made one after the other; each notes the order in which it ran."""

@@ -37,7 +37,7 @@ class Agent:
         self.tools = {tool.name: tool for tool in (*self.primitives.tools(), *self.task_tools.tools())}
 
     def call(self, name, call_id=None, /, **inputs):
-        text = self.tools[name].run(ToolCall(call_id or f"call-{next(numbers)}", name, inputs))
+        text = self.tools[name].run(ToolCall("toolu", name, inputs, key=call_id or f"call-{next(numbers)}"))
         return json.loads(text.splitlines()[-1])
 
 

@@ -217,6 +217,84 @@ def test_a_killed_nursery_is_replaced_and_what_its_agents_left_is_ended(root):
     assert process.returncode == 0, out + err + logs(root)
 
 
+def test_what_the_agents_of_a_killed_nursery_left_behind_is_ended_too(root):
+    process = start("run", "--offline", "--script", SCRIPTS, "Sleep long", cwd=root)
+    eventually(lambda: runs(root, "985"), "the sleeping command")
+    [nursery] = [
+        one for one in processes_of(root) if one.ppid() == process.pid and "agent_process" in str(one.cmdline())
+    ]
+    kill(nursery.pid)
+    eventually(lambda: not runs(root, "987"), "the end of what the first agent left")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert processes_of(root) == []
+
+
+def test_a_killed_emulator_costs_waiting_but_no_work(root):
+    process = start("run", "--offline", "--script", SCRIPTS, "--latency", "0.2", "Edit 4 files", cwd=root)
+    eventually(lambda: (root / ".prong").exists() and any((root / ".prong").glob("*/workspaces/3")), "a child at work")
+    [emulator] = [one for one in processes_of(root) if "prong.agents.emulator" in str(one.cmdline())]
+    kill(emulator.pid)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err + logs(root)
+    assert events(root, "model.waits")
+
+
+def test_killing_the_supervisor_again_and_again_blames_no_task(root):
+    start_of_run = ["run", "--offline", "--script", SCRIPTS, "--latency", "0.3", "Edit 2 files"]
+    for again in range(6):
+        process = start(*(["resume"] if again else start_of_run), cwd=root)
+        eventually(
+            lambda: (store := _store_of(root)) and store.row("select 1 from agent where ended_at is null"), "life"
+        )
+        kill(process.pid)
+        process.communicate()
+        eventually(lambda: not processes_of(root), "the end of all processes", patience_s=10)
+    answer = json.loads(prong("resume", "--json", cwd=root).stdout)
+    assert answer["tasks"]["done"] == 3
+
+
+def test_what_was_merged_is_merged_even_if_its_task_is_cancelled_before_that_was_written_down(root):
+    answer = run("Edit 2 files", cwd=root)
+    store = find(Repository.open(root), None).store()
+    with store.transaction(None) as tx:  # as if the merger had been killed between the branch and the database
+        tx.execute("update merge set state = 'waiting' where task = 2")
+        tx.execute("update task set state = 'cancelled', merged_commit = null where id = 2")
+        tx.execute("update task set state = 'ready' where id = 3")
+        tx.execute("update swarm set state = 'stopped'")
+    prong("resume", cwd=root, code=1)
+    assert store.row("select state from merge where task = 2")["state"] == "merged"
+    assert store.row("select merged_commit from task where id = 2")["merged_commit"]
+    log = git.run(root, "log", "--format=%(trailers:key=Prong-Task,valueonly)", f"main..{answer['branch']}")
+    assert sorted(log.split()) == ["2", "3"]
+
+
+def test_a_branch_that_is_checked_out_is_left_alone_until_it_is_free(root):
+    process = start("run", "--offline", "--script", SCRIPTS, "--latency", "0.3", "Edit 2 files", cwd=root)
+    store = eventually(lambda: _store_of(root), "a swarm")
+    branch = store.row("select branch from swarm")["branch"]
+    git.run(root, "checkout", "-q", branch)
+    eventually(lambda: events(root, "merge.waits"), "a merge that waits")
+    git.run(root, "checkout", "-q", "main")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    assert {"part-0.txt", "part-1.txt"} <= set(git.files_of(root, branch))
+
+
+def test_a_kept_lock_stays_its_tasks_when_the_agent_dies(root):
+    process = start("run", "--offline", "--script", SCRIPTS, "Keep a lock", cwd=root)
+    eventually(lambda: any(root.glob(".prong/*/shared/in-1")), "the first in its critical section")
+    store = _store_of(root)
+    [row] = store.rows("select agent.pid from agent join lock on lock.holder = agent.id where lock.name = 'kept'")
+    kill(row["pid"])
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err + logs(root)
+    assert events(root, "lock.inherited")
+    [shared] = root.glob(".prong/*/shared")
+    order = (shared / "order").read_text().split()
+    assert order in (["in-1", "out-1", "in-2", "out-2"], ["in-1", "in-1", "out-1", "in-2", "out-2"])
+
+
 def test_two_supervisors_on_one_swarm_refuse_with_who_holds_it(root):
     process = start("run", "--offline", "--script", SCRIPTS, "Wait for ever", cwd=root)
     eventually(lambda: (root / ".prong").exists() and any((root / ".prong").glob("*/workspaces/3")), "a child at work")
@@ -265,8 +343,8 @@ def test_a_killed_agent_costs_nothing_but_time(root, moment):
             " and ended_at is null order by seq limit 1", seq=target
         ) or process.poll() is not None, "an agent to kill",
     )  # fmt: skip
-    if row is not True:
-        kill(row["pid"])
+    assert row is not True, "it ended before its time"
+    kill(row["pid"])
     out, err = process.communicate(timeout=90)
     assert process.returncode == 0, out + err + logs(root)
     branch = json.loads(prong("status", "--json", cwd=root).stdout)["branch"]
