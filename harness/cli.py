@@ -166,7 +166,7 @@ def tasks(swarm: str | None, *, repo: Path, as_json: bool) -> None:
             click.echo(json.dumps({**asdict(task), "usage": tokens(task.usage)}))
             continue
         click.echo(printable(f"{task.id:>4}  {task.state:<9} {task.title}"))
-        for text in (task.error, task.kept_branch and f"kept as branch {task.kept_branch}", task.result):
+        for text in (task.error, task.result):
             for line in (text or "").splitlines():
                 click.echo(printable(f"      {line}"))
 
@@ -223,7 +223,8 @@ def _run(swarm: Swarm, key: str | None, *, as_json: bool) -> None:
 
     show = display.live if sys.stderr.isatty() and not as_json else display.plain
     if swarm.options.offline is not None:
-        _note("offline: a script plays by fixed rules; no model is asked and nothing leaves this machine")
+        plays = "your script" if swarm.options.offline.scripts else "the built-in survey, whatever the goal says"
+        _note(f"offline: no model is asked and nothing leaves this machine; a script plays by rules: {plays}")
     try:
         state = run_swarm(swarm, api_key=key, display=_quiet if as_json else show)
     except AlreadySupervised:
@@ -252,7 +253,7 @@ def _quiet(_swarm: Swarm, _over: object) -> None:
 def _advise(swarm: Swarm, state: str) -> None:
     advice = {
         "done": f"The result is branch {swarm.branch}. See it with: git log -p {swarm.branch} --not HEAD",
-        "failed": f"Some tasks failed; what was merged is on {swarm.branch}. See why with: prong tasks {swarm.id}",
+        "failed": f"Not every task is done. What was merged is on {swarm.branch}; see why with: prong tasks {swarm.id}",
         "stopped": f"Stopped; nothing is lost. Go on with: prong resume {swarm.id}",
         "interrupted": f"Its process was killed; nothing is lost. Go on with: prong resume {swarm.id}",
         "running": f"It runs. Follow it with: prong log --follow {swarm.id}",

@@ -111,7 +111,7 @@ def picture(status: Status, *, width: int, height: int) -> Group:
     parts: list[Any] = [_headline(status), table]
     rest = len(status.tasks) - len(ordered)
     if rest:
-        parts.append(Text(f"  and {rest} more tasks: prong tasks", style="dim"))
+        parts.append(Text(f"  and {rest} more: prong tasks", style="dim"))
     return Group(*parts, _bill(status))
 
 

@@ -24,7 +24,7 @@ from prong.harness import merge_queue, scheduler
 from prong.harness.merge_queue import MergeQueue
 from prong.harness.merging import Integration
 from prong.harness.scheduler import Candidate, Snapshot, Start, Unpark
-from prong.harness.swarms import Swarm, tidy
+from prong.harness.swarms import Swarm, tidy_all
 from prong.primitives import holdings
 from prong.primitives import task as tasks
 from prong.state import ProngError, Transaction, member, waiter
@@ -101,8 +101,7 @@ class Supervisor:
                 state = self._supervise()
             finally:
                 self._bury_all("the swarm was stopped")
-                for row in self._store.rows("select id from task where state = 'done'"):
-                    tidy(self._store, row["id"])  # of those whose agents died before they could
+                tidy_all(self._swarm, self._store)
                 self._set_state(state)
             return state
 
@@ -265,7 +264,7 @@ class Supervisor:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM stop the swarm in good order."""
+        """Ctrl-C, SIGTERM and a closed terminal stop the swarm in good order."""
 
         def stop(_number: int, _frame: FrameType | None) -> None:
             self.stop()
@@ -273,7 +272,7 @@ class Supervisor:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:
             yield
         finally:

@@ -159,6 +159,19 @@ def tidy(store: Store, task: int) -> None:
     shutil.rmtree(store.directory / "scratch" / str(task), ignore_errors=True)
 
 
+def tidy_all(swarm: Swarm, store: Store) -> None:
+    """Tidy for all whose agents died before they could, and let go of the commits that are needed no more."""
+    for row in store.rows("select id from task where state = 'done'"):
+        tidy(store, row["id"])
+    if store.row("select 1 from task where state not in ('done', 'failed', 'cancelled') limit 1"):
+        return
+    merged = {row["id"] for row in store.rows("select id from task where merged_commit is not null")}
+    for ref in swarm.repository.git("for-each-ref", "--format=%(refname)", f"refs/prong/{swarm.id}").split():
+        kind, _, which = ref.removeprefix(f"refs/prong/{swarm.id}/").partition("/")
+        if kind == "fork" or int(which.partition("-")[0]) in merged:
+            swarm.repository.unpin(ref)
+
+
 def _options(row: Row) -> Options:
     more = json.loads(row["options"])
     offline = more["offline"]

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from prong.primitives.errors import BrokenBarrier
 from prong.primitives.values import checked_name, checked_number, checked_timeout
 from prong.state import Invalid, Membership, Row, Transaction, waiter
-from prong.state.ticket import Ticket
-from prong.state.waiter import Outcome
+from prong.state.waiter import Outcome, Place
 
 PARTIES = 10_000
 """The most parties that a barrier can have."""
@@ -72,26 +71,6 @@ class Barrier:
         """
         timeout = checked_timeout(timeout)
         party = checked_name("party", party) if party is not None else uuid.uuid4().hex
-        with self._member.transaction() as tx:
-            barrier = self._found_or_made(tx)
-            passed = self._passed(tx, barrier, party)
-            if passed is not None:
-                return passed
-            if barrier["broken"] is not None:
-                raise BrokenBarrier(self.name, barrier["broken"])
-            place = self._arrive(tx, barrier, party)
-            gone = _gone(tx, self.name)
-            if gone is not None:
-                _break(tx, self.name, gone)
-            elif self._count(tx, barrier) >= barrier["parties"]:
-                return self._open(tx, barrier, place)
-            else:
-                ticket = waiter.enrol(tx, "barrier", self.name, timeout=timeout, wants={"place": place})
-        if gone is not None:
-            raise BrokenBarrier(self.name, gone)
-        return self._await(ticket, place)
-
-    def _await(self, ticket: Ticket, place: int) -> Passage:
         broke = ""
 
         def withdraw(tx: Transaction, outcome: Outcome) -> None:
@@ -102,10 +81,33 @@ class Barrier:
                 broke = f"{self._who()} {how}"
                 _break(tx, self.name, broke)
 
-        outcome = waiter.wait(self._member, ticket, withdraw=withdraw)
-        if outcome.state == "granted":
-            return Passage(outcome.data["round"], place, outcome.data["parties"])
-        raise BrokenBarrier(self.name, outcome.data.get("reason", broke))
+        with Place(self._member, withdraw=withdraw) as place:
+            with self._member.transaction() as tx:
+                came = self._come(tx, place, party, timeout)
+            if isinstance(came, Passage):
+                return came
+            if came is None:
+                outcome = place.wait()
+                if outcome.state == "granted":
+                    return Passage(**outcome.data)
+                came = outcome.data.get("reason", broke)
+        raise BrokenBarrier(self.name, came)
+
+    def _come(self, tx: Transaction, place: Place, party: str, timeout: float | None) -> Passage | str | None:
+        """Arrive: how it goes on, why it never will, or None and a place in the line."""
+        barrier = self._found_or_made(tx)
+        passed = self._passed(tx, barrier, party)
+        if passed is not None or barrier["broken"] is not None:
+            return passed or str(barrier["broken"])
+        nth = self._arrive(tx, barrier, party)
+        gone = _gone(tx, self.name)
+        if gone is not None:
+            _break(tx, self.name, gone)
+            return gone
+        if self._count(tx, barrier) >= barrier["parties"]:
+            return self._open(tx, barrier, nth)
+        place.enrol(tx, "barrier", self.name, timeout=timeout, wants={"place": nth})
+        return None
 
     def abort(self, reason: str = "it was aborted") -> None:
         """Break the barrier: everybody who waits, and whoever comes, gets `BrokenBarrier`."""
@@ -199,7 +201,7 @@ class Barrier:
             old=opened - _ROUNDS_KEPT,
         )
         for row in waiter.everybody(tx, "barrier", self.name):
-            waiter.grant(tx, row["id"], round=opened, parties=barrier["parties"])
+            waiter.grant(tx, row["id"], round=opened, parties=barrier["parties"], **waiter.wants(row))
         tx.event("barrier.opened", object=self.name, round=opened, parties=barrier["parties"])
         return Passage(opened, place, barrier["parties"])
 

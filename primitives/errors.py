@@ -67,4 +67,4 @@ class UnknownTask(ProngError):
         self.task = task
 
     def __str__(self) -> str:
-        return f"there is no task {self.task} in this swarm. Use the numbers that create_task returned."
+        return f"there is no task {self.task} in this swarm. Its tasks are those that create_task and prong tasks name."

@@ -16,7 +16,7 @@ from types import TracebackType
 from prong.primitives.errors import NotHeld
 from prong.primitives.values import checked_lease, checked_name, checked_timeout
 from prong.state import Membership, Transaction, waiter
-from prong.state.waiter import Outcome
+from prong.state.waiter import Outcome, Place
 
 LEASE_S = 60.0
 """How long a grant lasts without a heartbeat of its holder, in seconds."""
@@ -86,17 +86,18 @@ class Lock:
         """
         timeout = checked_timeout(timeout)
         lease_s = checked_lease(lease_s)
-        with self._member.transaction() as tx:
-            granted = self._mine(tx) or self._take(tx, lease_s)
-            if granted is not None:
-                return granted
-            hand_over(tx, self.name)  # it may have expired while those in line are dead or asleep
-            if timeout == 0:
-                return None
-            ticket = waiter.enrol(tx, "lock", self.name, timeout=timeout, wants={"lease_s": lease_s})
-            tx.event("lock.waiting", object=self.name, behind=_holder_name(tx, self.name))
-        outcome = waiter.wait(self._member, ticket, look=self._pass_on_expired, withdraw=self._withdraw)
-        return Grant(self.name, **outcome.data) if outcome.state == "granted" else None
+        with Place(self._member, withdraw=self._withdraw) as place:
+            with self._member.transaction() as tx:
+                granted = self._mine(tx) or self._take(tx, lease_s, place)
+                if granted is not None:
+                    return granted
+                hand_over(tx, self.name)  # it may have expired while those in line are dead or asleep
+                if timeout == 0:
+                    return None
+                place.enrol(tx, "lock", self.name, timeout=timeout, wants={"lease_s": lease_s})
+                tx.event("lock.waiting", object=self.name, behind=_holder_name(tx, self.name))
+            outcome = place.wait(look=self._pass_on_expired)
+            return Grant(self.name, **outcome.data) if outcome.state == "granted" else None
 
     def release(self) -> None:
         """Free the lock and hand it to the first in line; raises `NotHeld` where this member does not hold it."""
@@ -154,11 +155,12 @@ class Lock:
         )
         return Grant(self.name, row["fence"], row["expires_at"]) if row else None
 
-    def _take(self, tx: Transaction, lease_s: float) -> Grant | None:
+    def _take(self, tx: Transaction, lease_s: float, place: Place) -> Grant | None:
         me = self._member.me
         row = tx.row(_TAKE, name=self.name, agent=me.agent, task=me.task, now=tx.now, lease_s=lease_s)
         if row is None:
             return None
+        place.granted(tx, fence=row["fence"])
         tx.event("lock.acquired", object=self.name, fence=row["fence"], expires_at=row["expires_at"])
         return Grant(self.name, row["fence"], row["expires_at"])
 

@@ -17,7 +17,7 @@ from typing import Any
 from prong.primitives import once
 from prong.primitives.values import checked_name, checked_number, checked_timeout, decoded, encoded
 from prong.state import Membership, Row, Transaction, waiter
-from prong.state.waiter import Outcome
+from prong.state.waiter import Outcome, Place
 
 TAKEN_AT_ONCE = 1_000
 """The most messages that one get can ask for."""
@@ -100,14 +100,15 @@ class MessageQueue:
         timeout = checked_timeout(timeout)
         if delivery is not None:
             checked_name("name of a delivery", delivery)
-        with self._member.transaction() as tx:
-            messages = self._taken_before(tx, delivery) or self._take(tx, count, delivery)
-            if messages or timeout == 0:
-                return messages
-            wants = {"count": count, "delivery": delivery}
-            ticket = waiter.enrol(tx, "queue", self.name, timeout=timeout, wants=wants)
-        outcome = waiter.wait(self._member, ticket, withdraw=_withdraw)
-        return [_message(row) for row in outcome.data.get("messages", [])]
+        with Place(self._member, withdraw=_withdraw) as place:
+            with self._member.transaction() as tx:
+                messages = self._taken_before(tx, delivery) or self._take(tx, count, delivery, place)
+                if messages or timeout == 0:
+                    return messages
+                wants = {"count": count, "delivery": delivery}
+                place.enrol(tx, "queue", self.name, timeout=timeout, wants=wants)
+            outcome = place.wait()
+            return [_message(row) for row in outcome.data.get("messages", [])]
 
     def task_done(self) -> None:
         """Say that the message that this member took first is dealt with; it is gone for good then.
@@ -144,9 +145,10 @@ class MessageQueue:
         assert row is not None
         return QueueStatistics(self.name, row["queued"], row["delivered"], row["waiting"])
 
-    def _take(self, tx: Transaction, count: int, delivery: str | None) -> list[Message]:
+    def _take(self, tx: Transaction, count: int, delivery: str | None, place: Place) -> list[Message]:
         me = self._member.me
         rows = _deliver(tx, self.name, agent=me.agent, task=me.task, delivery=delivery, count=count)
+        place.granted(tx, messages=rows)
         return [_message(row) for row in rows]
 
     def _taken_before(self, tx: Transaction, delivery: str | None) -> list[Message]:

@@ -38,6 +38,7 @@ def test_every_task_lands_once_and_nothing_of_the_users_changes(root):
     assert files == expected | {"plain.txt": "one\ntwo\nthree\n"}
     log = git.run(root, "log", "--format=%(trailers:key=Prong-Task,valueonly)", f"main..{answer['branch']}")
     assert sorted(log.split()) == ["2", "3", "4", "5", "6", "7"]
+    assert git.run(root, "for-each-ref", "refs/prong") == ""
 
 
 def test_a_parent_that_waits_for_ten_children_finishes_on_one_slot(root):
