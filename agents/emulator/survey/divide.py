@@ -1,9 +1,10 @@
-"""Divides a git repository into parts of like size for the script "survey"; standard library only, Python 3.9 or newer.
+"""Divides a git repository into parts for the script "survey"; standard library only, Python 3.9 or newer.
 
     measure.py list | divide.py
 
 A part is a run of the entries in tree order.  Heavy runs are split along folders until none is too heavy, then light
-neighbours are joined until there are as few as wanted.
+neighbours are joined until there are as few as wanted: at least as many as there are top-level folders of some weight,
+which are joined with one another last.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import re
 import subprocess
 import sys
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from itertools import accumulate
 from pathlib import Path
@@ -27,6 +28,8 @@ MOST_PARTS = 12
 LEAST_PARTS = 4
 FILES_A_PART = 40
 FEW_FILES = 8  # with fewer there is a part for every two
+SOME_WEIGHT = 64  # a folder with at least one in so many bytes is worth a part of its own
+SOME_FILES = 2  # if it has as many entries
 MOST_RUNS = 400
 MANY_FOLDERS = 64  # a folder with more is split into handfuls of folders
 SIZE_CAP_BYTES = 64 * 1024  # no file weighs more
@@ -64,6 +67,29 @@ class Division:
         few = len(paths) < FEW_FILES
         least, most = (1, FEW_FILES // 2) if few else (LEAST_PARTS, MOST_PARTS)
         self.wanted = min(max(len(paths) // (2 if few else FILES_A_PART), least), most)
+        worthy = self.worth_a_part()
+        self.lows, self.highs = [run.low for run in worthy], [run.high for run in worthy]
+        self.wanted = min(max(self.wanted, len(worthy)), most)
+
+    def worth_a_part(self) -> list[Run]:
+        """The top-level folders of some weight, and what lies between two of them if it has some weight together."""
+        between: list[Run] = []
+        worthy: list[Run] = []
+        for run in self.split(Run(0, len(self.paths))) if len(self.paths) > 1 else []:
+            if self.is_worthy(run):
+                worthy += [*between, run]
+                between = []
+            else:
+                between = [between[0] + run] if between else [run]
+        return [run for run in worthy + between if self.is_worthy(run)]
+
+    def is_worthy(self, run: Run) -> bool:
+        """Whether it has enough files and enough of the whole weight."""
+        return len(run) >= SOME_FILES and self.weight(run) * SOME_WEIGHT >= self.sums[-1]
+
+    def held(self, run: Run) -> int:
+        """How many of those worth a part the run has something of."""
+        return bisect_left(self.lows, run.high) - bisect_right(self.highs, run.low)
 
     def weight(self, run: Run) -> int:
         """In bytes, more or less: a file costs something itself, and no file costs much."""
@@ -100,10 +126,12 @@ class Division:
             runs.append(run_of_group)
         return runs
 
-    def cost(self, left: Run, right: Run) -> int:
+    def cost(self, left: Run, right: Run) -> tuple[bool, int]:
         """Of joining two neighbours: high for heavy ones, higher if they lie in different folders."""
-        climb = max(len(self.common(left)), len(self.common(right))) - len(self.common(left + right))
-        return self.weight(left + right) ** 2 * max(1, climb)
+        both = left + right
+        climb = max(len(self.common(left)), len(self.common(right))) - len(self.common(both))
+        mixed = self.held(both) > max(self.held(left), self.held(right))
+        return mixed, self.weight(both) ** 2 * max(1, climb)
 
     def too_heavy(self, runs: list[Run]) -> int | None:
         """Which run is to be split next, if any."""

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 BOUND_CHARS = 24_000  # of what is printed: lists get shorter, totals stay
 LISTED = 10  # longest functions, hot spots
 SUFFIXES = 40  # told apart in a part; the rest is "other"
+MOST_LINKS = 1000  # to folders; more are not followed
+MOST_HOPS = 40  # from link to link, as in Linux
 KINDS = {"120000": "symlinks", "160000": "submodules"}
 MARK = re.compile(rb"\b(?:TODO|FIXME)\b")
 
@@ -68,11 +70,55 @@ def checksum(entries: list[tuple[str, str]]) -> int:
     return zlib.crc32(os.fsencode("\0".join(path for path, _ in entries)))
 
 
-class Modules:
-    """Which file an import means.  It is looked up as a path: the longest that exists, in the nearest root."""
+def links_to_folders(entries: list[tuple[str, str]]) -> dict[str, str]:
+    """The folder that each link to one leads to, unless that holds the link or is not in the repository."""
+    targets = {path: target_of(path) for path, mode in entries if KINDS.get(mode) == "symlinks"}
+    if not targets:
+        return {}
+    folders = {path[:i] for path, _ in entries for i, letter in enumerate(path) if letter == "/"}
+    found = ((link, followed(link, targets)) for link in targets)
+    links = [(link, folder) for link, folder in found if folder in folders and not link.startswith(folder + "/")]
+    return dict(links[:MOST_LINKS])
 
-    def __init__(self, paths: set[str]) -> None:
-        self.paths = paths
+
+def target_of(link: str) -> str:
+    """What is written in a link; where that cannot be read, a place outside of the repository."""
+    try:
+        return os.readlink(link)  # noqa: PTH115 - as it is written
+    except OSError:
+        return "/"
+
+
+def followed(link: str, targets: dict[str, str]) -> str:
+    """Where a link leads in the repository; nothing where it leaves that or goes round in circles."""
+    done: list[str] = []
+    left, hops = link.split("/"), 0
+    while left:
+        step = left.pop(0)
+        if step == ".." and not done:
+            return ""
+        if step == "..":
+            done.pop()
+        elif step not in ("", "."):
+            target = targets.get("/".join([*done, step]))
+            if target is None:
+                done.append(step)
+                continue
+            hops += 1
+            if target.startswith("/") or hops > MOST_HOPS:
+                return ""
+            left = target.split("/") + left
+    return "/".join(done)
+
+
+class Modules:
+    """Which file an import means.  It is looked up as a path: the longest that exists, in the nearest root.
+
+    A link to a folder gives what is below that folder a second name.
+    """
+
+    def __init__(self, paths: set[str], links: dict[str, str]) -> None:
+        self.paths, self.links = paths, links
         self.homes: dict[str, set[str]] = defaultdict(set)
         for path in paths:
             folders, name = folders_of(path), path.rpartition("/")[2]
@@ -82,6 +128,10 @@ class Modules:
                     self.homes[steps[depth + 1]].add(rooted(folders[: depth + 1]))
             if name == "__init__.py" and folders and rooted(folders[:-1]) + "__init__.py" not in paths:
                 self.homes[folders[-1]].add(rooted(folders[:-1]))
+        for link in links:
+            steps = link.split("/")
+            for depth, step in enumerate(steps):
+                self.homes[step].add(rooted(steps[:depth]))
 
     def meant(self, tree: ast.AST, path: str) -> Iterator[str]:
         """The files that the imports of `path` mean."""
@@ -120,7 +170,17 @@ class Modules:
     def file(self, place: str) -> list[str]:
         """The package or else the module at that place."""
         places = (place.rstrip("/") + "/__init__.py", place + ".py") if place else ("__init__.py",)
-        return [path for path in places if path in self.paths][:1]
+        return [path for path in map(self.real, places) if path in self.paths][:1]
+
+    def real(self, path: str) -> str:
+        """The same path without links."""
+        if path in self.paths or not self.links:
+            return path
+        done = ""
+        for step in path.split("/"):
+            done += "/" * bool(done) + step
+            done = self.links.get(done, done)
+        return done
 
 
 def rooted(folders: list[str]) -> str:
@@ -133,7 +193,8 @@ class Findings:
 
     def __init__(self, entries: list[tuple[str, str]], starts: list[int]) -> None:
         self.part_of = {path: bisect_right(starts, i) for i, (path, _) in enumerate(entries)}
-        self.modules = Modules({path for path, mode in entries if mode not in KINDS and path.endswith(".py")})
+        paths = {path for path, mode in entries if mode not in KINDS and path.endswith(".py")}
+        self.modules = Modules(paths, links_to_folders(entries))
         self.sums: Counter[str] = Counter()
         self.suffixes: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         self.longest: list[tuple[int, str, int, str]] = []

@@ -18,10 +18,13 @@ ROWS = 10
 SUFFIX_ROWS = 15
 
 METHOD = """\
-- Only what `git ls-files` lists counts, as it stands in the working tree, without `SURVEY.md` at the top. Symbolic
-  links and submodules are counted apart and not followed.
+- Only what git tracks counts, as of the commit that the swarm started from, without `SURVEY.md` at the top: changes
+  that were not committed do not count. Symbolic links and submodules are counted apart, and what they lead to is not
+  counted again.
 - A *part* is a run of these files in tree order (a folder's own files by name, then its folders by name): `a/` is
-  all of a folder, `a/*` its own files, `a … b` all from the first to the last. Runs are chosen to be of like size.
+  all of a folder, `a/*` its own files, `a … b` all from the first to the last. There is one for each
+  top-level folder of some weight where that makes neither too few nor too many; light neighbours are joined, and heavy
+  folders split where more parts are wanted.
 - *Bytes* are the sizes of the files. A file is *binary* if there is a NUL among its first 8000 bytes; it counts as
   a file and with its bytes, and nothing else in it is counted. All others are text.
 - *Lines* of a text file: its newline characters (byte 10), plus one if it is not empty and does not end in one.
@@ -40,9 +43,12 @@ METHOD = """\
   looked up from the file's folder; any other below each folder above the file that is no package, nearest first
   (the top of the repository always), then below any folder named `src` or `lib` and any that holds a top-level
   package, shallowest first. `from a import b` looks for `a/b` first. Of a dotted name, the longest beginning for
-  which there is a file counts. What is not found is taken for a library.
-- A *suffix* is what follows the last dot of a name, in lower case; the 40 most frequent of a part are told apart, the
-  rest is `other`.
+  which there is a file counts. A symbolic link to a folder of the repository gives the files below that folder a
+  second name, which is looked up below each folder above the link too; a link that leaves the repository, or leads to
+  itself or to a folder above it, is ignored, and so is any after the first 1000. What is not found is taken for a
+  library.
+- A *suffix* is what follows the last dot of a name, in lower case. In each part the 40 most frequent are told apart;
+  of these, the 15 with the most lines in all parts have a row, and *other* is all the rest.
 - Files that Python cannot parse count as modules, but without functions, names and imports."""
 
 
@@ -125,13 +131,13 @@ class Survey:
             for suffix, (file_count, line_count) in found["suffixes"].items():
                 files[suffix] += file_count
                 lines[suffix] += line_count
-        ranking = sorted(files, key=lambda suffix: (-lines[suffix], -files[suffix], suffix))
+        ranking = sorted(files.keys() - {"other"}, key=lambda suffix: (-lines[suffix], -files[suffix], suffix))
         rows: list[list[str | int]] = [
             [code(suffix) or "none", files[suffix], lines[suffix]] for suffix in ranking[:SUFFIX_ROWS]
         ]
-        rest = ranking[SUFFIX_ROWS:]
+        rest = [*ranking[SUFFIX_ROWS:], *files.keys() & {"other"}]
         if rest:
-            rows.append([f"{len(rest)} more", sum(files[suffix] for suffix in rest), sum(lines[s] for s in rest)])
+            rows.append(["*other*", sum(files[suffix] for suffix in rest), sum(lines[s] for s in rest)])
         return table(["Suffix", "Files", "Lines"], rows)
 
     def _longest(self) -> list[str]:

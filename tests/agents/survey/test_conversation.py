@@ -147,6 +147,14 @@ def test_the_conversations_stay_small(swarm):
     assert max(len(json.dumps(agent.messages)) for agent in swarm.agents.values()) < 45_000
 
 
+def test_suffixes_without_a_row_are_counted_as_other(make_repository, make_swarm):
+    root = make_swarm(make_repository({f"{i:02}.x{i}": "x\n" * (i + 1) for i in range(60)})).run()
+    page = (root.clone / "SURVEY.md").read_text()
+    rows = re.findall(r"(?m)^\| (`\.x\d+`|\*other\*) \| (\d+) \| (\d+) \|$", page)
+    assert [name for name, *_ in rows] == [*(f"`.x{i}`" for i in range(59, 44, -1)), "*other*"]
+    assert (rows[-1][1], rows[-1][2]) == ("45", str(sum(range(1, 46))))
+
+
 def test_the_page_tells_who_imports_from_whom_and_what_no_test_touches(swarm):
     root = swarm.agents[1]
     page = (root.clone / "SURVEY.md").read_text()

@@ -31,7 +31,10 @@ def test_parts_hold_every_file_once_in_order_and_are_as_many_as_promised(files):
     assert [i for run in runs for i in range(run.low, run.high)] == list(range(len(paths)))
     assert all(len(run) for run in runs)
     count = len(paths)
-    assert len(runs) == (0 if not count else max(1, count // 2) if count < 8 else 4)
+    if count < 8:
+        assert len(runs) == (max(1, count // 2) if count else 0)
+    else:
+        assert len(runs) == max(4, min(12, len(division.worth_a_part())))
     assert len({division.name(run) for run in runs}) == len(runs)
 
 
@@ -61,6 +64,22 @@ def test_a_heavy_folder_is_split_and_light_ones_are_joined():
     assert len(runs) == 9
     weights = [division.weight(run) for run in runs]
     assert max(weights) < 2 * sum(weights) / len(weights)
+
+
+def test_each_top_level_folder_of_some_weight_is_a_part_and_tiny_ones_are_joined():
+    counts = {"agents": 60, "harness": 22, "primitives": 11, "state": 14, "tests": 30}
+    paths = [f"{folder}/{i % 3}/{i}.py" for folder, count in counts.items() for i in range(count)]
+    paths += ["LICENSE", "README.md", ".ci/run", "docs/one.md", "examples/two.py"]
+    paths.sort(key=measure.tree_order)
+    division = divide.Division(paths, [60_000 if path == "README.md" else 5_000 for path in paths])
+    names = ["LICENSE … .ci/", "agents/", "docs/ … harness/", "primitives/", "state/", "tests/"]
+    assert [division.name(run) for run in division.runs()] == names
+
+
+def test_there_are_never_more_than_twelve_parts():
+    paths = sorted((f"{i:02}/{name}" for i in range(30) for name in "ab"), key=measure.tree_order)
+    division = divide.Division(paths, [10_000] * len(paths))
+    assert len(division.runs()) == 12
 
 
 def test_a_hundred_thousand_files_are_divided_within_seconds_and_told_of_in_few_words():

@@ -31,7 +31,21 @@ TESTS = {
         "tests/functional.py": "import pip._vendor.msgpack.ext as ext, pip._vendor.urllib3\nimport os\n",
         "old_test.py": "from pip._vendor import requests\n",
     },
+    "linked": {
+        "tests/test_core.py": "import kit.core.types as types\nfrom kit.core import style\nfrom kit import extra\n",
+        "tests/test_again.py": "from again.extra.tool import use\n",
+        "extra/__init__.py": "",
+        "extra/tool.py": "from kit.core.core import Context\nimport kit.nothing, core.loop.types\nuse = Context\n",
+    },
 }
+LINKS = {
+    ".src/kit/core": "../../core",
+    ".src/kit/extra": "../../extra",
+    "again": ".src/kit",
+    "core/loop": "loop",
+    "extra/out": "../../..",
+}
+"""Tracked links of the repository whose package, as Prong's own, is made of them."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,8 @@ class Surveyed:
         walk = []
         for folder, folders, files in os.walk(self.repository):
             folders[:] = sorted(set(folders) - {".git"})
-            walk += [os.path.relpath(os.path.join(folder, name), self.repository) for name in sorted(files)]  # noqa: PTH118 - as os.walk
+            here = Path(folder)
+            walk += [str((here / n).relative_to(self.repository)) for n in sorted(files) if not (here / n).is_symlink()]
         members = {}
         for name, (files, *_) in self.rows.items():
             members[name], walk = walk[:files], walk[files:]
@@ -63,10 +78,14 @@ class Surveyed:
         return [[cell.strip("` ") for cell in line.strip("|").split(" | ")] for line in section.splitlines()[2:]]
 
 
-@pytest.fixture(scope="module", params=["click", "pip"])
+@pytest.fixture(scope="module", params=["click", "pip", "linked"])
 def surveyed(request, tmp_path_factory, make_swarm, commit):
     repository = tmp_path_factory.mktemp("package") / request.param
-    shutil.copytree(SITE / request.param, repository / request.param, ignore=LEFT_OUT)
+    source, folder = ("click", "core") if request.param == "linked" else (request.param, request.param)
+    shutil.copytree(SITE / source, repository / folder, ignore=LEFT_OUT)
+    for link, target in LINKS.items() if request.param == "linked" else ():
+        (repository / link).parent.mkdir(parents=True, exist_ok=True)
+        (repository / link).symlink_to(target)
     for path, text in TESTS[request.param].items():
         (repository / path).parent.mkdir(parents=True, exist_ok=True)
         (repository / path).write_text(text)
@@ -79,7 +98,8 @@ def test_files_lines_and_bytes_are_those_that_git_counts(surveyed, git):
     rows = git(surveyed.repository, "diff", "--numstat", "--no-renames", "-z", EMPTY_TREE, "HEAD").decode()
     added = {path: lines for lines, _, path in (row.split("\t") for row in rows.split("\0")[:-1])}
     rows = git(surveyed.repository, "ls-tree", "-r", "-l", "-z", "HEAD").decode()
-    sizes = {path: int(head.split()[3]) for head, path in (row.split("\t") for row in rows.split("\0")[:-1])}
+    files = [row.split("\t") for row in rows.split("\0")[:-1] if not row.startswith("120000 ")]
+    sizes = {path: int(head.split()[3]) for head, path in files}
     for name, paths in surveyed.members().items():
         lines = sum(int(added[path]) for path in paths if added[path] != "-")
         assert surveyed.rows[name][:3] == [len(paths), lines, sum(map(sizes.__getitem__, paths))]
@@ -162,9 +182,25 @@ def test_public_names_are_those_bound_at_the_margin(surveyed):
         assert surveyed.rows[name][4] == public
 
 
-def modules_in(paths):
+def modules_in(repository, paths):
     """Every module of the repository by its dotted name; the source needs no other way to find one."""
-    return {re.sub(r"(\.__init__)?\.py$", "", path.replace("/", ".")): path for path in paths if path.endswith(".py")}
+    modules = {dotted(path): path for path in paths if path.endswith(".py")}
+    for folder, folders, files in os.walk(repository, followlinks=True):
+        here = Path(folder)
+        folders[:] = [name for name in folders if repository in (here / name).resolve().parents]
+        steps = here.relative_to(repository).parts
+        links = [depth for depth in range(len(steps)) if repository.joinpath(*steps[: depth + 1]).is_symlink()]
+        for name in files if links else ():
+            if name.endswith(".py"):
+                real = str((here / name).resolve().relative_to(repository))
+                for above in range(links[-1] + 1):
+                    modules.setdefault(dotted("/".join([*steps[above:], name])), real)
+    return modules
+
+
+def dotted(path):
+    """The name of the module at a path."""
+    return re.sub(r"(\.__init__)?\.py$", "", path.replace("/", "."))
 
 
 def imported(data, path, modules):
@@ -187,9 +223,9 @@ def imported(data, path, modules):
 def test_imports_and_tests_are_those_that_a_table_of_modules_tells(surveyed):
     members = surveyed.members()
     part_of = {path: name for name, paths in members.items() for path in paths}
-    modules = modules_in(part_of)
+    modules = modules_in(surveyed.repository, part_of)
     edges, touched = Counter(), Counter()
-    for path in modules.values():
+    for path in set(modules.values()):
         parts = {part_of[other] for other in imported(surveyed.source(path), path, modules)}
         edges.update((part_of[path], part) for part in parts - {part_of[path]})
         if re.search(r"(^|/)(tests?/.*|test_[^/]*|[^/]*_test)\.py$", path):
@@ -205,3 +241,5 @@ def test_the_totals_are_the_sums_of_the_parts(surveyed):
     assert f"\n- Lines: {sums[1]}; bytes: {sums[2]}\n" in surveyed.page
     assert re.search(rf"\n- Python functions: {sums[3]}; classes: \d+; public names: {sums[4]}\n", surveyed.page)
     assert f"\n- TODO and FIXME: {sums[5]}\n" in surveyed.page
+    suffixes = [(int(files), int(lines)) for _, files, lines in surveyed.table("Kinds of files")]
+    assert [sum(column) for column in zip(*suffixes, strict=True)] == sums[:2]

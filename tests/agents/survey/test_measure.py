@@ -195,8 +195,50 @@ IMPORTING = {
     ],
 )
 def test_an_import_means_the_file_that_python_would_find(path, meant):
-    modules = measure.Modules(set(IMPORTING))
+    modules = measure.Modules(set(IMPORTING), {})
     assert set(modules.meant(measure.ast.parse(IMPORTING[path]), path)) == meant
+
+
+LINKS = {
+    ".src/kit/pkg": "../../pkg",
+    "again": ".src/kit",
+    "chain": "./again/../kit",
+    "pkg/up": "..",
+    "tools/self": "self",
+    "tools/there": "back",
+    "tools/back": "./there",
+    "tools/out": "../../outside",
+    "tools/absolute": "/usr/lib",
+    "tools/gone": "nowhere",
+    "tools/file": "run.py",
+}
+
+
+def test_a_link_to_a_folder_is_followed_and_one_that_goes_nowhere_or_in_circles_is_not(make_repository, monkeypatch):
+    directory = make_repository({"pkg/a.py": "", "tools/run.py": ""})
+    for link, target in LINKS.items():
+        (directory / link).parent.mkdir(parents=True, exist_ok=True)
+        (directory / link).symlink_to(target)
+    monkeypatch.chdir(directory)
+    entries = [("pkg/a.py", "100644"), ("tools/run.py", "100644"), *((link, "120000") for link in LINKS)]
+    links = measure.links_to_folders(entries)
+    assert links == {".src/kit/pkg": "pkg", "again": ".src/kit", "chain": ".src/kit"}
+    modules = measure.Modules({"pkg/a.py", "tools/run.py"}, links)
+    tree = measure.ast.parse("import kit.pkg.a, tools.gone.run")
+    assert list(modules.meant(tree, "tools/run.py")) == ["pkg/a.py"]
+    for name in ("again.pkg.a", "chain.pkg.a"):
+        assert list(modules.meant(measure.ast.parse(f"import {name}"), "tools/run.py")) == ["pkg/a.py"]
+    assert not list(modules.meant(measure.ast.parse("import tools.file.run, pkg.up.pkg.a"), "tools/run.py"))
+
+
+def test_no_more_links_are_followed_than_the_limit_says(make_repository, monkeypatch):
+    directory = make_repository({"pkg/a.py": ""})
+    names = [f"link{i}" for i in range(measure.MOST_LINKS + 5)]
+    for name in names:
+        (directory / name).symlink_to("pkg")
+    monkeypatch.chdir(directory)
+    links = measure.links_to_folders([("pkg/a.py", "100644"), *((name, "120000") for name in names)])
+    assert list(links) == names[: measure.MOST_LINKS]
 
 
 def test_the_program_refuses_a_division_of_other_files(make_repository):
