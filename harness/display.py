@@ -83,7 +83,7 @@ _COLUMNS = (
     _Column("agent", lambda task, _: str(task.agent or ""), only_wide=True),
     _Column("what", lambda task, _: Text(_what(task), style="dim"), "left", ratio=1),
     _Column("in", lambda task, _: _short(task.usage.prompt), only_wide=True),
-    _Column("cached", lambda task, _: f"{task.usage.cache_read / max(1, task.usage.prompt):.0%}"),
+    _Column("cached", lambda task, _: f"{task.usage.cache_read / task.usage.prompt:.0%}" if task.usage.prompt else ""),
     _Column("out", lambda task, _: _short(task.usage.output), only_wide=True),
     _Column("time", lambda task, _: f"{task.seconds:.1f}" if task.seconds else ""),
 )
@@ -148,11 +148,10 @@ def _what(task: TaskStatus) -> str:
 def _bill(status: Status) -> Text:
     usage = status.usage
     share = f"{usage.cache_read / usage.prompt:.0%} from the cache" if usage.prompt else "nothing asked yet"
-    usd = "cost unknown" if status.usd is None else f"${status.usd:.4f}"
-    text = Text(f"{_short(usage.prompt)} tokens in ({share}), {_short(usage.output)} out, {usd}", style="dim")
     if status.forks:
-        text.append(f"; each fork read {min(status.forks):.0%} or more of its parent's prompt from it")
-    return text
+        share += f"; of what forks inherit, {min(status.forks):.0%}"
+    usd = "cost unknown" if status.usd is None else f"${status.usd:.4f}"
+    return Text(f"{_short(usage.prompt) or 0} tokens in ({share}), {_short(usage.output) or 0} out, {usd}", style="dim")
 
 
 def events_after(store: Store, seq: int, *, limit: int = 10_000) -> Iterator[Row]:
@@ -190,6 +189,5 @@ def _clock(at: float) -> str:
 
 
 def _short(tokens: int) -> str:
-    if tokens < 10_000:  # noqa: PLR2004  as many digits as a column shows
-        return str(tokens)
-    return f"{tokens / 1000:.0f}k" if tokens < 1_000_000 else f"{tokens / 1_000_000:.1f}M"  # noqa: PLR2004
+    """Tokens in thousands; always so, since a column of one unit is easier to compare."""
+    return f"{tokens / 1000:.1f}k" if tokens else ""
