@@ -1,6 +1,7 @@
 """A local server that speaks the Messages API strictly and plays scripts instead of a model.
 
-A script never pretends to be a model: offline runs use the model id `prong-emulator`, which costs nothing.
+A script never pretends to be a model: offline runs use the model id `prong-emulator`, which costs nothing.  The
+decorator `script` is imported from the module of its name, `prong.agents.emulator.script`, which it would hide here.
 """
 
 from prong.agents.emulator.loading import ScriptsNotFound, builtin_scripts, load_scripts
@@ -15,7 +16,6 @@ from prong.agents.emulator.script import (
     Text,
     Thinking,
     ToolUse,
-    script,
 )
 
 __all__ = [
@@ -33,5 +33,4 @@ __all__ = [
     "ToolUse",
     "builtin_scripts",
     "load_scripts",
-    "script",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,9 +25,15 @@ class _FaultShare(click.ParamType[tuple[str, float]]):
         name, _, share = str(value).partition("=")
         try:
             check_fault(name)
-            return name, float(share)
         except ValueError as error:
             self.fail(f"{value!r}: {error}", param, ctx)
+        try:
+            number = float(share)
+        except ValueError:
+            number = math.nan
+        if not 0 <= number <= 1:
+            self.fail(f"{value!r}: the share of the calls is a number from 0 to 1, such as {name}=0.1", param, ctx)
+        return name, number
 
 
 _SECONDS = click.FloatRange(min=0)
@@ -38,7 +45,7 @@ _LIMIT = click.IntRange(min=1)
     "--script",
     "files",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE.py",
     help="Play this file's scripts.",
 )
@@ -79,7 +86,7 @@ def command(files: Sequence[Path], builtins: Sequence[str], *, exit_with_stdin: 
     try:
         emulator_options = _options(_scripts(files, builtins), options)
     except (ScriptsNotFound, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.UsageError(str(error)) from error
     try:
         serve(emulator_options, _announce, exit_with_stdin=exit_with_stdin)
     except OSError as error:

@@ -27,8 +27,9 @@ def load_scripts(path: Path) -> tuple[Script, ...]:
     """
     try:
         module = _run(path)
-    except Exception as error:
-        message = f"{path} cannot be loaded: {type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split())  # One line, whatever the file raised.
+        message = f"{path} cannot be loaded: {type(error).__name__}: {reason}"
         raise ScriptsNotFound(message) from error
     scripts = _scripts_of(vars(module).values())
     if not scripts:

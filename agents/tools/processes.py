@@ -72,7 +72,7 @@ def look_up(pid: int) -> Process | None:
 
 
 def belonging(mark: str, sessions: Mapping[int, int]) -> dict[int, Process]:
-    """Of a shell's members the shell and what it started `since` then; what ran before, and its children, is spared."""
+    """What belongs to the shell that has this mark and these sessions, each with when its leader started."""
     table = {process.pid: process for pid in _pids() if (process := look_up(pid))}
     own = {pid for pid, started in sessions.items() if pid not in table or table[pid].started == started}
     found = {pid for pid, process in table.items() if process.session in own or _carries(pid, mark)}
@@ -94,28 +94,34 @@ def end(find: Callable[[], Collection[Process]]) -> bool:
 
 
 def _signal_all(processes: Collection[Process], number: signal.Signals, wait_s: float) -> int:
-    """Signal them and wait for them to go; how many there were."""
-    with contextlib.ExitStack() as handles:
-        waiting = select.poll()
-        left = set()
-        for process in list(processes)[:ROUND_PROCESSES]:
-            handle = _handle(process)
-            if handle is None:
-                continue
-            handles.callback(os.close, handle)
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                signal.pidfd_send_signal(handle, number)
-                signal.pidfd_send_signal(
-                    handle, signal.SIGCONT
-                )  # A stopped process acts on SIGTERM only when it goes on.
-            waiting.register(handle, select.POLLIN)
-            left.add(handle)
-        deadline = time.monotonic() + wait_s
-        while left and (remaining_s := deadline - time.monotonic()) > 0:
-            for handle, _ in waiting.poll(remaining_s * 1000):
-                waiting.unregister(handle)
-                left.discard(handle)
+    """Signal them and wait for them to go; how many there were.
+
+    All are stopped before the first is signalled.  Otherwise a shell whose child ended a moment before it would report
+    that, or begin its next command.
+    """
+    with contextlib.ExitStack() as undo:
+        handles = [handle for process in list(processes)[:ROUND_PROCESSES] if (handle := _handle(process)) is not None]
+        for handle in handles:
+            undo.callback(os.close, handle)
+        for one in (signal.SIGSTOP, number, signal.SIGCONT):
+            for handle in handles:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    signal.pidfd_send_signal(handle, one)
+        _wait(handles, wait_s)
     return len(processes)
+
+
+def _wait(handles: Collection[int], wait_s: float) -> None:
+    """Wait until all these processes have ended, or the time is over."""
+    left = set(handles)
+    waiting = select.poll()
+    for handle in left:
+        waiting.register(handle, select.POLLIN)
+    deadline = time.monotonic() + wait_s
+    while left and (remaining_s := deadline - time.monotonic()) > 0:
+        for handle, _ in waiting.poll(remaining_s * 1000):
+            waiting.unregister(handle)
+            left.discard(handle)
 
 
 def _handle(process: Process) -> int | None:

@@ -12,12 +12,14 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from prong.agents.emulator import EmulatorNotStarted, EmulatorOptions, EmulatorProcess, Script, builtin_scripts, script
+import prong.agents.emulator as package
+from prong.agents.emulator import EmulatorNotStarted, EmulatorOptions, EmulatorProcess, Script, builtin_scripts
 from prong.agents.emulator.cli import command
 from prong.agents.emulator.loading import load_scripts
+from prong.agents.emulator.script import script
 
 HELLO = """
-    from prong.agents.emulator import Reply, Text, script
+    from prong.agents.emulator.script import Reply, Text, script
 
     @script(r"^hello")
     def hello(request):
@@ -97,7 +99,7 @@ def test_leaving_the_context_ends_the_process_and_leaves_no_zombie(script_file):
 
 def test_a_stream_that_is_open_does_not_keep_it_from_ending(script_file, call_with):
     slow_file = """
-        from prong.agents.emulator import Reply, Text, script
+        from prong.agents.emulator.script import Reply, Text, script
 
         @script(r"")
         def slow(request):
@@ -146,28 +148,40 @@ def test_scripts_cannot_be_handed_to_another_process():
         ("x = 1", "has no script: put @script"),
         ("1 / 0", "cannot be loaded: ZeroDivisionError: division by zero"),
         ("def", "cannot be loaded: SyntaxError"),
+        ("raise SystemExit(0)", "cannot be loaded: SystemExit: 0"),
+        ("raise ValueError('one\\ntwo')", "cannot be loaded: ValueError: one two"),
         (
-            'from prong.agents.emulator import script\n@script("(")\ndef f(request): pass',
+            'from prong.agents.emulator.script import script\n@script("(")\ndef f(request): pass',
             "the pattern '(' of script 'f' is wrong",
         ),
     ],
 )
 def test_a_file_without_a_good_script_is_refused_with_the_reason(script_file, text, message):
     result = CliRunner().invoke(command, ["--script", str(script_file(text))])
-    assert result.exit_code == 1
-    assert message in result.stderr
-    assert result.stdout == ""
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in complaint(result)
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path):
-    result = CliRunner().invoke(command, ["--script", str(tmp_path / "none.py")])
-    assert (result.exit_code, "FileNotFoundError" in result.stderr) == (1, True)
+def complaint(result):
+    """The one line that says what is wrong; above it click recalls how the command is used."""
+    usage, hint, empty, line = result.stderr.splitlines()
+    assert (usage, empty) == ("Usage: emulator [OPTIONS]", "")
+    assert hint.startswith("Try 'emulator ")
+    return line
+
+
+def test_a_file_that_is_not_there_is_a_wrong_use(tmp_path):
+    path = tmp_path / "none.py"
+    result = CliRunner().invoke(command, ["--script", str(path)])
+    assert result.exit_code == 2
+    assert complaint(result) == f"Error: Invalid value for '--script': File '{path}' does not exist."
 
 
 def test_the_builtin_scripts_are_found_by_name_and_a_wrong_name_is_told_the_right_ones():
     assert [builtin.name for builtin in builtin_scripts()] == ["survey"]
     result = CliRunner().invoke(command, ["--builtin", "poem"])
-    assert (result.exit_code, result.stderr) == (1, "Error: no built-in script is called 'poem'; there is survey\n")
+    assert result.exit_code == 2
+    assert complaint(result) == "Error: no built-in script is called 'poem'; there is survey"
 
 
 def test_every_script_of_a_file_is_loaded_in_order(script_file):
@@ -185,15 +199,33 @@ def test_every_script_of_a_file_is_loaded_in_order(script_file):
     assert all(isinstance(loaded, Script) for loaded in load_scripts(script_file(two)))
 
 
-def test_a_wrong_fault_is_a_wrong_use(script_file):
-    result = CliRunner().invoke(command, ["--script", str(script_file(HELLO)), "--fault", "teapot=0.1"])
-    assert result.exit_code == 2
-    assert "unknown fault 'teapot'" in result.stderr
+@pytest.mark.parametrize(
+    ("faults", "message"),
+    [
+        (["teapot=0.1"], "unknown fault 'teapot'"),
+        (["529=7"], "'529=7': the share of the calls is a number from 0 to 1, such as 529=0.1"),
+        (["529=-1"], "is a number from 0 to 1"),
+        (["529=nan"], "is a number from 0 to 1"),
+        (["529=often"], "is a number from 0 to 1"),
+        (["529"], "is a number from 0 to 1"),
+        (["529=0.6", "429=0.6"], "sum to at most 1"),
+    ],
+)
+def test_a_wrong_fault_is_a_wrong_use(script_file, faults, message):
+    options = [argument for fault in faults for argument in ("--fault", fault)]
+    result = CliRunner().invoke(command, ["--script", str(script_file(HELLO)), *options])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in complaint(result)
+
+
+def test_the_package_shows_the_module_script_and_not_the_decorator_in_it():
+    assert package.script is sys.modules["prong.agents.emulator.script"]
+    assert package.script.script is script
 
 
 def test_a_start_that_fails_says_so_and_leaves_nothing(script_file, tmp_path):
     with (tmp_path / "errors").open("w+b") as errors:
-        with pytest.raises(EmulatorNotStarted, match="exit code 1"):
+        with pytest.raises(EmulatorNotStarted, match="exit code 2"):
             EmulatorProcess(script_files=[script_file("x = 1")], errors=errors).start()
         errors.seek(0)
         assert b"has no script" in errors.read()
@@ -214,7 +246,7 @@ def test_a_port_that_is_taken_is_told(script_file):
 
 def test_a_raising_script_leaves_its_traceback_on_standard_error(script_file, tmp_path, call_with):
     raising = """
-        from prong.agents.emulator import script
+        from prong.agents.emulator.script import script
 
         @script(r"")
         def raising(request):

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from prong.agents.tools import ToolError
-from prong.agents.tools.processes import Process, Start, of_command
+from prong.agents.tools.processes import Process, Start, end, look_up, of_command
 
 SHORT_S = 0.5
 
@@ -31,6 +31,21 @@ def test_a_command_that_takes_too_long_is_ended_and_its_output_so_far_is_told(hu
     with pytest.raises(ToolError, match=r"(?s)^so far\n\[the command took longer than 0.5 s; .*background"):
         hurried("echo so far; sleep 100")
     assert running() == []
+
+
+def test_when_time_is_over_no_shell_tells_of_its_child_or_begins_its_next_command(hurried):
+    subshells = "for n in {1..20}; do (sleep 100; echo next) & done; wait; echo next"
+    with pytest.raises(ToolError, match=r"^so far\n\[the command took longer"):
+        hurried(f"echo so far; {subshells}")
+
+
+@pytest.mark.parametrize("_time", range(15))  # Which of the two the kernel lets run first is chance.
+def test_a_shell_that_is_signalled_long_after_its_child_does_not_go_on(_time):
+    with subprocess.Popen(["bash", "-c", "sleep 100 & echo $!; wait; echo next"], stdout=subprocess.PIPE) as shell:
+        child = look_up(int(shell.stdout.readline()))
+        late = [*[child] * 255, look_up(shell.pid)]
+        end(lambda: [one for one in late if look_up(one.pid)])
+        assert shell.stdout.read() == b""
 
 
 def test_all_that_it_started_is_ended_however_it_tried_to_get_away(hurried, running):
@@ -78,7 +93,7 @@ def test_a_stopped_shell_is_ended_too(hurried):
 
 
 def test_a_shell_that_no_longer_executes_is_replaced(hurried):
-    with pytest.raises(ToolError):
+    with pytest.raises(ToolError, match="took longer"):
         hurried("set -n")
     assert hurried("echo hello") == "hello"
 
