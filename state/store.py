@@ -54,7 +54,10 @@ class Member:
 
 
 class Transaction:
-    """What may be done between begin and commit; `now` is one point in time for all of it."""
+    """What may be done between begin and commit; `now` is one point in time for all of it.
+
+    Afterwards `undone` says whether it was rolled back.
+    """
 
     def __init__(self, store: Store, door: Door, member: Member | None) -> None:
         self._door = door
@@ -62,6 +65,7 @@ class Transaction:
         self._store = store
         self.member = member
         self.now = store.clock.now()
+        self.undone = False
 
     def execute(self, sql: str, /, **values: Any) -> int:
         """Run a statement and return the number of rows it changed."""
@@ -150,7 +154,6 @@ class Store:
             door.leave()
             raise RuntimeError("a transaction was begun inside another one of the same thread")
         tx: Transaction | None = None
-        undone = False
         try:
             # An interrupt may strike right behind `enter`, so that already stands where leaving is certain.
             door.gate.enter()
@@ -168,11 +171,12 @@ class Store:
         finally:
             if not door.inherited:
                 try:
-                    undone = self._roll_back(door)
+                    if self._roll_back(door) and tx is not None:
+                        tx.undone = True
                 finally:
                     # No method of ours: entering one is where an interrupt strikes.
                     flock(door.gate.file, LOCK_UN)
-                if tx is not None and not undone:
+                if tx is not None and not tx.undone:
                     tx._ring_all()  # noqa: SLF001  the two classes are one
             door.leave()
 

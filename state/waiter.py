@@ -14,7 +14,8 @@ import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from prong.state.member import Membership
 from prong.state.store import Row, Store, Transaction
@@ -102,39 +103,77 @@ def _decide(tx: Transaction, waiter: int, state: str, data: dict[str, Any]) -> N
     tx.ring(waiter)
 
 
-def wait(
-    member: Membership,
-    ticket: Ticket,
-    *,
-    look: Callable[[], None] | None = None,
-    withdraw: Callable[[Transaction, Outcome], None] | None = None,
-    parks: bool = True,
-) -> Outcome:
-    """Sleep until the ticket is decided or its time is up; the row is gone afterwards.
+class Place:
+    """A call's place in a line, from before it is taken until the call ends, however it ends.
 
-    `look` runs whenever the sleeper wakes without a decision, so that it may itself find what has expired.  While it
-    sleeps the member is parked, unless `parks` is false because the wait is short by nature.
+        with Place(member, withdraw=give_back) as place:
+            with member.transaction() as tx:
+                place.enrol(tx, "lock", name, timeout=timeout)
+            outcome = place.wait()
 
-    `withdraw` runs in the very transaction that takes the row away, where the caller leaves without what it waited
-    for: with `timeout`; with `interrupted`, when an exception (an interrupt, say) ends the wait undecided; or with
-    the `granted` that nobody will read, because the exception came just after it.
+    `withdraw` runs where the caller leaves without what it waited for: with `timeout`, in the very transaction that
+    takes the row away; with `interrupted`, when an exception (an interrupt, say) ends the wait undecided; or with the
+    `granted` that nobody will read, because the exception came just after it.
     """
-    left: Outcome | None = None
-    try:
-        with member.parking(ticket) if parks else nullcontext():
-            _sleep_until_decided(member.store, ticket, look)
-        with member.transaction() as tx:
-            left = _take_away(tx, ticket, undecided="timeout")
-            if left.state == "timeout" and withdraw is not None:
-                withdraw(tx, left)
-        return left  # noqa: TRY300  an interrupt that strikes even here must be seen below
-    except BaseException:
-        with member.transaction() as tx:
-            # The row is there still, unless the exception came after the commit just above.
-            left = _take_away(tx, ticket, undecided="interrupted", before=left)
-            if left.state in ("interrupted", "granted") and withdraw is not None:
-                withdraw(tx, left)
-        raise
+
+    def __init__(self, member: Membership, *, withdraw: Callable[[Transaction, Outcome], None] | None = None) -> None:
+        self._member = member
+        self._withdraw = withdraw
+        self._left: Outcome | None = None
+        self._ticket: Ticket | None = None
+        self._taken_in: Transaction | None = None
+
+    def enrol(
+        self, tx: Transaction, kind: str, object: str, *, timeout: float | None, wants: dict[str, Any] | None = None
+    ) -> Ticket:
+        """Take a place at the end of the line, as the function of that name does."""
+        self._taken_in = tx
+        self._ticket = enrol(tx, kind, object, timeout=timeout, wants=wants)
+        return self._ticket
+
+    def granted(self, tx: Transaction, **data: Any) -> None:
+        """Nobody was in line, and the caller got at once what `withdraw` would have to give back."""
+        self._taken_in = tx
+        self._left = Outcome("granted", data)
+
+    def wait(self, *, look: Callable[[], None] | None = None, parks: bool = True) -> Outcome:
+        """Sleep until it is decided or the time is up; the row is gone afterwards.
+
+        `look` runs whenever the sleeper wakes without a decision, so that it may itself find what has expired.  While
+        it sleeps the member is parked, unless `parks` is false because the wait is short by nature.
+        """
+        assert self._ticket is not None, "a place is taken before one waits in it"
+        with self._member.parking(self._ticket) if parks else nullcontext():
+            _sleep_until_decided(self._member.store, self._ticket, look)
+        with self._member.transaction() as tx:
+            self._left = _take_away(tx, self._ticket, undecided="timeout")
+            if self._left.state == "timeout" and self._withdraw is not None:
+                self._withdraw(tx, self._left)
+        return self._left
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        never_taken = self._ticket is None and self._left is None
+        if error is None or never_taken or (self._taken_in is not None and self._taken_in.undone):
+            return
+        with self._member.transaction() as tx:
+            left = self._left
+            if self._ticket is not None:
+                # The row is there still, unless the exception came after the commit at the end of the wait.
+                left = _take_away(tx, self._ticket, undecided="interrupted", before=left)
+            if left is not None and left.state in ("interrupted", "granted") and self._withdraw is not None:
+                self._withdraw(tx, left)
+
+
+def wait(member: Membership, ticket: Ticket, *, parks: bool = True) -> Outcome:
+    """Wait in a place that was taken before; an exception gives it up."""
+    with Place(member) as place:
+        place._ticket = ticket  # noqa: SLF001  the two are one door
+        return place.wait(parks=parks)
 
 
 def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] | None) -> None:

@@ -34,6 +34,14 @@ def test_the_second_death_of_an_agent_takes_nothing_from_others(member, people, 
     assert Lock(member, "a").statistics().holder == "test"
 
 
+def test_a_death_takes_no_lock_from_others(member, people, bury):
+    ada, bob = people("ada", "bob")
+    Lock(ada, "a").acquire(timeout=0)
+    Lock(bob, "b").acquire(timeout=0)
+    bury(ada)
+    assert [Lock(member, name).statistics().holder for name in "ab"] == [None, "bob"]
+
+
 def test_a_heartbeat_extends_the_life_of_its_member(store, clock):
     ada = join(store, "ada", lease_s=1)
     clock.advance(0.5)

@@ -201,6 +201,16 @@ def test_a_grant_that_comes_just_when_time_is_up_is_kept(member, people, during,
     assert (holder(), waiters()) == ("test", [])
 
 
+def test_who_waits_for_another_lock_keeps_nobody_from_this_one(lock, member, spawn, in_line, processes):
+    other = Lock(member, "other")
+    other.acquire(timeout=0)
+    processes("ada", ("prong.primitives", "Lock", ("other",), {})).start("acquire")
+    in_line("lock")
+    assert lock.acquire(timeout=0)
+    lock.release()
+    assert spawn("bob").do("acquire", timeout=0)
+
+
 # Death.
 
 
@@ -215,13 +225,16 @@ def test_a_killed_holder_keeps_the_lock_until_its_lease_expires(lock, spawn, clo
     assert lock.acquire(timeout=0).fence == 2
 
 
-def test_a_holder_that_is_declared_dead_frees_the_lock_for_the_first_in_line(spawn, in_line, bury, events):
+def test_a_holder_that_is_declared_dead_frees_the_lock_for_the_first_in_line(spawn, in_line, bury, events, holder):
     ada, bob = spawn("ada"), spawn("bob")
     ada.do("acquire", timeout=0)
     bob.start("acquire")
     in_line("lock")
     ada.kill()
+    bob.stop()
     assert bury(ada)
+    assert holder() == "bob"
+    bob.go_on()
     assert bob.result().fence == 2
     assert [kind for kind, _ in events("lock")][-2:] == ["lock.released", "lock.acquired"]
     assert not bury(ada)
@@ -424,7 +437,30 @@ def test_an_interrupt_takes_nothing_that_another_call_of_the_member_got(
     assert (holder(), waiters()) == ("test", [])
 
 
-def test_an_interrupt_at_any_line_of_the_wait_leaves_no_row_and_no_lock(member, people, during, interrupt_at, waiters):
+@pytest.mark.parametrize("again", [True, False])
+def test_an_interrupt_undoes_its_own_grant_and_no_later_one(member, people, during, clock, events, again):
+    """The grant is lost and perhaps made anew by another call of the member before the interrupt is dealt with."""
+    (ada,) = people("ada")
+    held, mine = Lock(ada, "index"), Lock(member, "index")
+    held.acquire(timeout=0)
+
+    def lost():
+        if again:
+            clock.advance(LEASE_S)
+            assert mine.acquire(timeout=0).fence == 3
+        else:
+            mine.release()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Lock(during(member, held.release, lost), "index").acquire()
+    assert mine.statistics().holder == ("test" if again else None)
+    assert len(events("lock.released")) == (1 if again else 2)
+
+
+def test_an_interrupt_at_any_line_of_an_acquire_leaves_no_row_and_no_lock(
+    member, people, during, interrupt_at, waiters
+):
     """Goal: between grant and look nothing is lost.  Method: raise at the n-th line of the waiting code for every n."""
     (ada,) = people("ada")
     for n in itertools.count(1):
@@ -436,7 +472,16 @@ def test_an_interrupt_at_any_line_of_the_wait_leaves_no_row_and_no_lock(member, 
         if not interrupted:
             break
         assert held.statistics().holder in (None, "ada")
-    assert n > 15
+    assert n > 50
+
+
+def test_an_interrupt_at_any_line_of_an_acquire_at_once_leaves_no_lock(member, interrupt_at):
+    for n in itertools.count(1):
+        lock = Lock(member, f"lock {n}")
+        if not interrupt_at(n, lock.acquire):
+            break
+        assert lock.statistics().holder is None
+    assert n > 20
 
 
 # Names, bounds, words.

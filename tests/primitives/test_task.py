@@ -117,6 +117,25 @@ def test_a_task_is_ready_when_all_it_needs_is_done(make, do, state):
     assert state(make(first, second, first)) == "ready"
 
 
+@pytest.mark.parametrize("other", ["blocked", "ready", "running", "parked"])
+def test_a_task_waits_for_each_of_its_needs_whatever_that_is_doing(make, do, state, store, other):
+    first, second = make(), make()
+    third = make(first, second)
+    with store.transaction(None) as tx:
+        tx.execute("update task set state = :other where id = :second", other=other, second=second)
+    do(finish, first, "done")
+    assert state(third) == "blocked"
+
+
+@pytest.mark.parametrize("end", FINAL)
+def test_a_task_that_has_ended_is_not_made_ready_by_what_it_needed(make, do, state, end):
+    first = make()
+    second = make(first)
+    do(finish, second, end)
+    do(finish, first, "done")
+    assert state(second) == end
+
+
 @pytest.mark.parametrize("end", ["failed", "cancelled"])
 def test_a_task_that_needs_a_failed_one_fails_when_it_is_made(make, do, end):
     first = make()
@@ -294,6 +313,16 @@ def test_a_task_that_has_ended_is_not_given_back(make, do, run, state, end):
     assert state(task) == end
 
 
+@pytest.mark.parametrize("before", ["blocked", "ready", *FINAL])
+def test_only_a_running_or_parked_task_is_given_back(make, do, run, state, store, before):
+    task = make()
+    ada, _ = run(task)
+    with store.transaction(None) as tx:
+        tx.execute("update task set state = :before", before=before)
+    do(give_back, task, agent=ada, reason="killed")
+    assert state(task) == before
+
+
 @pytest.mark.parametrize("end", ["done", "failed"])
 def test_giving_back_and_finishing_at_once_end_well_whoever_is_first(make, spawn, store, state, run, end):
     """Two processes act on the same running task at the same moment, many times over."""
@@ -353,6 +382,8 @@ def test_the_first_end_is_the_end(make, do, run, clock, events, end):
         do(finish, task, other, result="second", error="other")
     found = do(find, task)
     assert (found.state, found.result, found.error, found.agent, found.final) == (end, "first", "why", None, True)
+    with pytest.raises(TaskLost, match=f"{end} at fence 2"):
+        do(hold, task, 1)
     assert [kind for kind, _ in events("task.")].count(f"task.{end}") == 1
     assert [kind for kind, _ in events("task.") if kind.removeprefix("task.") in FINAL] == [f"task.{end}"]
 
@@ -478,6 +509,16 @@ def test_other_tasks_wake_nobody(make, do, spawn, in_line, waiters):
     assert waiters() == [(ada.agent, "waiting")]
 
 
+def test_a_wait_is_not_held_up_by_what_others_wait_for(make, do, spawn, in_line):
+    mine, other = make(), make()
+    for n, (name, task) in enumerate((("ada", mine), ("bob", other)), 1):
+        spawn(name).start_running(wait, [task])
+        in_line("tasks", n)
+    do(finish, mine, "done")
+    (row,) = in_line("tasks", 1)
+    assert row
+
+
 def test_a_wait_for_what_has_ended_does_not_wait(make, do, member):
     done, ready = make(), make()
     do(finish, done, "done", result="it works")
@@ -515,7 +556,7 @@ def test_an_interrupt_at_any_line_of_the_wait_leaves_no_row(make, do, member, du
         assert waiters() == store.rows("select waiter from waiter_task") == []
         if not interrupted:
             break
-    assert n > 15
+    assert n > 50
 
 
 @pytest.mark.parametrize(("n", "when", "left"), [(1, "before", 0), (1, "after", 1), (2, "before", 1), (2, "after", 0)])
@@ -616,6 +657,11 @@ class Swarm(RuleBasedStateMachine):
             self.fence[task], self.state[task] = fence, "running"
 
     @rule(task=tasks)
+    def work(self, task):
+        self.claim(task)
+        self.finish(task, "done")
+
+    @rule(task=tasks)
     def give_back(self, task):
         self.do(give_back, task, agent=self.agent, reason="killed", blame=False)
         if self.state[task] == "running":
@@ -692,5 +738,5 @@ class Swarm(RuleBasedStateMachine):
 
 def test_tasks_agree_with_their_model(store):
     run_state_machine_as_test(
-        lambda: Swarm(store), settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
+        lambda: Swarm(store), settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
     )

@@ -61,10 +61,10 @@ def test_rings_of_many_processes_at_once_all_count(processes, store):
 def test_one_ring_wakes_all_who_share_a_word(processes, store, events, until):
     first, second = store.bells.slot(5), store.bells.slot(5 + SLOTS - 2)
     assert first == second
-    crowd = [processes("ada"), processes("bob")]
+    crowd = [processes(f"p{n}") for n in range(4)]
     for process in crowd:
         process.start_running(sleep_once_told, first)
-    until(lambda: len(events("asleep")) == 2, "two sleepers")
+    until(lambda: len(events("asleep")) == 4, "four sleepers")
     store.bells.ring(first)
     assert max(process.result() for process in crowd) < 5
 

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from prong.state import Store, StoreError, join
 from prong.state.schema import VERSION
@@ -35,6 +36,18 @@ def test_eight_processes_open_a_new_swarm_at_the_same_moment(processes, clock, t
         clock.advance(1)
         assert sorted(process.result() for process in crowd) == list(range(1, 9))
         assert sound(directory)
+
+
+def test_who_finds_a_swarm_in_the_making_waits(processes, clock, tmp_path):
+    """SQLite refuses a switch to WAL while others look, so only one may make the file."""
+    directory = tmp_path / "new"
+    directory.mkdir()
+    ada = processes("ada")
+    with FileLock(directory / "schema.lock"):
+        ada.start_running(open_at, directory, clock.now())
+        with pytest.raises(TimeoutError):
+            ada.result(timeout=0.7)
+    assert ada.result() == 1
 
 
 def test_a_swarm_whose_making_was_killed_can_be_opened(tmp_path):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from prong.state import Deposed, join, waiter
+from prong.state import Deposed, Store, join, waiter
 from prong.state.bell import SLOTS
 from prong.state.member import end
 
@@ -51,6 +51,13 @@ def grant_when_there(here, object):
             if row is not None:
                 waiter.grant(tx, row["id"])
                 return
+
+
+def wait(member, timeout=None, withdraw=None, **how):
+    with waiter.Place(member, withdraw=withdraw) as place:
+        with member.transaction() as tx:
+            place.enrol(tx, "thing", "a", timeout=timeout)
+        return place.wait(**how)
 
 
 def ask(member, timeout=None, **wants):
@@ -145,23 +152,20 @@ def test_a_wait_ends_when_its_time_is_up_by_the_swarms_clock(processes, in_line,
     assert rows() == []
 
 
-def test_a_grant_that_comes_just_when_time_is_up_is_a_grant(during, decide, clock, rows):
-    ticket = ask(me := during(lambda: decide(waiter.grant, just="so")), timeout=5)
-    clock.advance(5)
+def test_a_grant_that_comes_just_when_time_is_up_is_a_grant(during, decide, rows):
     left = []
-    outcome = waiter.wait(me, ticket, withdraw=lambda _, outcome: left.append(outcome))
+    late = during(lambda: decide(waiter.grant, just="so"))
+    outcome = wait(late, timeout=0, withdraw=lambda _, outcome: left.append(outcome))
     assert (outcome.state, outcome.data, left, rows()) == ("granted", {"just": "so"}, [], [])
 
 
-def test_who_runs_out_of_time_withdraws_in_the_transaction_that_takes_its_row_away(member, clock, rows):
-    ticket = ask(member, timeout=5)
-    clock.advance(5)
+def test_who_runs_out_of_time_withdraws_in_the_transaction_that_takes_its_row_away(member, rows):
     left = []
 
     def withdraw(tx, outcome):
         left.append((outcome.state, tx.rows("select id from waiter")))
 
-    assert waiter.wait(member, ticket, withdraw=withdraw).state == "timeout"
+    assert wait(member, timeout=0, withdraw=withdraw).state == "timeout"
     assert left == [("timeout", [])]
     assert rows() == []
 
@@ -176,18 +180,15 @@ def test_who_is_interrupted_withdraws_what_it_will_not_read(during, decide, rows
             decide(how, n=1)
         raise KeyboardInterrupt
 
-    ticket = ask(me := during(interrupt), timeout=0)
     seen = []
     with pytest.raises(KeyboardInterrupt):
-        waiter.wait(me, ticket, withdraw=lambda _, outcome: seen.append(outcome.state))
+        wait(during(interrupt), timeout=0, withdraw=lambda _, outcome: seen.append(outcome.state))
     assert seen == left
     assert rows() == []
 
 
-def test_a_withdrawal_that_fails_leaves_the_row_for_the_next_try(member, clock, rows):
+def test_a_withdrawal_that_fails_leaves_the_row_for_the_next_try(member, rows):
     """The first withdrawal breaks its transaction; the wait takes that for an interrupt and withdraws again."""
-    ticket = ask(member, timeout=5)
-    clock.advance(5)
     seen = []
 
     def withdraw(_, outcome):
@@ -196,9 +197,55 @@ def test_a_withdrawal_that_fails_leaves_the_row_for_the_next_try(member, clock, 
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        waiter.wait(member, ticket, withdraw=withdraw)
+        wait(member, timeout=0, withdraw=withdraw)
     assert seen == ["timeout", "interrupted"]
     assert rows() == []
+
+
+def test_an_exception_between_enrolment_and_wait_leaves_no_row(member, rows):
+    seen = []
+
+    def enrol_and_fail():
+        with waiter.Place(member, withdraw=lambda _, outcome: seen.append(outcome.state)) as place:
+            with member.transaction() as tx:
+                place.enrol(tx, "thing", "a", timeout=None)
+            assert len(rows()) == 1
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        enrol_and_fail()
+    assert (seen, rows()) == (["interrupted"], [])
+
+
+def test_an_enrolment_that_was_rolled_back_takes_nobody_elses_row(member, rows, store):
+    """The number that was rolled back with it belongs to the next who enrols."""
+
+    def enrol_and_fail():
+        with waiter.Place(member) as place:
+            try:
+                with member.transaction() as tx:
+                    place.enrol(tx, "thing", "a", timeout=None)
+                    raise KeyboardInterrupt
+            finally:
+                assert ask(join(store, "bob")).waiter == place._ticket.waiter
+
+    with pytest.raises(KeyboardInterrupt):
+        enrol_and_fail()
+    assert rows() == [(1, "waiting")]
+
+
+def test_what_was_had_at_once_is_given_back_by_who_is_interrupted_then(member):
+    seen = []
+
+    def take_and_fail():
+        with waiter.Place(member, withdraw=lambda _, outcome: seen.append(outcome)) as place:
+            with member.transaction() as tx:
+                place.granted(tx, fence=7)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        take_and_fail()
+    assert seen == [waiter.Outcome("granted", {"fence": 7})]
 
 
 def test_a_member_that_was_declared_dead_while_it_waited_is_told_so(processes, store, in_line, rows):
@@ -246,6 +293,23 @@ def test_a_line_is_first_come_first_served_and_skips_whose_time_is_up(store, mem
             assert waiter.line(tx, *other) == waiter.everybody(tx, *other) == []
 
 
+def test_a_grant_that_comes_between_the_look_at_the_row_and_the_sleep_is_not_slept_over(store, member, decide):
+    """Goal: no wake-up is lost.  Method: the grant is committed and rung right when the row has been read."""
+
+    class Sly(Store):
+        def row(self, sql, /, **values):
+            row = super().row(sql, **values)
+            if "until_at" in sql:
+                decide(waiter.grant)
+            return row
+
+    sly = replace(member, store=Sly(store.directory, clock=store.clock))
+    began = time.monotonic()
+    assert waiter.wait(sly, ask(member)).state == "granted"
+    assert time.monotonic() - began < waiter.FALLBACK_S * 0.9
+    sly.store.close()
+
+
 def test_a_look_that_finds_something_wakes_its_own_sleeper(member, decide):
     """The look grants our own wait; it must not be slept over for another second."""
     looks = []
@@ -254,7 +318,7 @@ def test_a_look_that_finds_something_wakes_its_own_sleeper(member, decide):
         looks.append(time.monotonic())
         decide(waiter.grant)
 
-    assert waiter.wait(member, ask(member), look=look).state == "granted"
+    assert wait(member, look=look).state == "granted"
     assert len(looks) == 1
     assert time.monotonic() - looks[0] < waiter.FALLBACK_S * 0.9
 
