@@ -40,7 +40,7 @@ def until(condition, what):
 
 
 class Mortal(Store):
-    """A store whose process dies at its n-th commit from now, just before it or just after."""
+    """A store whose process dies at its n-th commit from now, just before it or just after, or is interrupted then."""
 
     dies_in = 0
     when = "before"
@@ -64,6 +64,8 @@ class _MortalConnection:
         if not self._store.dies_in and self._store.when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         done = self._connection.execute(sql, *values)
+        if not self._store.dies_in and self._store.when == "interrupted":
+            raise KeyboardInterrupt
         if not self._store.dies_in:
             os.kill(os.getpid(), signal.SIGKILL)
         return done
@@ -105,7 +107,7 @@ class Stepped:
         return self._send("run", (function.__code__.co_filename, function.__name__), arguments, options)
 
     def die(self, n, when):
-        """Die at the n-th commit from now, `before` or `after` it."""
+        """Die at the n-th commit from now, `before` or `after` it; or be `interrupted` right behind it."""
         self._send("die", None, (n, when), {}).result()
 
     def result(self, timeout=PATIENCE_S):

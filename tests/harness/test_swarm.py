@@ -337,7 +337,7 @@ def test_a_killed_agent_costs_nothing_but_time(root, moment):
     process = start("run", "--offline", "--script", SCRIPTS, "Edit 4 files", cwd=root)
     eventually(lambda: any(root.glob(".prong/*/bells")), "a database")
     store = eventually(lambda: _store_of(root), "a swarm")
-    target = 18 + moment * 7 % 97
+    target = 18 + moment * 7 % 61
     row = eventually(
         lambda: store.row(
             "select agent.id, pid from event join agent on agent.id = event.agent where seq >= :seq and pid is not null"

@@ -475,6 +475,26 @@ def test_an_interrupt_at_any_line_of_an_acquire_leaves_no_row_and_no_lock(
     assert n > 50
 
 
+@pytest.mark.parametrize(("n", "held"), [(1, False), (1, True), (2, True)])
+def test_an_interrupt_right_behind_a_commit_of_acquire_leaves_no_row_and_no_lock(
+    lock, spawn, until, waiters, holder, n, held
+):
+    """Its process goes on, so nobody else would ever take back what the call had got when it was interrupted."""
+    ada = spawn("ada")
+    if held:
+        lock.acquire(timeout=0)
+    ada.die(n, "interrupted")
+    ada.start("acquire")
+    if n == 2:
+        until(waiters, "ada in line")
+        lock.release()
+    with pytest.raises(KeyboardInterrupt):
+        ada.result()
+    assert waiters() == []
+    assert holder() == ("test" if n == 1 and held else None)
+    assert ada.do("acquire", timeout=0) is None if n == 1 and held else ada.do("acquire", timeout=0)
+
+
 def test_an_interrupt_at_any_line_of_an_acquire_at_once_leaves_no_lock(member, interrupt_at):
     for n in itertools.count(1):
         lock = Lock(member, f"lock {n}")

@@ -487,6 +487,25 @@ def test_an_interrupt_at_any_line_of_the_wait_leaves_no_row_and_takes_no_message
     assert n > 50
 
 
+@pytest.mark.parametrize(("n", "there"), [(1, True), (1, False), (2, False)])
+def test_an_interrupt_right_behind_a_commit_of_take_leaves_no_row_and_takes_no_message(
+    mail, spawn, until, waiters, counts, n, there
+):
+    """Its process goes on, so nobody else would ever put back what the call had got when it was interrupted."""
+    ada = spawn("ada")
+    if there:
+        mail.put("hello")
+    ada.die(n, "interrupted")
+    ada.start("take")
+    if n == 2:
+        until(waiters, "ada in line")
+        mail.put("hello")
+    with pytest.raises(KeyboardInterrupt):
+        ada.result()
+    assert waiters() == []
+    assert counts() == ((1, 0, 0) if n == 2 or there else (0, 0, 0))
+
+
 def test_an_interrupt_at_any_line_of_a_take_at_once_takes_no_message(member, people, interrupt_at):
     (ada,) = people("ada")
     for n in itertools.count(1):
