@@ -126,8 +126,9 @@ class Lock:
     def statistics(self) -> LockStatistics:
         """What is so now, read in one query."""
         row = self._member.store.row(
-            "select lock.*, agent.name as who, (select count(*) from waiter where kind = 'lock' and object = :name"
-            " and state = 'waiting') as waiting from lock left join agent on agent.id = holder where lock.name = :name",
+            "select lock.*, coalesce(agent.name, 'task ' || lock.task) as who,"
+            " (select count(*) from waiter where kind = 'lock' and object = :name and state = 'waiting') as waiting"
+            " from lock left join agent on agent.id = holder where lock.name = :name",
             name=self.name,
         )
         if row is None:
@@ -205,9 +206,10 @@ def free_held_by(tx: Transaction, agent: int, *, reason: str) -> None:
 
 
 def inherit(tx: Transaction, task: int, agent: int) -> None:
-    """Give a task's new agent the locks that its last one kept, under the same fences."""
+    """Give a task's new agent the locks that its last one kept, under fences of its own."""
     for row in tx.rows(
-        "update lock set holder = :agent, expires_at = :now + lease_s where task = :task and kept = 1"
+        "update lock set holder = :agent, fence = fence + 1, acquired_at = :now, expires_at = :now + lease_s"
+        " where task = :task and kept = 1"
         " returning name, fence",
         agent=agent,
         now=tx.now,
@@ -255,5 +257,9 @@ def renew_held_by(tx: Transaction, agent: int) -> None:
 
 
 def _holder_name(tx: Transaction, name: str) -> str | None:
-    row = tx.row("select agent.name from lock join agent on agent.id = holder where lock.name = :name", name=name)
-    return row["name"] if row else None
+    row = tx.row(
+        "select coalesce(agent.name, 'task ' || lock.task) as who"
+        " from lock left join agent on agent.id = holder where lock.name = :name",
+        name=name,
+    )
+    return row["who"] if row else None
