@@ -110,7 +110,9 @@ def nothing_is_left_behind(running):
     yield
     assert set(psutil.Process().children(recursive=True)) <= children
     assert running() == []
-    assert (_threads(), _descriptors()) == before
+    # What an earlier test left to the garbage collector may go at any moment; nothing may come.
+    assert _threads() <= before[0]
+    assert _descriptors() <= before[1]
 
 
 def _threads() -> set[str]:
