@@ -1,7 +1,7 @@
 """The database that every process of a swarm shares: connection, schema, transactions, clock, events, waking."""
 
 from prong.state.clock import Clock, FileClock, SystemClock
-from prong.state.errors import Deposed, Invalid, ProngError, StoreBusy, StoreError, TaskLost
+from prong.state.errors import Deposed, Invalid, ProngError, StoreBusy, StoreError, TaskLost, WaitInsideAtomic
 from prong.state.member import Membership, join
 from prong.state.store import Member, Row, Store, Transaction
 
@@ -20,5 +20,6 @@ __all__ = [
     "SystemClock",
     "TaskLost",
     "Transaction",
+    "WaitInsideAtomic",
     "join",
 ]

@@ -1,5 +1,8 @@
 """Bells: how a process that waits is woken at once, without polling.
 
+Three functions are all there is: `read` a bell before looking whether there is something to wait for, `wait` until it
+rings, `ring` it.  On Linux they are futexes, here; elsewhere datagrams (state/datagram.py).
+
 The file `bells` beside the database is an array of 32-bit words that all processes map.  A waiter sleeps in the kernel
 on one word (a futex) until somebody adds one to it.  There is nothing to register and nothing to clean up: a process
 that is killed while it waits simply stops waiting.
@@ -12,11 +15,13 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import errno
 import mmap
 import os
 import platform
 import sys
 from pathlib import Path
+from typing import Protocol
 
 from prong.state.errors import StoreError
 
@@ -36,11 +41,45 @@ _ADD_ONE = (1 << 28) | (1 << 12)
 _EVERYBODY = 0x7FFF_FFFF
 
 
+class Bells(Protocol):
+    """The bells of one swarm, each known by its slot."""
+
+    def slot(self, waiter: int) -> int:
+        """The slot of waiter number `waiter`."""
+        ...
+
+    def read(self, slot: int) -> int:
+        """What `wait` is to be told; read it *before* looking whether there is something to wait for."""
+        ...
+
+    def wait(self, slot: int, seen: int, timeout_s: float) -> bool:
+        """Sleep until it has rung since it was read, a signal comes, or `timeout_s` seconds pass (which is False)."""
+        ...
+
+    def ring(self, slot: int) -> None:
+        """Wake whoever sleeps on it, and whoever is about to."""
+        ...
+
+
+def open_bells(path: Path) -> Bells:
+    """The fastest bells that this machine has."""
+    if sys.platform == "linux" and platform.machine() in _FUTEX_SYSCALL:
+        return FutexBells(path)
+    from prong.state.datagram import DatagramBells  # noqa: PLC0415  only where there are no futexes
+
+    return DatagramBells(path)
+
+
+def slot_of(waiter: int) -> int:
+    """The slot of waiter number `waiter`."""
+    return 2 + waiter % (SLOTS - 2)
+
+
 class _Timespec(ctypes.Structure):
     _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 
 
-class Bells:
+class FutexBells:
     """The words of one swarm.  Safe over fork: the mapping is shared, and no lock of ours is involved."""
 
     def __init__(self, path: Path) -> None:
@@ -65,17 +104,17 @@ class Bells:
 
     def slot(self, waiter: int) -> int:
         """The word on which waiter number `waiter` sleeps."""
-        return 2 + waiter % (SLOTS - 2)
+        return slot_of(waiter)
 
     def read(self, slot: int) -> int:
         """The word's value; read it *before* looking whether there is something to wait for."""
         return int(self._words[slot])
 
-    def wait(self, slot: int, seen: int, timeout_s: float) -> None:
-        """Sleep until the word differs from `seen`, a signal comes, or `timeout_s` seconds have passed."""
+    def wait(self, slot: int, seen: int, timeout_s: float) -> bool:
+        """Sleep until the word differs from `seen`, a signal comes, or `timeout_s` seconds pass (which is False)."""
         whole = int(timeout_s)
         limit = _Timespec(whole, int((timeout_s - whole) * 1e9))
-        self._libc.syscall(
+        failed = self._libc.syscall(
             self._number,
             ctypes.c_void_p(self._base + slot * 4),
             ctypes.c_int(_FUTEX_WAIT),
@@ -84,6 +123,7 @@ class Bells:
             None,
             ctypes.c_uint32(0),
         )
+        return not failed or ctypes.get_errno() != errno.ETIMEDOUT
 
     def ring(self, slot: int) -> None:
         """Wake whoever sleeps on the word, and whoever is about to."""

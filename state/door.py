@@ -115,10 +115,10 @@ def opening(path: Path) -> Iterator[None]:
         yield
 
 
-def open_door(path: Path, connect: Callable[[], sqlite3.Connection]) -> Door:
+def open_door(path: Path, gate: Path, connect: Callable[[], sqlite3.Connection]) -> Door:
     """A door for the calling thread."""
     with opening(path):
-        return Door(path, Gate(path.with_name("gate")), connect())
+        return Door(path, Gate(gate), connect())
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

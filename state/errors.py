@@ -66,6 +66,20 @@ class Deposed(ProngError):
         )
 
 
+class WaitInsideAtomic(ProngError, RuntimeError):
+    """A call that would have to wait for others inside a block that keeps them out."""
+
+    def __init__(self, kind: str, object: str) -> None:
+        self.kind = kind
+        self.object = object
+
+    def __str__(self) -> str:
+        return (
+            f"this call would wait for {self.kind} {self.object!r} inside an atomic block, which others cannot enter "
+            "before it ends. Wait before the block, or ask with a timeout of 0 in it; the block was undone."
+        )
+
+
 class TaskLost(ProngError):
     """A write for a task by an agent that holds it no longer."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 from prong.state.store import Member, Store, Transaction
 from prong.state.ticket import Ticket
@@ -30,17 +29,33 @@ def no_parking(_ticket: Ticket) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-@dataclass(frozen=True, slots=True)
 class Membership:
     """A process's place in a swarm: the store, who it is there, and how it parks.  Every primitive is made with one."""
 
-    store: Store
-    me: Member
-    parking: Parking = no_parking
+    def __init__(self, store: Store, me: Member, parking: Parking = no_parking) -> None:
+        self.store = store
+        self.parking = parking
+        self._me: Member | None = me
+
+    @property
+    def me(self) -> Member:
+        """Who acts."""
+        assert self._me is not None
+        return self._me
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """One atomic change in this member's name; raises `Deposed` once it was declared dead."""
         return self.store.transaction(self.me)
+
+    def atomic(self) -> AbstractContextManager[Transaction]:
+        """Make all that this thread does inside the block one transaction: all of it happens, or nothing.
+
+        A call in there that would have to wait for others raises `WaitInsideAtomic`.
+        """
+        return self.store.atomic(self.me)
+
+    def holding(self, lease_s: float) -> None:
+        """It holds something now under a lease of so many seconds, which somebody has to renew."""
 
 
 def join(store: Store, name: str, *, lease_s: float | None = None) -> Membership:
@@ -50,11 +65,15 @@ def join(store: Store, name: str, *, lease_s: float | None = None) -> Membership
     return Membership(store, Member(agent, 1))
 
 
-def enlist(tx: Transaction, name: str, *, pid: int | None, task: int | None, state: str, lease_s: float | None) -> int:
-    """Write a new member's row and return its number."""
+def enlist(
+    tx: Transaction, name: str, *, pid: int | None, task: int | None, state: str, lease_s: float | None,
+    process: str | None = None,
+) -> int:  # fmt: skip
+    """Write a new member's row and return its number; whose `process` is told is found dead by anybody."""
     agent: int = tx.value(
-        "insert into agent (name, pid, task, state, beat_at, expires_at, started_at)"
-        " values (:name, :pid, :task, :state, :now, :expires_at, :now) returning id",
+        "insert into agent (name, pid, task, state, beat_at, expires_at, started_at, process)"
+        " values (:name, :pid, :task, :state, :now, :expires_at, :now, :process) returning id",
+        process=process,
         name=name,
         pid=pid,
         task=task,
@@ -88,6 +107,7 @@ def end(tx: Transaction, agent: int, *, state: str, reason: str) -> bool:
     )
     if changed:
         tx.execute("delete from waiter_task where waiter in (select id from waiter where agent = :agent)", agent=agent)
-        tx.execute("delete from waiter where agent = :agent", agent=agent)
+        for row in tx.rows("delete from waiter where agent = :agent returning id", agent=agent):
+            tx.ring(row["id"])  # whoever sleeps on it learns at once that it is over
         tx.event(f"agent.{state}", object=str(agent), reason=reason)
     return bool(changed)

@@ -6,6 +6,7 @@ that; so whoever finds the schema old takes a file lock first and looks again.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,21 +20,24 @@ from prong.state.failure import meaning
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-VERSION = 1
+VERSION = 2
 """The schema that this code speaks, kept in the database's `user_version`."""
+
+PAGE_BYTES = 1024
+"""The size of a page: a transaction of ours changes a few bytes in a few pages, and each page is written whole."""
 
 APPLICATION = int.from_bytes(b"Prng")
 """What makes a database one of Prong's, kept in its `application_id`."""
 
 
-def bring_up_to_date(path: Path, *, patience_s: float) -> None:
-    """Create the database or migrate it; returns at once where it is up to date."""
+def bring_up_to_date(path: Path, *, lock: Path, patience_s: float) -> None:
+    """Create the database or migrate it, one process at a time; returns at once where it is up to date."""
     with opening(path):
         if path.exists() and _version(path, patience_s) == VERSION:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_name("schema.lock")):
+            with FileLock(lock):
                 _mend(path, patience_s)
         except OSError as error:
             raise StoreError(str(path), str(error), "Name a directory in which files can be made.") from error
@@ -77,10 +81,12 @@ def _migrate(path: Path) -> None:
 
     connection = sqlite3.connect(path, isolation_level=None)
     try:
+        connection.execute(f"pragma page_size = {PAGE_BYTES}")
         database = Database(connection, strict=True, execute_plugins=False)
         database.enable_wal()
+        connection.execute("pragma legacy_alter_table = on")  # or a table that is renamed drags references along
         migrations = Migrations("prong")
-        migrations(name="schema_1")(_first)
+        migrations(name=f"schema_{VERSION}")(_renew)
         connection.execute("begin immediate")
         with database.atomic():
             migrations.apply(database)
@@ -91,19 +97,50 @@ def _migrate(path: Path) -> None:
         connection.close()
 
 
-def _first(database: Database) -> None:
+def _renew(database: Database) -> None:
+    """Make the database what schema.sql says, whichever version it was: rows stay, what is new is empty."""
     connection = database.conn
-    for statement in _statements(Path(__file__).with_name("schema.sql").read_text()):
+    script = Path(__file__).with_name("schema.sql").read_text()
+    wanted = sqlite3.connect(":memory:")
+    wanted.executescript(script)
+    there = _objects(connection)
+    for (kind, name), sql in _objects(wanted).items():
+        if kind == "table" and ("table", name) in there and there["table", name] != sql:
+            _rebuild(connection, name, sql)
+    for kind, name in there:
+        if kind in ("index", "trigger"):
+            connection.execute(f"drop {kind} if exists {name}")
+    there = _objects(connection)
+    for (kind, name), sql in _objects(wanted).items():
+        if (kind, name) not in there:
+            connection.execute(sql)
+    wanted.close()
+    for statement in _FILL.split(";"):
         connection.execute(statement)
 
 
-def _statements(script: str) -> list[str]:
-    """The statements of a script, since `executescript` would commit the transaction that we are in."""
-    statements = []
-    start = ""
-    for line in script.splitlines(keepends=True):
-        start += line
-        if sqlite3.complete_statement(start):
-            statements.append(start)
-            start = ""
-    return statements
+_FILL = """
+insert or ignore into map select map, sum(deleted = 0), sum(version) from map_entry group by map;
+insert or ignore into queue (name, discipline, maxsize, attempts, lease_s)
+    select distinct queue, 'fifo', 0, 5, 60 from queue_message;
+"""
+"""What the counters of an older database would have been."""
+
+
+def _objects(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """The schema of ours, as (kind, name): statement without comments and with single spaces."""
+    rows = connection.execute(
+        "select type, name, sql from sqlite_master where sql is not null and name not like 'sqlite_%'"
+        " and name not like '_sqlite%' order by rowid"
+    )
+    return {(kind, name): " ".join(re.sub(r"--[^\n]*", " ", sql).split()) for kind, name, sql in rows}
+
+
+def _rebuild(connection: sqlite3.Connection, table: str, sql: str) -> None:
+    """Give a table its new columns: SQLite can change a table only by making it anew."""
+    connection.execute(f"alter table {table} rename to old_{table}")
+    connection.execute(sql)
+    old = {row[1] for row in connection.execute(f"pragma table_info(old_{table})")}
+    both = ", ".join(row[1] for row in connection.execute(f"pragma table_info({table})") if row[1] in old)
+    connection.execute(f"insert into {table} ({both}) select {both} from old_{table}")  # noqa: S608  names of ours
+    connection.execute(f"drop table old_{table}")

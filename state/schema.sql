@@ -39,8 +39,10 @@ create table agent (
     expires_at   real,                           -- dead if it has not beaten by then; null: tied to its process alone
     started_at   real not null,
     ended_at     real,
-    reason       text                            -- why it ended
-) strict;
+    reason       text,                           -- why it ended
+    process      text                            -- boot, namespace, pid and birth: whoever looks sees whether it is
+) strict;                                        -- gone; null: the harness looks after it
+
 create index agent_alive on agent (id) where ended_at is null;
 
 -- Work that must survive its agent.
@@ -55,7 +57,8 @@ create table task (
     title         text not null,
     prompt        text not null,
     context       text not null check (context in ('fork', 'fresh')),
-    state         text not null check (state in ('blocked', 'ready', 'running', 'parked', 'done', 'failed', 'cancelled')),
+    state         text not null
+                  check (state in ('blocked', 'ready', 'running', 'parked', 'done', 'failed', 'cancelled')),
     priority      integer not null default 0,    -- higher goes first
     attempt       integer not null default 0,    -- the n-th try
     stalled       integer not null default 0,    -- agents lost in a row without one new message
@@ -145,13 +148,15 @@ create table waiter (
     id        integer primary key autoincrement, -- never used again: a process may sleep on a row that is gone
     agent     integer not null references agent,
     task      integer,
-    kind      text not null,                     -- lock, barrier, queue, tasks, slot, fork, merge
+    kind      text not null,                     -- lock, semaphore, event, condition, barrier, map, list, queue,
+                                                 -- room, joined, future, tasks, slot, fork, merge
     object    text not null,
     wants     text not null,                     -- JSON
     state     text not null check (state in ('waiting', 'granted', 'broken')),
     outcome   text,                              -- JSON
     since_at  real not null,
-    until_at  real                               -- null: for ever
+    until_at  real,                              -- null: for ever
+    running   integer not null default 0         -- how many other threads of its process did not wait as it began
 ) strict;
 create index waiter_object on waiter (kind, object, id) where state = 'waiting';
 create index waiter_agent on waiter (agent);
@@ -163,46 +168,130 @@ create table waiter_task (                       -- which tasks a waiter of kind
 ) strict, without rowid;
 create index waiter_task_of on waiter_task (waiter);
 
+-- The row of a lock stays when it is free, so that its fence only grows.  Holders are found by reading all rows: an
+-- index would cost every acquire and release more than it saves at a death.
 create table lock (
     name         text primary key,
-    holder       integer references agent,       -- null: free
+    holder       integer references agent,       -- who holds it alone; null: nobody does
     task         integer,
     fence        integer not null,               -- of the last grant
     lease_s      real not null,
     acquired_at  real,
     expires_at   real,                           -- null while it is free, or kept for a task between two agents
-    kept         integer not null default 0      -- 1: it is the task's, and outlives the task's agent
+    kept         integer not null default 0,     -- 1: it is the task's, and outlives the task's agent
+    thread       integer,                        -- an RLock's: which thread of the holder
+    depth        integer not null default 1,     -- an RLock's: how often that thread has acquired it
+    key          text                            -- the call that acquired it, so that the same call finds it again
 ) strict;
-create index lock_holder on lock (holder) where holder is not null;
+
+create table lock_share (                        -- those who hold a lock in shared mode
+    id           integer primary key autoincrement,
+    lock         text not null references lock,
+    holder       integer references agent,
+    task         integer,
+    fence        integer not null,
+    lease_s      real not null,
+    acquired_at  real not null,
+    expires_at   real,
+    kept         integer not null default 0,
+    key          text
+) strict;
+create index lock_share_lock on lock_share (lock);
+
+create table semaphore (
+    name     text primary key,
+    initial  integer not null,                   -- as whoever made it said; whoever says otherwise is refused
+    bounded  integer not null,                   -- 1: never are more free than initially
+    value    integer not null check (value >= 0), -- how many permits are free; none while somebody waits
+    grants   integer not null default 0          -- how many were ever granted, which numbers them
+) strict, without rowid;
+
+create table permit (                            -- a permit that is lent
+    semaphore    text not null references semaphore,
+    holder       integer not null references agent,
+    number       integer not null,
+    task         integer,
+    lease_s      real not null,
+    acquired_at  real not null,
+    expires_at   real,                           -- null: expired, or kept for a task between two agents
+    expired      integer not null default 0,     -- 1: taken back from its holder, who has not released it yet
+    kept         integer not null default 0,     -- 1: it is the task's, and outlives the task's agent
+    key          text,                           -- the call that acquired it, so that the same call finds it again
+    primary key (semaphore, holder, number)
+) strict, without rowid;
+
+create table flag (                              -- the primitive Event; `event` is the log's
+    name        text primary key,
+    is_set      integer not null,
+    updated_by  integer not null,
+    updated_at  real not null
+) strict, without rowid;
+
+create table atomic (
+    name        text primary key,
+    value       text not null,                   -- JSON
+    version     integer not null,                -- 1 for the first write; only grows
+    updated_by  integer not null,
+    updated_at  real not null
+) strict, without rowid;
 
 create table barrier (
     name     text primary key,
     parties  integer not null,
     round    integer not null default 0,         -- how often it has opened
+    arrived  integer not null default 0,         -- how many have arrived since
     siblings integer,                            -- the fork point whose tasks are its parties, where it is a group
+    acting   integer,                            -- who runs the action of a full round that has not opened yet
+    actions  integer not null default 0,         -- how often an action was begun
     broken   text                                -- why; null: whole
 ) strict;
+create index barrier_acting on barrier (acting) where acting is not null;
 
 create table barrier_arrival (
     barrier  text not null references barrier,
     round    integer not null,
-    party    text not null,
     place    integer not null,                   -- 0 for the first to arrive
+    party    text,                               -- the arrival's name, so that it may be repeated; null: it has none
     agent    integer not null,
     task     integer,
-    primary key (barrier, round, party)
+    primary key (barrier, round, place)
 ) strict, without rowid;
-create index barrier_arrival_agent on barrier_arrival (agent);
+create unique index barrier_party on barrier_arrival (barrier, party, round) where party is not null;
 
 create table map_entry (
     map         text not null,
     key         text not null,
-    value       text not null,                   -- JSON
     version     integer not null,                -- 1 for the first write; only grows, over deletion too
     deleted     integer not null default 0,
+    write       integer not null default 0,      -- which of the map's writes it was, so that a watch finds what is new
+    event       integer,                         -- the log's entry of this write, which names the one before it
+    previous    integer,                         -- the log's entry of the write before
     updated_by  integer,
     updated_at  real not null,
+    value       text not null,                   -- JSON, or the marker of an artifact
     primary key (map, key)
+) strict, without rowid;
+create index map_entry_write on map_entry (map, write);
+
+create table map (                               -- counted with every write, so that nobody has to count
+    name    text primary key,
+    keys    integer not null,
+    writes  integer not null
+) strict;
+
+-- A list's items stand at consecutive positions from `first` on; index i is position first + i, and a list that is
+-- shortened at its front moves `first` only.
+create table list (
+    name    text primary key,
+    first   integer not null,
+    length  integer not null
+) strict;
+
+create table list_item (
+    list      text not null,
+    position  integer not null,
+    value     text not null,                     -- JSON, or the marker of an artifact
+    primary key (list, position)
 ) strict, without rowid;
 
 create table once (                              -- what a named change returned, so that it is never made twice
@@ -210,24 +299,72 @@ create table once (                              -- what a named change returned
     result  text not null                        -- JSON
 ) strict, without rowid;
 
+create table queue (
+    name        text primary key,
+    discipline  text not null check (discipline in ('fifo', 'lifo', 'priority')),
+    maxsize     integer not null,                -- 0: no bound
+    attempts    integer not null,                -- failed deliveries after which a message is a dead letter
+    lease_s     real not null,                   -- how long a delivery lasts after its reader's last heartbeat
+    length      integer not null default 0,      -- how many are queued, counted only where there is a bound
+    closed      text                             -- null: open; else how it was shut down: 'orderly' or 'immediate'
+) strict;
+
+create table subscription (                      -- what is published to a topic is put into each of its queues
+    topic  text not null,
+    queue  text not null references queue,
+    primary key (topic, queue)
+) strict, without rowid;
+
+-- A message's number is that of the log's entry of its put, so that none is ever used again.
 create table queue_message (
-    id            integer primary key autoincrement, -- never used again: the log tells of it for ever
+    id            integer primary key,
     queue         text not null,
     body          text not null,                 -- JSON
     priority      integer not null default 0,    -- higher goes first
+    rank          real not null default 0,       -- among equals the lower goes first: the discipline's order
     sender        integer,
     sender_task   integer,
     put_at        real not null,
     holder        integer,                       -- null: still in the queue
     holder_task   integer,                       -- a delivery to a task outlives the task's agent
     delivery      text,                          -- the call that took it, so that the same call reads the same messages
-    delivered_at  real,
-    deliveries    integer not null default 0
+    delivered_at  real,                          -- it ends lease_s after this, or after the reader's last heartbeat
+    deliveries    integer not null default 0,    -- the fence of the delivery
+    failures      integer not null default 0,    -- deliveries that ended badly since it was put or revived
+    dead_at       real,                          -- since when it is a dead letter
+    dead_reason   text
 ) strict;
-create index queue_ready on queue_message (queue, priority desc, id) where holder is null;
+create index queue_ready on queue_message (queue, priority desc, rank, id) where holder is null and dead_at is null;
 create index queue_delivered on queue_message (delivery) where delivery is not null;
-create index queue_holder on queue_message (holder) where holder is not null;
+create index queue_holder on queue_message (queue, holder) where holder is not null;
 create index queue_task on queue_message (holder_task) where holder_task is not null;
+create index queue_dead on queue_message (queue, id) where dead_at is not null;
+
+create table future (
+    name       text primary key,
+    state      text not null check (state in ('pending', 'running', 'done', 'failed', 'cancelled', 'notified', 'broken')),
+    owner      integer references agent,         -- whose death breaks it; null: anybody may set it
+    result     text,                             -- JSON
+    error      text,                             -- JSON: what it failed with, or why it broke
+    pickled    text,                             -- the same of a call where JSON cannot tell it; executors alone read it
+    call       text,                             -- JSON: what an executor's workers are to run; null: a plain future
+    caller     integer,                          -- who submitted the call
+    attempt    integer not null default 0,       -- how many workers have begun the call
+    set_at     real,
+    forget_at  real                              -- when a call that nobody reads any more is removed
+) strict;
+create index future_owner on future (owner) where owner is not null;
+create index future_caller on future (caller) where caller is not null;
+create index future_forgotten on future (forget_at) where forget_at is not null;
+
+create table future_watch (                      -- which process is to hear when a future changes
+    future  text not null,
+    bell    integer not null,                    -- rung as a waiter's is
+    agent   integer not null,
+    rung    integer not null default 0,          -- 1: it has changed, and the process has not looked yet
+    primary key (future, bell)
+) strict, without rowid;
+create index future_watch_rung on future_watch (bell) where rung = 1;
 
 -- The line of finished work.  Each merge commit bears its task's number, so a restart sees which were made.
 create table merge (
@@ -251,7 +388,7 @@ create table event (
     object  text,
     data    text not null                        -- JSON
 ) strict;
-create index event_task on event (task, seq);
+create index event_task on event (task, seq) where task is not null;
 
 create trigger event_is_append_only_update before update on event
 begin select raise(abort, 'the event log is append-only'); end;

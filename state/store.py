@@ -22,24 +22,34 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_UN, flock
 from pathlib import Path
 from typing import Any
 
-from prong.state.bell import MERGER_SLOT, SCHEDULER_SLOT, Bells
+from prong.state.bell import MERGER_SLOT, SCHEDULER_SLOT, Bells, open_bells
 from prong.state.clock import Clock, SystemClock, boot_id, wall_minus_monotonic
 from prong.state.door import Door, open_door
 from prong.state.errors import Deposed, StoreError
 from prong.state.failure import meaning
 from prong.state.schema import bring_up_to_date
+from prong.state.watch import Watch
+
+WAL_PAGES = 8_000
+"""How long the write-ahead log grows, in pages, before it is written back, which waits for the disk."""
 
 PATIENCE_S = 30.0
 """How long a call waits for a foreign program that holds the database, in seconds."""
 
 Row = sqlite3.Row
+
+_APPEND = "insert into event (at, agent, task, kind, object, data) values (:at, :agent, :task, :kind, :object, :data)"
+
+compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""JSON as the log holds it."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -59,10 +69,13 @@ class Transaction:
     Afterwards `undone` says whether it was rolled back.
     """
 
+    __slots__ = ("_door", "_slots_to_ring", "_store", "_swept", "member", "now", "undone")
+
     def __init__(self, store: Store, door: Door, member: Member | None) -> None:
         self._door = door
         self._slots_to_ring: list[int] = []
         self._store = store
+        self._swept: list[int] = []
         self.member = member
         self.now = store.clock.now()
         self.undone = False
@@ -84,21 +97,20 @@ class Transaction:
         """Run a statement and return the first column of its first row, which must exist."""
         return self._run(sql, values).fetchall()[0][0]
 
-    def event(self, kind: str, /, *, object: str | None = None, task: int | None = None, **data: Any) -> None:
-        """Append to the log; the acting member and its task are filled in."""
+    def event(self, kind: str, /, *, object: str | None = None, task: int | None = None, **data: Any) -> int:
+        """Append to the log and return the entry's number; the acting member and its task are filled in."""
         member = self.member
-        self._run(
-            "insert into event (at, agent, task, kind, object, data)"
-            " values (:at, :agent, :task, :kind, :object, :data)",
-            {
-                "at": self._store.clock.wall(),
-                "agent": member.agent if member else None,
-                "task": task if task is not None else (member.task if member else None),
-                "kind": kind,
-                "object": object,
-                "data": json.dumps(data, ensure_ascii=False, separators=(",", ":")) if data else "{}",
-            },
-        )
+        values = {
+            "at": self._store.clock.wall(),
+            "agent": member.agent if member else None,
+            "task": task if task is not None else (member.task if member else None),
+            "kind": kind,
+            "object": object,
+            "data": compact(data) if data else "{}",
+        }
+        number = self._run(_APPEND, values).lastrowid
+        assert number is not None
+        return number
 
     def ring(self, waiter: int) -> None:
         """Wake a waiter once the transaction is committed."""
@@ -113,34 +125,70 @@ class Transaction:
         self._slots_to_ring.append(MERGER_SLOT)
 
     def _run(self, sql: str, values: Mapping[str, Any]) -> sqlite3.Cursor:
-        if self._door.inherited:
+        door = self._door
+        if door.inherited:
             raise self._store.forked_inside()
         try:
-            return self._door.connection.execute(sql, values)
+            return door.connection.execute(sql, values)
         except UnicodeEncodeError:
             # A file name that is no UTF-8, say: the log must be able to tell of it all the same.
-            return self._door.connection.execute(sql, {name: _storable(value) for name, value in values.items()})
+            return door.connection.execute(sql, {name: _storable(value) for name, value in values.items()})
+
+    def _sweep(self, read: deque[int]) -> None:
+        """Remove the rows of waits that are over, which cost a transaction of their own otherwise."""
+        while read:
+            self._swept.append(read.popleft())
+            self._run("delete from waiter where id = :waiter", {"waiter": self._swept[-1]})
+
+    def _roll_back(self) -> None:
+        """Undo what was not committed."""
+        self.undone = True
+        self._store.read_waits.extend(self._swept)
+        try:
+            self._door.connection.execute("rollback")
+        except sqlite3.Error:
+            self._store.forget_door()
 
     def _ring_all(self) -> None:
         for slot in self._slots_to_ring:
             self._store.bells.ring(slot)
 
 
-class Store:
-    """The shared state of one swarm, in the directory that holds `state.db`.
+class _Own(threading.local):
+    """What belongs to one thread."""
 
-    A store may be used from any thread and in forked children: each process and thread gets a connection of its own.
-    A process must not fork inside a transaction of its own: its child is refused the database then.
-    Raises `StoreError` where the database cannot be used, `StoreBusy` where a foreign program holds it too long.
+    door: Door | None = None
+    outer: Transaction | None = None
+
+
+class Store:
+    """The shared state of one swarm, or of any programs that agree on a file.
+
+    `path` is a directory, made where it is missing, or a file whose name has a suffix (`work.db`), beside which the
+    others then stand (`work.db-gate`, …).  A store may be used from any thread and in forked children: each process and
+    thread gets a connection of its own.  A process must not fork inside a transaction of its own: its child is refused
+    the database then.  Raises `StoreError` where the database cannot be used, `StoreBusy` where a foreign program
+    holds it too long.
     """
 
-    def __init__(self, directory: Path, *, clock: Clock | None = None, patience_s: float = PATIENCE_S) -> None:
-        self.directory = Path(directory)
-        self.path = self.directory / "state.db"
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        clock: Clock | None = None,
+        patience_s: float = PATIENCE_S,
+        bells: Callable[[Path], Bells] = open_bells,
+    ) -> None:
+        self.place = Path(path)
+        self.directory, self.path, beside = _layout(self.place)
+        self.artifacts = self.directory / f"{beside}artifacts"
+        self.read_waits: deque[int] = deque()
+        self._gate = self.directory / f"{beside}gate"
         self._patience_s = patience_s
-        self._own = threading.local()
-        bring_up_to_date(self.path, patience_s=patience_s)
-        self.bells = Bells(self.directory / "bells")
+        self._own = _Own()
+        bring_up_to_date(self.path, lock=self.directory / f"{beside}schema.lock", patience_s=patience_s)
+        self.bells = bells(self.directory / f"{beside}bells")
+        self.watch = Watch(self.directory / f"{beside}watch")
         self.clock = clock or SystemClock(self._offset_of_this_boot())
 
     @contextmanager
@@ -149,40 +197,68 @@ class Store:
 
         Raises `Deposed` where the member was declared dead; nothing is written then.
         """
+        outer = self._own.outer
+        if outer is not None:
+            with self._nested(outer, member) as part:
+                yield part
+            return
         door = self._enter()
-        if door.connection.in_transaction:
+        connection = door.connection
+        if connection.in_transaction:
             door.leave()
             raise RuntimeError("a transaction was begun inside another one of the same thread")
         tx: Transaction | None = None
         try:
             # An interrupt may strike right behind `enter`, so that already stands where leaving is certain.
             door.gate.enter()
-            door.connection.execute("begin immediate")
+            connection.execute("begin immediate")
             tx = Transaction(self, door, member)
             if member is not None:
                 _check_alive(tx, member)
+            if self.read_waits:
+                tx._sweep(self.read_waits)  # noqa: SLF001  the two classes are one
             yield tx
             if door.inherited:
                 raise self.forked_inside()
-            door.connection.execute("commit")
+            connection.execute("commit")
         except sqlite3.Error as error:
             self._explain(error)
             raise
         finally:
             if not door.inherited:
                 try:
-                    if self._roll_back(door) and tx is not None:
-                        tx.undone = True
+                    if connection.in_transaction:
+                        (tx or Transaction(self, door, member))._roll_back()  # noqa: SLF001  as above
                 finally:
                     # No method of ours: entering one is where an interrupt strikes.
                     flock(door.gate.file, LOCK_UN)
                 if tx is not None and not tx.undone:
-                    tx._ring_all()  # noqa: SLF001  the two classes are one
+                    tx._ring_all()  # noqa: SLF001  as above
             door.leave()
+
+    @contextmanager
+    def atomic(self, member: Member | None) -> Iterator[Transaction]:
+        """Make all transactions of this thread inside the block one: all of it happens, or nothing.
+
+        Nothing in there can wait for others, who would have to wait for the block itself.
+        """
+        with self.transaction(member) as tx:
+            before, self._own.outer = self._own.outer, tx
+            try:
+                yield tx
+            finally:
+                self._own.outer = before
+
+    @property
+    def inside_atomic(self) -> bool:
+        """Whether the calling thread is inside a block of `atomic`."""
+        return self._own.outer is not None
 
     def rows(self, sql: str, /, **values: Any) -> list[Row]:
         """Read outside of any transaction."""
-        door = self._enter()
+        door = self._own.door
+        if door is None or not door.enter():
+            door = self._enter()
         try:
             return door.connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
@@ -199,20 +275,26 @@ class Store:
     @contextmanager
     def snapshot(self) -> Iterator[Store]:
         """Several reads that all see the same moment."""
+        if self.inside_atomic:
+            yield self
+            return
         door = self._enter()
         try:
             door.connection.execute("begin")
             yield self
         finally:
-            if not door.inherited:
-                self._roll_back(door)
+            if not door.inherited and door.connection.in_transaction:
+                door.connection.execute("rollback")
             door.leave()
 
     def close(self) -> None:
         """Close this thread's connection; the next use opens another."""
-        door: Door | None = getattr(self._own, "door", None)
-        if door is not None:
-            door.close()
+        if self._own.door is not None:
+            self._own.door.close()
+        self.forget_door()
+
+    def forget_door(self) -> None:
+        """Let the next use open another connection; this one is closed with the last look at it."""
         self._own.door = None
 
     def forked_inside(self) -> StoreError:
@@ -223,12 +305,31 @@ class Store:
             "Leave the transaction before you fork.",
         )
 
+    @contextmanager
+    def _nested(self, outer: Transaction, member: Member | None) -> Iterator[Transaction]:
+        """A part of an atomic block, undone alone where it fails."""
+        tx = Transaction(self, outer._door, member)  # noqa: SLF001  the two classes are one
+        tx.now = outer.now
+        if member is not None and member != outer.member:
+            _check_alive(tx, member)
+        tx.execute("savepoint part")
+        try:
+            yield tx
+        except BaseException:
+            tx.undone = True
+            if not outer._door.inherited:  # noqa: SLF001  as above
+                tx.execute("rollback to part")
+                tx.execute("release part")
+            raise
+        tx.execute("release part")
+        outer._slots_to_ring += tx._slots_to_ring  # noqa: SLF001  as above
+
     def _enter(self) -> Door:
         """This thread's door, which keeps forks out until the caller leaves it."""
-        door: Door | None = getattr(self._own, "door", None)
+        door = self._own.door
         while door is None or not door.enter():
             try:
-                door = self._own.door = open_door(self.path, self._connect)
+                door = self._own.door = open_door(self.path, self._gate, self._connect)
             except sqlite3.Error as error:
                 self._explain(error)
                 raise
@@ -243,19 +344,10 @@ class Store:
         )
         connection.row_factory = sqlite3.Row
         connection.execute("pragma synchronous = normal")
+        connection.execute(f"pragma wal_autocheckpoint = {WAL_PAGES}")
         connection.execute("pragma foreign_keys = on")
         connection.execute("pragma recursive_triggers = on")  # or `replace` would slip past the event log's
         return connection
-
-    def _roll_back(self, door: Door) -> bool:
-        """Undo what was not committed; whether there was anything."""
-        if not door.connection.in_transaction:
-            return False
-        try:
-            door.connection.execute("rollback")
-        except sqlite3.Error:
-            self._own.door = None  # it is closed with the last look at it, and the next use opens another
-        return True
 
     def _explain(self, error: sqlite3.Error) -> None:
         refusal = meaning(self.path, error, self._patience_s)
@@ -277,6 +369,13 @@ class Store:
             row = self.row("select offset_s from boot where id = :boot", boot=boot)
             assert row is not None
         return float(row["offset_s"])
+
+
+def _layout(place: Path) -> tuple[Path, Path, str]:
+    """Where a store's files stand: the directory, the database, and how the names of the others begin."""
+    if place.suffix and not place.is_dir():
+        return place.parent, place, f"{place.name}-"
+    return place, place / "state.db", ""
 
 
 def _check_alive(tx: Transaction, member: Member) -> None:

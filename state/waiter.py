@@ -5,24 +5,35 @@
                  +------> (gone)    timeout, interrupt, death
 
 The decision is in the database before the bell rings, so it survives the death of either side.  A ring can be lost
-only if the ringer dies between commit and ring; therefore a sleeper looks at its row once a second all the same.
+only if the ringer dies between commit and ring; whoever keeps the watch (state/watch.py) rings for it then.  A row that
+was decided and read is removed by the process's next transaction, whatever that is about: one of its own would double
+what a wait costs.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from prong.state import process
+from prong.state.errors import StoreError, WaitInsideAtomic
 from prong.state.member import Membership
-from prong.state.store import Row, Store, Transaction
+from prong.state.store import Row, Store, Transaction, compact
 from prong.state.ticket import Ticket
+from prong.state.watch import ROUND_S
 
-FALLBACK_S = 1.0
-"""How often a sleeper looks at its row although no bell rang, in seconds."""
+FALLBACK_S = 2.0
+"""How often a sleeper turns over although no bell rang, and sees whether somebody keeps the watch, in seconds."""
+
+FIRST_S = 0.05
+"""After how many seconds a sleeper does so for the first time; most waits are over by then."""
+
+ROW_TURNS = 5
+"""How many times it turns over before it looks at its row although nothing rang."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +50,16 @@ def enrol(
     """Take a place at the end of the line for an object; `timeout` in seconds, None for ever."""
     assert tx.member is not None, "only a member can wait"
     waiter: int = tx.value(
-        "insert into waiter (agent, task, kind, object, wants, state, since_at, until_at)"
-        " values (:agent, :task, :kind, :object, :wants, 'waiting', :now, :until) returning id",
+        "insert into waiter (agent, task, kind, object, wants, state, since_at, until_at, running)"
+        " values (:agent, :task, :kind, :object, :wants, 'waiting', :now, :until, :running) returning id",
         agent=tx.member.agent,
         task=tx.member.task,
         kind=kind,
         object=object,
-        wants=json.dumps(wants or {}),
+        wants=compact(wants) if wants else "{}",
         now=tx.now,
         until=None if timeout is None else tx.now + timeout,
+        running=process.running_beside_me(),
     )
     return Ticket(waiter, kind, object)
 
@@ -97,7 +109,7 @@ def _decide(tx: Transaction, waiter: int, state: str, data: dict[str, Any]) -> N
     tx.execute(
         "update waiter set state = :state, outcome = :outcome where id = :waiter",
         state=state,
-        outcome=json.dumps(data, ensure_ascii=False),
+        outcome=compact(data),
         waiter=waiter,
     )
     tx.ring(waiter)
@@ -137,14 +149,20 @@ class Place:
         self._left = Outcome("granted", data)
 
     def wait(self, *, look: Callable[[], None] | None = None, parks: bool = True) -> Outcome:
-        """Sleep until it is decided or the time is up; the row is gone afterwards.
+        """Sleep until it is decided or the time is up.
 
-        `look` runs whenever the sleeper wakes without a decision, so that it may itself find what has expired.  While
-        it sleeps the member is parked, unless `parks` is false because the wait is short by nature.
+        `look` is what this sleeper does, twice a second, while it is the one that keeps the watch.  While it sleeps the
+        member is parked, unless `parks` is false because the wait is short by nature.
         """
         assert self._ticket is not None, "a place is taken before one waits in it"
-        with self._member.parking(self._ticket) if parks else nullcontext():
-            _sleep_until_decided(self._member.store, self._ticket, look)
+        store = self._member.store
+        if store.inside_atomic:
+            raise WaitInsideAtomic(self._ticket.kind, self._ticket.object)
+        with process.waiting(), self._member.parking(self._ticket) if parks else nullcontext():
+            self._left = _sleep_until_decided(store, self._ticket, look)
+        if self._left is not None:
+            store.read_waits.append(self._ticket.waiter)
+            return self._left
         with self._member.transaction() as tx:
             self._left = _take_away(tx, self._ticket, undecided="timeout")
             if self._left.state == "timeout" and self._withdraw is not None:
@@ -176,21 +194,48 @@ def wait(member: Membership, ticket: Ticket, *, parks: bool = True) -> Outcome:
         return place.wait(parks=parks)
 
 
-def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] | None) -> None:
-    slot = store.bells.slot(ticket.waiter)
-    woken = False
-    while True:
-        seen = store.bells.read(slot)
-        row = store.row("select state, until_at from waiter where id = :waiter", waiter=ticket.waiter)
-        if row is None or row["state"] != "waiting":
-            return
-        remaining = FALLBACK_S if row["until_at"] is None else row["until_at"] - store.clock.now()
-        if remaining <= 0:
-            return
-        if woken and look is not None:
-            look()  # what it grants us rings our own bell, so that we do not sleep over it
-        store.bells.wait(slot, seen, min(remaining, FALLBACK_S))
-        woken = True
+def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] | None) -> Outcome | None:
+    """How it was decided; None where the time is up, or the row is gone with its member."""
+    bells, slot = store.bells, store.bells.slot(ticket.waiter)
+    keeping, nap, quiet = False, FIRST_S, 0
+    until: float | None = None
+    try:
+        while True:
+            seen = bells.read(slot)
+            if quiet == 0:
+                row = store.row("select state, outcome, until_at from waiter where id = :waiter", waiter=ticket.waiter)
+                if row is None:
+                    return None
+                if row["state"] != "waiting":
+                    return Outcome(row["state"], json.loads(row["outcome"]))
+                until = row["until_at"]
+            if nap != FIRST_S and look is not None:
+                keeping = keeping or store.watch.begin()
+                if keeping:
+                    _look(look)  # what it grants us rings our own bell, so that we do not sleep over it
+            remaining = nap if until is None else until - store.clock.now()
+            if remaining <= 0:
+                return None
+            rang = bells.wait(slot, seen, min(remaining, nap))
+            quiet = 0 if rang else (quiet + 1) % ROW_TURNS
+            nap = ROUND_S if keeping else FALLBACK_S
+    finally:
+        if keeping:
+            store.watch.end()
+            _wake_another(store)
+
+
+def _look(look: Callable[[], None]) -> None:
+    # A full disk, or a foreign program that holds the file, is for those to hear who want to write.
+    with suppress(StoreError):
+        look()
+
+
+def _wake_another(store: Store) -> None:
+    """Let one of those who still sleep see that nobody keeps the watch."""
+    with suppress(StoreError):
+        for row in store.rows("select id from waiter where state = 'waiting' order by id desc limit 1"):
+            store.bells.ring(store.bells.slot(row["id"]))
 
 
 def _take_away(tx: Transaction, ticket: Ticket, *, undecided: str, before: Outcome | None = None) -> Outcome:
@@ -211,3 +256,27 @@ def wants(row: Row) -> dict[str, Any]:
     """What the waiter of this row asked for."""
     wanted: dict[str, Any] = json.loads(row["wants"])
     return wanted
+
+
+def grant_all(tx: Transaction, kind: str, object: str, **data: Any) -> int:
+    """Decide in favour of everybody who waits for an object, in one statement, and ring; how many they were."""
+    return _decide_all(tx, kind, object, "granted", data)
+
+
+def refuse_all(tx: Transaction, kind: str, object: str, **data: Any) -> int:
+    """Decide for everybody who waits for an object that it can never end well, and ring; how many they were."""
+    return _decide_all(tx, kind, object, "broken", data)
+
+
+def _decide_all(tx: Transaction, kind: str, object: str, state: str, data: dict[str, Any]) -> int:
+    decided = tx.rows(
+        "update waiter set state = :state, outcome = :outcome"
+        " where kind = :kind and object = :object and state = 'waiting' returning id",
+        state=state,
+        kind=kind,
+        object=object,
+        outcome=compact(data),
+    )
+    for row in decided:
+        tx.ring(row["id"])
+    return len(decided)

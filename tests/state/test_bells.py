@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from prong.state.bell import SLOTS, Bells
+from prong.state.bell import SLOTS, FutexBells
 
 
 def ping_pong(here, mine, theirs, times, *, begins):
@@ -98,6 +98,6 @@ def test_the_scheduler_and_the_merger_share_their_words_with_no_waiter(store):
 
 def test_a_bell_file_of_the_wrong_size_is_mended(tmp_path):
     (tmp_path / "bells").write_bytes(b"short")
-    bells = Bells(tmp_path / "bells")
+    bells = FutexBells(tmp_path / "bells")
     bells.ring(SLOTS - 1)
     assert bells.read(SLOTS - 1) == 1

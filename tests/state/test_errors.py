@@ -10,7 +10,7 @@ import prong.primitives
 from prong.primitives import errors
 from prong.state import ProngError, StoreBusy
 
-SAMPLES = {"int": 7, "float": 1.5, "str": "ada's", "str | None": "bob", "tuple[int, ...]": (3, 4)}
+SAMPLES = {"int": 7, "float": 1.5, "str": "ada's", "str | None": "bob", "int | None": 5, "tuple[int, ...]": (3, 4)}
 
 
 def kinds(kind=ProngError):

@@ -1,13 +1,12 @@
 """Waiting is a row: decided once, in the decider's transaction, and gone when the waiter has left, however it left."""
-# ruff: noqa: PLR0917  fixtures are named, so their number does not confuse
+# ruff: noqa: PLR0917, PT012  fixtures are named, so their number does not confuse; a block is what is tested
 
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 
-from prong.state import Deposed, Store, join, waiter
+from prong.state import Deposed, Membership, Store, join, waiter
 from prong.state.bell import SLOTS
 from prong.state.member import end
 
@@ -18,6 +17,12 @@ def wait_for(here, object, timeout=None):
         ticket = waiter.enrol(tx, "thing", object, timeout=timeout)
     outcome = waiter.wait(here.member, ticket)
     return outcome.state, outcome.data
+
+
+def change(here):
+    """Any change of this process."""
+    with here.member.transaction() as tx:
+        tx.event("changed")
 
 
 def grant_and_die(here, object):
@@ -82,7 +87,7 @@ def during(member):
             finally:
                 action()
 
-        return replace(member, parking=parking)
+        return Membership(member.store, member.me, parking)
 
     return during
 
@@ -98,12 +103,30 @@ def decide(store):
 
 
 @pytest.mark.parametrize(("how", "state"), [(waiter.grant, "granted"), (waiter.refuse, "broken")])
-def test_a_waiter_learns_what_was_decided_and_its_row_is_gone(processes, in_line, decide, rows, how, state):
+def test_a_waiter_learns_what_was_decided_and_its_row_goes_with_its_next_change(
+    processes, in_line, decide, rows, how, state
+):
     ada = processes("ada")
     ada.start_running(wait_for, "a")
     in_line("thing")
     decide(how, answer=[1, "ä"])
     assert ada.result() == (state, {"answer": [1, "ä"]})
+    ada.run(change)
+    assert rows() == []
+
+
+def test_a_row_that_was_read_is_removed_again_where_the_change_that_removed_it_was_undone(member, rows, decide):
+    with waiter.Place(member) as place:
+        with member.transaction() as tx:
+            place.enrol(tx, "thing", "a", timeout=None)
+        decide(waiter.grant)
+        assert place.wait().state == "granted"
+    with pytest.raises(ZeroDivisionError), member.transaction():
+        assert rows() == []
+        1 / 0  # noqa: B018
+    assert len(rows()) == 1
+    with member.transaction():
+        pass
     assert rows() == []
 
 
@@ -303,7 +326,7 @@ def test_a_grant_that_comes_between_the_look_at_the_row_and_the_sleep_is_not_sle
                 decide(waiter.grant)
             return row
 
-    sly = replace(member, store=Sly(store.directory, clock=store.clock))
+    sly = Membership(Sly(store.directory, clock=store.clock), member.me)
     began = time.monotonic()
     assert waiter.wait(sly, ask(member)).state == "granted"
     assert time.monotonic() - began < waiter.FALLBACK_S * 0.9
@@ -332,7 +355,7 @@ def test_a_wait_parks_its_member_unless_told_not_to(member, decide):
         decide(waiter.grant)
         yield
 
-    me = replace(member, parking=parking)
+    me = Membership(member.store, member.me, parking)
     ticket = ask(me)
     waiter.wait(me, ticket)
     assert parked == [ticket]

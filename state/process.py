@@ -1,0 +1,83 @@
+"""This process as the others see it: who it is, and how many of its threads could do something.
+
+A pid alone says little: it is used again after its process has died.  Together with the moment of birth, the boot and
+the pid namespace it names one process for ever, and whoever shares the namespace can see whether it is gone.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prong.state.clock import boot_id
+
+
+def identity() -> str:
+    """A name for the calling process that no other ever bears; empty where the system has no /proc to tell it."""
+    birth = _birth(os.getpid())
+    return f"{_here()} {os.getpid()} {birth}" if birth is not None else ""
+
+
+def gone(name: str) -> bool:
+    """Whether the process of this name has certainly ended; False where that cannot be seen from here."""
+    where, _, rest = name.partition(" ")
+    pid, _, birth = rest.partition(" ")
+    if where != _here() or not pid.isdigit():
+        return False
+    try:
+        return _birth(int(pid)) != birth
+    except OSError:  # too many open files, say
+        return False
+
+
+def _birth(pid: int) -> str | None:
+    """When the process was born, in ticks since the boot; None where there is none, or a dead one not yet buried."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else fields[19]
+
+
+@functools.cache
+def _here() -> str:
+    try:
+        return f"{boot_id()}/{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return f"{boot_id()}/-"
+
+
+class _Threads:
+    """How many threads of one process wait, and how many are the harness's own."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.lock = threading.Lock()
+        self.idle = 0
+
+
+@functools.cache
+def _threads_of(pid: int) -> _Threads:
+    return _Threads(pid)
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Around what a thread does that can do nothing for others meanwhile: a wait, or the life of a helper."""
+    threads = _threads_of(os.getpid())
+    with threads.lock:
+        threads.idle += 1
+    try:
+        yield
+    finally:
+        with threads.lock:
+            threads.idle -= 1
+
+
+def running_beside_me() -> int:
+    """How many other threads of this process could do something."""
+    return max(0, threading.active_count() - 1 - _threads_of(os.getpid()).idle)

@@ -1,0 +1,259 @@
+-- The state of one swarm.  This file is the specification: what stands here is all there is.
+--
+-- Points in time (`*_at`) are seconds since 1970 by the swarm's own clock, which never jumps (state/clock.py); only
+-- `event.at` is the wall clock's, for people.  Columns that hold JSON say so.  Nothing is written but through
+-- Store.transaction, which checks that the writer is alive, and appends what happened to `event`.
+
+-- One row per boot of the machine: what makes its monotonic clock read as seconds since 1970.
+create table boot (
+    id        text primary key,
+    offset_s  real not null
+) strict;
+
+-- The run itself: one row.
+create table swarm (
+    id              text primary key,
+    goal            text not null,
+    repository      text not null,               -- the root of the user's working tree
+    base_commit     text not null,               -- what HEAD was when the swarm started
+    branch          text not null,               -- the integration branch
+    model           text not null,
+    slots           integer not null,            -- how many agents may run at once
+    options         text not null,               -- JSON: whatever else `prong resume` needs
+    state           text not null check (state in ('running', 'stopped', 'done', 'failed')),
+    supervisor_pid  integer,                     -- null: none
+    started_at      real not null,
+    ended_at        real
+) strict;
+
+-- Whoever acts: a process of Prong's own, a program that uses the primitives, the harness itself.
+-- A row with `ended_at` belongs to a dead process; a process that was declared dead can never write again.
+create table agent (
+    id           integer primary key,
+    name         text not null,
+    incarnation  integer not null default 1,
+    pid          integer,
+    task         integer,
+    state        text not null check (state in ('starting', 'running', 'parked', 'ended', 'dead')),
+    beat_at      real not null,                  -- the last heartbeat
+    expires_at   real,                           -- dead if it has not beaten by then; null: tied to its process alone
+    started_at   real not null,
+    ended_at     real,
+    reason       text                            -- why it ended
+) strict;
+create index agent_alive on agent (id) where ended_at is null;
+
+-- Work that must survive its agent.
+--
+--     blocked --> ready --> running --> done
+--                   ^       |    ^  +-> failed, cancelled
+--                   |       v    |
+--                   +--- (agent died)   running <-> parked: its agent waits and holds no slot
+create table task (
+    id            integer primary key,
+    parent        integer references task,
+    title         text not null,
+    prompt        text not null,
+    context       text not null check (context in ('fork', 'fresh')),
+    state         text not null check (state in ('blocked', 'ready', 'running', 'parked', 'done', 'failed', 'cancelled')),
+    priority      integer not null default 0,    -- higher goes first
+    attempt       integer not null default 0,    -- the n-th try
+    stalled       integer not null default 0,    -- agents lost in a row without one new message
+    agent         integer references agent,      -- who has claimed it
+    fence         integer not null default 0,    -- only grows; a write under an older one is refused
+    head          integer references message,    -- where its conversation has got to
+    fork_point    integer references message,    -- the assistant message at which it was forked
+    base_commit   text,                          -- what its workspace started from
+    commit_id     text,                          -- its finished work, not merged yet or merged as merged_commit
+    merged_commit text,
+    kept_branch   text,                          -- where work stands that could not be merged
+    result        text,
+    error         text,
+    key           text unique,                   -- idempotency key: the same key makes no second task
+    created_at    real not null,
+    ready_at      real,
+    started_at    real,
+    ended_at      real
+) strict;
+create index task_open on task (state, priority desc, id) where state not in ('done', 'failed', 'cancelled');
+create index task_parent on task (parent);
+create index task_fork on task (fork_point);
+
+create table task_need (
+    task  integer not null references task,
+    need  integer not null references task,
+    primary key (task, need)
+) strict, without rowid;
+create index task_need_of on task_need (need);
+
+-- The conversation tree.  A message is immutable; a conversation is named by its last message; a fork shares every row.
+create table message (
+    id          integer primary key,
+    parent      integer references message,
+    role        text not null check (role in ('user', 'assistant', 'system')),
+    content     text not null,                   -- JSON, exactly as it goes over the wire
+    task        integer,                         -- whose it is
+    created_at  real not null
+) strict;
+
+-- One call of the model: what it cost, and what of the fork's prefix came from the cache.
+create table model_call (
+    id                  integer primary key,
+    task                integer not null references task,
+    agent               integer not null,
+    message             integer references message,   -- the answer
+    model               text not null,
+    stop_reason         text not null,
+    input_tokens        integer not null,
+    cache_read_tokens   integer not null,
+    cache_write_tokens  integer not null,
+    output_tokens       integer not null,
+    usd                 real,                    -- null: the model's price is unknown
+    prefix_hash         text not null,           -- of system, tools and messages up to the fork point
+    prefix_tokens       integer,                 -- how long the parent's request was; null: not the first call of a fork
+    started_at          real not null,
+    first_byte_at       real not null,
+    ended_at            real not null
+) strict;
+create index model_call_task on model_call (task);
+
+-- Tool calls of a turn whose results are not in the conversation yet, so that a restarted agent knows what ran.
+create table tool_call (
+    id          text primary key,                -- its turn's message and its place there
+    task        integer not null references task,
+    name        text not null,
+    state       text not null check (state in ('running', 'ended')),
+    result      text,                            -- JSON: {"text": …, "is_error": …}
+    started_at  real not null,
+    ended_at    real
+) strict;
+create index tool_call_task on tool_call (task);
+
+-- A fork point is warm once a response to a request that holds its whole prefix has begun: from then on the prefix is
+-- read from the prompt cache.  Until then one agent leads and the others wait.
+create table fork_point (
+    message    integer primary key references message,
+    state      text not null check (state in ('cold', 'warming', 'warm')),
+    leader     integer,                          -- the agent whose request is on its way
+    warm_until real,                             -- when the cache entry expires
+    prefix_hash text not null                    -- of all that its forks share: system, tools, messages
+) strict;
+
+-- A blocked call: who waits for what, since when, until when.  Whoever frees the object grants it in its own transaction
+-- and rings bell number `id`; the row stays until the waiter has read it.
+create table waiter (
+    id        integer primary key autoincrement, -- never used again: a process may sleep on a row that is gone
+    agent     integer not null references agent,
+    task      integer,
+    kind      text not null,                     -- lock, barrier, queue, tasks, slot, fork, merge
+    object    text not null,
+    wants     text not null,                     -- JSON
+    state     text not null check (state in ('waiting', 'granted', 'broken')),
+    outcome   text,                              -- JSON
+    since_at  real not null,
+    until_at  real                               -- null: for ever
+) strict;
+create index waiter_object on waiter (kind, object, id) where state = 'waiting';
+create index waiter_agent on waiter (agent);
+
+create table waiter_task (                       -- which tasks a waiter of kind `tasks` looks at
+    waiter  integer not null,
+    task    integer not null,
+    primary key (task, waiter)
+) strict, without rowid;
+create index waiter_task_of on waiter_task (waiter);
+
+create table lock (
+    name         text primary key,
+    holder       integer references agent,       -- null: free
+    task         integer,
+    fence        integer not null,               -- of the last grant
+    lease_s      real not null,
+    acquired_at  real,
+    expires_at   real,                           -- null while it is free, or kept for a task between two agents
+    kept         integer not null default 0      -- 1: it is the task's, and outlives the task's agent
+) strict;
+create index lock_holder on lock (holder) where holder is not null;
+
+create table barrier (
+    name     text primary key,
+    parties  integer not null,
+    round    integer not null default 0,         -- how often it has opened
+    siblings integer,                            -- the fork point whose tasks are its parties, where it is a group
+    broken   text                                -- why; null: whole
+) strict;
+
+create table barrier_arrival (
+    barrier  text not null references barrier,
+    round    integer not null,
+    party    text not null,
+    place    integer not null,                   -- 0 for the first to arrive
+    agent    integer not null,
+    task     integer,
+    primary key (barrier, round, party)
+) strict, without rowid;
+create index barrier_arrival_agent on barrier_arrival (agent);
+
+create table map_entry (
+    map         text not null,
+    key         text not null,
+    value       text not null,                   -- JSON
+    version     integer not null,                -- 1 for the first write; only grows, over deletion too
+    deleted     integer not null default 0,
+    updated_by  integer,
+    updated_at  real not null,
+    primary key (map, key)
+) strict, without rowid;
+
+create table once (                              -- what a named change returned, so that it is never made twice
+    key     text primary key,                    -- the object, and the change's name there
+    result  text not null                        -- JSON
+) strict, without rowid;
+
+create table queue_message (
+    id            integer primary key autoincrement, -- never used again: the log tells of it for ever
+    queue         text not null,
+    body          text not null,                 -- JSON
+    priority      integer not null default 0,    -- higher goes first
+    sender        integer,
+    sender_task   integer,
+    put_at        real not null,
+    holder        integer,                       -- null: still in the queue
+    holder_task   integer,                       -- a delivery to a task outlives the task's agent
+    delivery      text,                          -- the call that took it, so that the same call reads the same messages
+    delivered_at  real,
+    deliveries    integer not null default 0
+) strict;
+create index queue_ready on queue_message (queue, priority desc, id) where holder is null;
+create index queue_delivered on queue_message (delivery) where delivery is not null;
+create index queue_holder on queue_message (holder) where holder is not null;
+create index queue_task on queue_message (holder_task) where holder_task is not null;
+
+-- The line of finished work.  Each merge commit bears its task's number, so a restart sees which were made.
+create table merge (
+    task       integer primary key references task,
+    base       text not null,
+    commit_id  text not null,
+    state      text not null check (state in ('waiting', 'merged', 'conflict', 'dropped')),
+    detail     text,
+    queued_at  real not null,
+    ended_at   real
+) strict;
+create index merge_waiting on merge (queued_at, task) where state = 'waiting';
+
+-- The log: every transition, in order, never changed.
+create table event (
+    seq     integer primary key,
+    at      real not null,                       -- wall clock
+    agent   integer,
+    task    integer,
+    kind    text not null,
+    object  text,
+    data    text not null                        -- JSON
+) strict;
+create index event_task on event (task, seq);
+
+create trigger event_is_append_only_update before update on event
+begin select raise(abort, 'the event log is append-only'); end;
+create trigger event_is_append_only_delete before delete on event
+begin select raise(abort, 'the event log is append-only'); end;
