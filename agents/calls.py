@@ -1,8 +1,10 @@
 """Running the tool calls of one turn: at once, in order where order counts, and never twice by accident.
 
 Calls run together; an ordered one (a lock, a barrier, a wait) is begun when those before it have ended, and ended
-before those behind it begin.  A call whose second run could do harm is written down when it begins and when it ends, so
-that an agent that takes over after a death neither repeats it nor pretends to know how it went.
+before those behind it begin.  Calls that only touch what is shared and cannot have to wait are one transaction where
+they stand side by side: ten puts cost little more than one.  A call whose second run could do harm is written down
+when it begins and when it ends, so that an agent that takes over after a death neither repeats it nor pretends to
+know how it went.
 """
 
 from __future__ import annotations
@@ -92,7 +94,12 @@ class Calls:
         try:
             results: list[Result] = []
             for batch in self._batches(calls):
-                results += [self._one(batch[0])] if len(batch) == 1 else list(self._threads.map(self._one, batch))
+                if len(batch) == 1:
+                    results.append(self._one(batch[0]))
+                elif self._instant(batch[0]):
+                    results += self._together(batch)
+                else:
+                    results += self._threads.map(self._one, batch)
         finally:
             self._toolbox.end_turn()
         return [result.block(call.id) for call, result in zip(calls, results, strict=True)]
@@ -102,18 +109,29 @@ class Calls:
         return [Result(_CUT, is_error=True).block(block["id"]) for block in turn.tool_uses()]
 
     def _batches(self, calls: Sequence[ToolCall]) -> Iterator[list[ToolCall]]:
+        """The calls in order, parted into those that run side by side and those that are one transaction."""
         batch: list[ToolCall] = []
         for call in calls:
             tool = self._toolbox.tools.get(call.name)
-            if tool is None or not tool.ordered:
-                batch.append(call)
-                continue
-            if batch:
+            ordered = tool is not None and tool.ordered
+            if batch and (ordered or self._instant(call) != self._instant(batch[-1])):
                 yield batch
-            yield [call]
-            batch = []
+                batch = []
+            if ordered:
+                yield [call]
+            else:
+                batch.append(call)
         if batch:
             yield batch
+
+    def _instant(self, call: ToolCall) -> bool:
+        tool = self._toolbox.tools.get(call.name)
+        return tool is not None and tool.instant(call)
+
+    def _together(self, batch: Sequence[ToolCall]) -> list[Result]:
+        """Run calls one after another in one transaction; one that is refused undoes only itself."""
+        with self._member.atomic():
+            return [self._one(call) for call in batch]
 
     def _one(self, call: ToolCall) -> Result:
         tool = self._toolbox.tools.get(call.name)

@@ -10,7 +10,9 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,14 +43,49 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
-def main(name: str, measure: Callable[[bool], tuple[list[Claim], list[dict[str, Any]]]]) -> None:
+Measured = tuple[list[Claim], list[dict[str, Any]]]
+"""The claims of a benchmark, and its rows."""
+
+Measure = Callable[[bool], Measured]
+"""What measures: it is told whether to be quick."""
+
+
+def main(name: str, measure: Measure) -> None:
     """Run a benchmark from the command line; the exit code is 1 where a claim does not hold."""
+    options = _parser().parse_args()
+    _report(name, *measure(options.quick), as_json=options.json)
+
+
+def main_of_parts(name: str, parts: Mapping[str, Measure]) -> None:
+    """The same for a benchmark of several parts, which tells on standard error how long each took."""
+    parser = _parser()
+    parser.add_argument("--only", choices=sorted(parts), action="append", help="measure this part; may be repeated")
+    options = parser.parse_args()
+    claims: list[Claim] = []
+    rows: list[dict[str, Any]] = []
+    for part, measure in parts.items():
+        if options.only is None or part in options.only:
+            began = time.monotonic()
+            try:
+                found_claims, found_rows = measure(options.quick)
+            except Exception:  # noqa: BLE001  the other parts are measured all the same
+                traceback.print_exc()
+                found_claims, found_rows = [Claim(f"{part} can be measured", None, "", "no error", holds=False)], []
+            claims += found_claims
+            rows += found_rows
+            print(f"{part}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    _report(name, claims, rows, as_json=options.json)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--quick", action="store_true", help="end within a minute, with fewer rounds")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    options = parser.parse_args()
-    claims, rows = measure(options.quick)
-    if options.json:
+    return parser
+
+
+def _report(name: str, claims: list[Claim], rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
         print(json.dumps({"benchmark": name, "claims": [asdict(claim) for claim in claims], "rows": rows}))
     else:
         for row in rows:

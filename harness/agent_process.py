@@ -31,7 +31,7 @@ from prong.harness.repository import Repository
 from prong.harness.swarms import tidy
 from prong.harness.task_tools import ForkSource, TaskTools
 from prong.harness.workspaces import Workspace
-from prong.primitives import holdings, lock
+from prong.primitives import holdings, lock, permits
 from prong.primitives import task as tasks
 from prong.state import Deposed, Member, Membership, Store, TaskLost
 from prong.state.member import LEASE_S
@@ -95,6 +95,7 @@ def register(shared: Shared, order: nursery.Order) -> tuple[Membership, Slot]:
         tx.execute("update agent set state = 'running', beat_at = :now where id = :agent", now=tx.now, agent=me.agent)
         tx.event("agent.running", object=str(me.agent))
         lock.inherit(tx, order["task"], me.agent)
+        permits.inherit(tx, order["task"], me.agent)
     threading.Thread(target=_beat_for_ever, args=(member,), name="heartbeat", daemon=True).start()
     return member, slot
 

@@ -16,6 +16,7 @@ import click
 from prong.agents.emulator import EmulatorNotStarted, ScriptsNotFound, load_scripts
 from prong.agents.emulator.cli import command as emulator
 from prong.agents.models import EMULATOR_MODEL
+from prong.harness.cli_state import COMMANDS
 from prong.harness.git import RepositoryError
 from prong.harness.repository import Repository
 from prong.harness.swarms import Offline, Options, Swarm, create, find
@@ -64,6 +65,8 @@ def main() -> None:
 
 
 main.add_command(emulator)
+for command in COMMANDS:
+    main.add_command(command)
 
 
 @main.command(epilog='Example: prong run --offline "Survey this repository"')

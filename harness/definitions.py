@@ -49,17 +49,71 @@ WAIT_TASKS = _tool(
     ["tasks"],
 )
 
+LIST_TASKS = _tool(
+    "list_tasks",
+    "See the tasks of the swarm: their states, who works on them, and what the waiting ones wait for. Costs one short"
+    " read. Use it to decide what to do next; to wait for tasks use wait_tasks, never a loop of list_tasks.",
+    {
+        "state": {
+            "type": "string",
+            "enum": ["open", "blocked", "ready", "running", "parked", "done", "failed", "cancelled", "all"],
+            "description": "Only tasks in this state; open (default): all that have not ended.",
+        },
+        "of": {
+            "type": "string",
+            "enum": ["mine", "all"],
+            "description": "mine (default): those that you created and what is below them; all: the whole swarm's.",
+        },
+    },
+    [],
+)
+
+CANCEL_TASK = _tool(
+    "cancel_task",
+    "End a task that is not needed any more, and everything below it. Its agent is stopped; what it did is not merged,"
+    " but kept. You can cancel only tasks that you created, or that those created.",
+    {
+        "task": {"type": "integer", "description": "A number that create_task returned."},
+        "reason": {"type": "string", "description": "Why; whoever waits for the task reads it."},
+    },
+    ["task", "reason"],
+)
+
 LOCK = _tool(
     "lock",
     "Make sure that only one agent at a time does something that others must not do meanwhile, such as rewriting a"
     " shared file. Acquire, do the short thing, and release in one turn: the calls of a turn behind an acquire run"
-    " after it. A lock is given back at the end of the turn unless you keep it. You need none for files in your own"
-    " clone.",
+    " after it. Waiting costs no tokens, but while you hold a lock others stand still. A lock is given back at the end"
+    " of the turn unless you keep it. You need none for files in your own clone, nor for one change of a shared_map,"
+    " atomic or queue: each of those is safe by itself. If agents wait for each other in a circle, one of them is"
+    " refused with the story; it should release what it holds and take locks in the same order as the others.",
     {
         "op": {"type": "string", "enum": ["acquire", "release", "status"]},
         "name": {"type": "string", "description": "What is guarded, for example file:docs/index.md."},
+        "shared": {
+            "type": "boolean",
+            "description": "For acquire: share it with other readers; only who wants it alone is kept out.",
+        },
         "timeout": _TIMEOUT,
         "keep": {"type": "boolean", "description": "Keep the lock beyond this turn, until you release it."},
+    },
+    ["op", "name"],
+)
+
+SEMAPHORE = _tool(
+    "semaphore",
+    "Let at most so many agents at once do something, such as running the whole test suite or using a device. Waiting"
+    " costs no tokens. A permit is given back at the end of the turn unless you keep it. For exactly one at a time use"
+    " lock.",
+    {
+        "op": {"type": "string", "enum": ["acquire", "release", "status"]},
+        "name": {"type": "string", "description": "What is limited, for example test-suite."},
+        "permits": {
+            "type": "integer",
+            "description": "How many at once; who uses the semaphore first decides. 1 if left out.",
+        },
+        "timeout": _TIMEOUT,
+        "keep": {"type": "boolean", "description": "Keep the permit beyond this turn, until you release it."},
     },
     ["op", "name"],
 )
@@ -67,7 +121,8 @@ LOCK = _tool(
 BARRIER = _tool(
     "barrier",
     "Wait until all parties have got this far, for example until every part is measured before the parts are compared."
-    " Costs nothing while you wait. It breaks, and says why, when a party fails or a timeout passes.",
+    " Costs no tokens while you wait. It breaks, and says why, when a party fails or a timeout passes; then go on"
+    " without it, or reset it and meet again.",
     {
         "op": {"type": "string", "enum": ["wait", "status", "reset"]},
         "name": {"type": "string"},
@@ -80,37 +135,104 @@ BARRIER = _tool(
     ["op", "name"],
 )
 
+EVENT = _tool(
+    "event",
+    "A flag that agents can wait for, for example that a shared interface is decided. Set it when it is so: all who"
+    " wait go on, and whoever comes later does not wait. Waiting costs no tokens.",
+    {
+        "op": {"type": "string", "enum": ["wait", "set", "clear", "status"]},
+        "name": {"type": "string", "description": "What has happened when it is set, for example api-decided."},
+        "timeout": _TIMEOUT,
+    },
+    ["op", "name"],
+)
+
+ATOMIC = _tool(
+    "atomic",
+    "One value that many agents change at once without losing a change: a counter, the best score so far, who goes"
+    " first. Each change returns the old and the new value. No lock is needed.",
+    {
+        "op": {"type": "string", "enum": ["get", "add", "set", "compare_and_set", "min", "max"]},
+        "name": {"type": "string"},
+        "value": {"description": "For add, min and max a number; for set and compare_and_set any JSON value."},
+        "expected": {"description": "For compare_and_set: it is written only where this is the value."},
+    },
+    ["op", "name"],
+)
+
 SHARED_MAP = _tool(
     "shared_map",
-    "Keys and JSON values that all agents see at once. Use it for findings that others build on while they run, and for"
-    " counters. Every key has a version: put with if_version writes only over the version that you read.",
+    "Keys and JSON values that all agents see at once. Use it for findings that others build on while they run. Every"
+    " key has a version: put with if_version writes only over the version that you read. watch waits, without tokens,"
+    " until something changes; history tells who wrote what before.",
     {
-        "op": {"type": "string", "enum": ["get", "put", "add", "delete", "keys", "items"]},
+        "op": {"type": "string", "enum": ["get", "put", "add", "delete", "keys", "items", "watch", "history"]},
         "map": {"type": "string", "description": "Which map."},
-        "key": {"type": "string", "description": "For get, put, add and delete."},
-        "value": {"description": "For put: any JSON value, up to 256 KiB. For add: the number to add."},
+        "key": {"type": "string", "description": "For get, put, add, delete and history; for watch only this key."},
+        "value": {"description": "For put: any JSON value. For add: the number to add."},
         "if_version": {
             "type": "integer",
             "description": "For put and delete: only if this is the version; 0 if absent.",
         },
-        "prefix": {"type": "string", "description": "For keys and items: only keys that begin so."},
+        "prefix": {"type": "string", "description": "For keys, items and watch: only keys that begin so."},
+        "since": {
+            "type": "integer",
+            "description": "For watch: the version of your last watch, so that you miss nothing in between.",
+        },
+        "count": {"type": "integer", "description": "For history: the last so many writes; 20 if left out."},
+        "timeout": _TIMEOUT,
     },
     ["op", "map"],
+)
+
+SHARED_LIST = _tool(
+    "shared_list",
+    "A list of JSON values that all agents see: a log of decisions, results in the order in which they came. append"
+    " returns the index; read from an index on returns what is new, and with a timeout waits for it.",
+    {
+        "op": {"type": "string", "enum": ["append", "read", "set", "insert", "pop", "length"]},
+        "list": {"type": "string", "description": "Which list."},
+        "value": {"description": "For append, set and insert: any JSON value."},
+        "index": {"type": "integer", "description": "For read: from here on; for set, insert and pop: where."},
+        "count": {"type": "integer", "description": "For read: at most so many; 100 if left out."},
+        "timeout": {"type": "number", "description": "For read: seconds to wait where nothing is there yet."},
+    },
+    ["op", "list"],
 )
 
 MESSAGE_QUEUE = _tool(
     "message_queue",
     "Pass messages to whichever agent reads the queue next; each message is read once. Use it to report progress or to"
-    " hand over pieces of work one by one. Waiting costs nothing.",
+    " hand over pieces of work one by one. Waiting costs no tokens. To tell many at once let each subscribe a queue of"
+    " its own to a topic, and publish to the topic. What you have read counts as dealt with when your task is done; if"
+    " you fail, it goes to another reader.",
     {
-        "op": {"type": "string", "enum": ["put", "get", "size"]},
-        "queue": {"type": "string", "description": "Which queue."},
-        "message": {"description": "For put: any JSON value, up to 256 KiB."},
-        "priority": {"type": "integer", "description": "For put: higher is read first; 0 is usual."},
+        "op": {"type": "string", "enum": ["put", "get", "size", "publish", "subscribe"]},
+        "queue": {"type": "string", "description": "Which queue; for publish the topic."},
+        "message": {"description": "For put and publish: any JSON value."},
+        "priority": {"type": "integer", "description": "For put and publish: higher is read first; 0 is usual."},
         "count": {"type": "integer", "description": "For get: up to so many messages at once; 1 if left out."},
+        "topic": {"type": "string", "description": "For subscribe: what is published to it comes to this queue."},
         "timeout": _TIMEOUT,
     },
     ["op", "queue"],
 )
 
-PRIMITIVES = (CREATE_TASK, WAIT_TASKS, LOCK, BARRIER, SHARED_MAP, MESSAGE_QUEUE)
+FUTURE = _tool(
+    "future",
+    "One value that will come, set once: promise it, so that others can wait for it and are told if you fail; set it,"
+    " or fail it with the reason. For the result of a task use wait_tasks. Waiting costs no tokens.",
+    {
+        "op": {"type": "string", "enum": ["get", "promise", "set", "fail", "cancel", "status"]},
+        "name": {"type": "string"},
+        "value": {"description": "For set: any JSON value."},
+        "reason": {"type": "string", "description": "For fail: why there will be no value."},
+        "timeout": _TIMEOUT,
+    },
+    ["op", "name"],
+)
+
+PRIMITIVES = (
+    CREATE_TASK, WAIT_TASKS, LIST_TASKS, CANCEL_TASK, LOCK, SEMAPHORE, BARRIER, EVENT, ATOMIC, SHARED_MAP, SHARED_LIST,
+    MESSAGE_QUEUE, FUTURE,
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""`create_task` and `wait_tasks`: how an agent hands work to others, and how a fork is made."""
+"""The tools for tasks: how an agent hands work to others and sees to it, and how a fork is made."""
 
 from __future__ import annotations
 
@@ -9,15 +9,38 @@ from typing import Any, Literal, cast
 from prong.agents import conversation, fork_point
 from prong.agents.conversation import Message
 from prong.agents.tools.inputs import Inputs, shown
-from prong.agents.tools.tool import Tool, ToolCall
+from prong.agents.tools.tool import Tool, ToolCall, ToolError
 from prong.harness import definitions
-from prong.harness.primitive_tools import answer, read, timeout_of
+from prong.harness.answers import answer, cut, read, timeout_of
 from prong.primitives import Plan, Task, create_task, wait_tasks
-from prong.primitives.task import NEEDS, PROMPT_BYTES, TITLE_CHARACTERS
+from prong.primitives.task import NEEDS, PROMPT_BYTES, TITLE_CHARACTERS, cancel, find
 from prong.state import Membership, Transaction
 
 RESULT_CHARACTERS = 4_000
 """How much of a task's result its parent reads at once, in characters."""
+
+TASKS_LISTED = 200
+"""The most tasks that one result lists; the others are counted."""
+
+REASON_CHARACTERS = 1_000
+
+_BELOW = """
+with recursive below (id) as (
+    select id from task where parent = :me union all select task.id from task join below on task.parent = below.id)
+select 1 from below where id = :task
+"""
+
+_LIST = """
+with recursive below (id) as (
+    select id from task where parent = :me union all select task.id from task join below on task.parent = below.id)
+select id as task, parent, title, state, priority, attempt, agent,
+       (select group_concat(need) from task_need where task_need.task = task.id) as needs,
+       (select kind || ' ' || object from waiter where waiter.task = task.id and waiter.state = 'waiting' limit 1)
+         as waits_for, error
+  from task where (:me is null or id in below)
+   and (:state in ('all', state) or :state = 'open' and state not in ('done', 'failed', 'cancelled'))
+ order by id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +52,7 @@ class ForkSource:
 
 
 class TaskTools:
-    """The two tools for one agent."""
+    """The four tools for one agent."""
 
     def __init__(self, member: Membership, source: ForkSource) -> None:
         self._member = member
@@ -38,10 +61,12 @@ class TaskTools:
         self._snapshot: str | None = None
 
     def tools(self) -> tuple[Tool, ...]:
-        """The two tools; a repeated create_task finds the task that it made before."""
+        """The four tools; a repeated create_task finds the task that it made before."""
         return (
             Tool(definitions.CREATE_TASK, self.create_task, replay="again", ordered=True),
             Tool(definitions.WAIT_TASKS, self.wait_tasks, replay="again", ordered=True),
+            Tool(definitions.LIST_TASKS, self.list_tasks, replay="again"),
+            Tool(definitions.CANCEL_TASK, self.cancel_task, replay="again", ordered=True),
         )
 
     def begin_turn(self, turn: Message) -> None:
@@ -86,6 +111,35 @@ class TaskTools:
             words += " " + " ".join(f"Task {task.id} {task.state}: {task.error}." for task in failed)
         return answer(words, {"tasks": [_record(task) for task in tasks]})
 
+    def list_tasks(self, call: ToolCall) -> str:
+        """The tool `list_tasks`."""
+        inputs = read(call, definitions.LIST_TASKS)
+        state = inputs.choice(
+            "state", definitions.LIST_TASKS["input_schema"]["properties"]["state"]["enum"], default="open"
+        )
+        whose = inputs.choice("of", ("mine", "all"), default="mine")
+        rows = self._member.store.rows(_LIST, state=state, me=None if whose == "all" else self._member.me.task)
+        tasks = [dict(row) for row in rows[:TASKS_LISTED]]
+        words = f"{len(tasks)} of {len(rows)} tasks." if rows else "There is no such task."
+        return answer(words, {"tasks": tasks, "count": len(rows)})
+
+    def cancel_task(self, call: ToolCall) -> str:
+        """The tool `cancel_task`."""
+        inputs = read(call, definitions.CANCEL_TASK)
+        number = inputs.integer("task", least=1, most=2**53)
+        reason = inputs.filled("reason", most_characters=REASON_CHARACTERS)
+        me = self._member.me.task
+        with self._member.transaction() as tx:
+            find(tx, number)
+            if tx.row(_BELOW, me=me, task=number) is None:
+                raise ToolError(
+                    f"Task {number} is not one that you created, nor below one, so it is not yours to cancel."
+                    " Tell whoever created it, or leave it alone."
+                )
+            cancelled = cancel(tx, number, reason=f"task {me} cancelled it: {reason}")
+        words = f"Cancelled {len(cancelled)} tasks." if cancelled else f"Task {number} had ended before."
+        return answer(words, {"cancelled": cancelled})
+
     def _snapshot_of_turn(self) -> str:
         if self._snapshot is None:
             self._snapshot = self._source.snapshot()
@@ -118,7 +172,5 @@ def _numbers(inputs: Inputs, call: ToolCall, key: str) -> Sequence[int]:
 
 
 def _record(task: Task) -> dict[str, Any]:
-    result = task.result
-    if result is not None and len(result) > RESULT_CHARACTERS:
-        result = result[:RESULT_CHARACTERS] + "…"
+    result = task.result if task.result is None else cut(task.result, RESULT_CHARACTERS)
     return {"task": task.id, "title": task.title, "state": task.state, "result": result, "error": task.error}

@@ -1,32 +1,88 @@
-"""What agents share: locks, barriers, maps, queues and tasks, in one SQLite file, right across processes and deaths.
+"""What agents share: locks, barriers, maps, queues, futures and tasks, in one SQLite file, right across all deaths.
 
-Each is made with a membership (`prong.state.join`) and a name:
+    with join("work.db") as swarm:                     # or the directory of a swarm
+        with swarm.Lock("index") as grant:
+            swarm.SharedMap("findings")["src"] = {"files": 12}
 
-    store = Store(Path(".prong/mine"))
-    member = join(store, "ada")
-    with Lock(member, "index") as grant:
-        SharedMap(member, "findings")["src"] = {"files": 12}
+Each class can be made with a membership and a name, too: `Lock(swarm, "index")`.
 """
 
+from prong.primitives.atomic import Atomic, Change
 from prong.primitives.barrier import Barrier
-from prong.primitives.errors import BrokenBarrier, NotHeld, TooLarge, UnknownTask, VersionConflict
+from prong.primitives.condition import Condition, NotAcquired
+from prong.primitives.errors import (
+    BrokenBarrier,
+    BrokenCall,
+    BrokenFuture,
+    BrokenPool,
+    Deadlock,
+    NotDelivered,
+    NotHeld,
+    NotPromised,
+    PermitLost,
+    ReleasedTooOften,
+    RemoteError,
+    RemoteTraceback,
+    ShutDown,
+    TaskFailed,
+    TooLarge,
+    UnknownTask,
+    VersionConflict,
+)
+from prong.primitives.event import Event
+from prong.primitives.executor import Executor
+from prong.primitives.future import Future
+from prong.primitives.joined import Swarm, join
 from prong.primitives.lock import Lock
 from prong.primitives.message_queue import MessageQueue
+from prong.primitives.rlock import RLock
+from prong.primitives.semaphore import BoundedSemaphore, Semaphore
+from prong.primitives.shared_list import SharedList
 from prong.primitives.shared_map import SharedMap
 from prong.primitives.task import Plan, Task, create_task, wait_tasks
+from prong.primitives.task_future import TaskFuture
+from prong.primitives.topic import Topic, inbox
 
 __all__ = [
+    "Atomic",
     "Barrier",
+    "BoundedSemaphore",
     "BrokenBarrier",
+    "BrokenCall",
+    "BrokenFuture",
+    "BrokenPool",
+    "Change",
+    "Condition",
+    "Deadlock",
+    "Event",
+    "Executor",
+    "Future",
     "Lock",
     "MessageQueue",
+    "NotAcquired",
+    "NotDelivered",
     "NotHeld",
+    "NotPromised",
+    "PermitLost",
     "Plan",
+    "RLock",
+    "ReleasedTooOften",
+    "RemoteError",
+    "RemoteTraceback",
+    "Semaphore",
+    "SharedList",
     "SharedMap",
+    "ShutDown",
+    "Swarm",
     "Task",
+    "TaskFailed",
+    "TaskFuture",
     "TooLarge",
+    "Topic",
     "UnknownTask",
     "VersionConflict",
     "create_task",
+    "inbox",
+    "join",
     "wait_tasks",
 ]

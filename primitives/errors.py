@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import queue
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
+from threading import BrokenBarrierError
+
 from prong.state import ProngError
 
 
-class NotHeld(ProngError):
-    """A release or renewal by somebody who does not hold the thing, or not any more."""
+class NotHeld(ProngError, RuntimeError):
+    """A release, renewal or guarded change by somebody who does not hold the thing, or not any more.
 
-    def __init__(self, name: str, holder: str | None, fence: int) -> None:
+    `yours` is the fence under which it was held, where the call named one.
+    """
+
+    def __init__(self, name: str, holder: str | None, fence: int, yours: int | None = None) -> None:
         self.name = name
         self.holder = holder
         self.fence = fence
+        self.yours = yours
 
     def __str__(self) -> str:
         now = f"{self.holder} holds it now (fence {self.fence})" if self.holder else "nobody holds it"
-        return f"you do not hold lock {self.name!r}: {now}. Acquire it again before you touch what it guards."
+        over = f" under fence {self.yours} any more" if self.yours is not None else ""
+        return f"you do not hold lock {self.name!r}{over}: {now}. Acquire it again before you touch what it guards."
 
 
-class BrokenBarrier(ProngError):
+class BrokenBarrier(ProngError, BrokenBarrierError):
     """The parties of this round will never be complete."""
 
     def __init__(self, name: str, reason: str) -> None:
@@ -45,6 +55,26 @@ class VersionConflict(ProngError):
         )
 
 
+class Deadlock(ProngError):
+    """A wait that could never have ended, given up so that others can go on.
+
+    `who` waited for `waits_for`; `story` tells of all who hold one another, and `reason` why it was this wait.
+    """
+
+    def __init__(self, who: str, waits_for: str, story: str, reason: str, advice: str) -> None:
+        self.who = who
+        self.waits_for = waits_for
+        self.story = story
+        self.reason = reason
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return (
+            f"deadlock: {self.story}. You ({self.who}) were chosen to give way, because {self.reason}, "
+            f"and did not get {self.waits_for}. {self.advice}"
+        )
+
+
 class TooLarge(ProngError):
     """A value over its bound."""
 
@@ -68,3 +98,140 @@ class UnknownTask(ProngError):
 
     def __str__(self) -> str:
         return f"there is no task {self.task} in this swarm. Its tasks are those that create_task and prong tasks name."
+
+
+class PermitLost(ProngError, RuntimeError):
+    """A release of a permit that was taken back before, because its lease had run out."""
+
+    def __init__(self, name: str, count: int) -> None:
+        self.name = name
+        self.count = count
+
+    def __str__(self) -> str:
+        which = "a permit that was" if self.count == 1 else f"{self.count} permits that were"
+        return (
+            f"semaphore {self.name!r}: you released {which} no longer yours, because the lease had run out. Others may "
+            "have worked with the same resource meanwhile: check it, and take a longer lease next time."
+        )
+
+
+class ReleasedTooOften(ProngError, ValueError):
+    """A release of a bounded semaphore that would free more permits than there are."""
+
+    def __init__(self, name: str, initial: int) -> None:
+        self.name = name
+        self.initial = initial
+
+    def __str__(self) -> str:
+        return (
+            f"semaphore {self.name!r} was released too often: it has {self.initial} permits in all. "
+            "Release once for every acquire."
+        )
+
+
+class BrokenFuture(ProngError, futures.BrokenExecutor):
+    """A future that nobody will ever set: whoever promised it is gone, or no worker could finish the call."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"future {self.name!r} is broken: {self.reason}. Do that work again under another name, or without it."
+
+
+class BrokenCall(BrokenFuture, BrokenProcessPool):
+    """An executor's call that no worker could finish, as the standard library's; the executor itself goes on."""
+
+
+class BrokenPool(ProngError, BrokenProcessPool):
+    """An executor whose workers cannot run."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"executor {self.name!r} has no worker that can run: {self.reason}. Mend that, and make a new executor."
+
+
+class NotPromised(ProngError, futures.InvalidStateError):
+    """A change of a future that somebody else has promised, or that is a view of something else."""
+
+    def __init__(self, name: str, owner: str) -> None:
+        self.name = name
+        self.owner = owner
+
+    def __str__(self) -> str:
+        return f"future {self.name!r} can be set by {self.owner} alone. Wait for its result, or use another name."
+
+
+class TaskFailed(ProngError):
+    """What the future of a task raises that has failed."""
+
+    def __init__(self, task: int, reason: str | None) -> None:
+        self.task = task
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"task {self.task} failed: {self.reason or 'it did not say why'}. Create it again, or go on without it."
+
+
+class RemoteError(ProngError):
+    """An exception of another process whose type cannot be made anew here; `text` is what it said."""
+
+    def __init__(self, type_name: str, text: str) -> None:
+        self.type_name = type_name
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.text}"
+
+
+class RemoteTraceback(ProngError):
+    """Where an exception was raised in the other process, as the cause of what is raised here."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+class ShutDown(ProngError, getattr(queue, "ShutDown", Exception)):  # type: ignore[misc]  # from Python 3.13 on it is one
+    """A put into a queue that was shut down, or a get where nothing is left in it.
+
+    From Python 3.13 on it is a `queue.ShutDown` as well.
+    """
+
+    def __init__(self, name: str, how: str) -> None:
+        self.name = name
+        self.how = how
+
+    def __str__(self) -> str:
+        left = "; what was in it became dead letters" if self.how == "immediate" else ""
+        return f"queue {self.name!r} was shut down{left}. Nothing more comes: end, or have it reopened."
+
+
+DONE = "it is done"
+"""Where a message is that is nowhere any more."""
+
+
+class NotDelivered(ProngError, ValueError):
+    """A message that its reader wants to be done with is not with that reader, or not any more."""
+
+    def __init__(self, name: str, message: int, now: str) -> None:
+        self.name = name
+        self.message = message
+        self.now = now
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the message is there still, with somebody else or for somebody else."""
+        return self.now != DONE
+
+    def __str__(self) -> str:
+        return (
+            f"message {self.message} of queue {self.name!r} is not with you: {self.now}. "
+            "Drop what you made of it, and take the next."
+        )

@@ -1,16 +1,22 @@
-"""What a member holds, over all kinds: renewed while it lives, given back when it dies."""
+"""What a member holds, over all kinds: renewed while it lives, given back when it dies, taken back when it expires."""
 
 from __future__ import annotations
 
-from prong.primitives import barrier, lock, message_queue
-from prong.state import Transaction, member
+from prong.primitives import barrier, condition, delivery, future, lock, permits
+from prong.state import Store, Transaction, member, process
+
+REAPED_AT_ONCE = 500
+"""How many members' processes are looked at in one round of the watch; the others' turn comes in the next rounds."""
 
 
-def renew(tx: Transaction, *, lease_s: float = member.LEASE_S) -> None:
+def renew(tx: Transaction, *, lease_s: float | None = member.LEASE_S) -> None:
     """The acting member's heartbeat: it lives, and so does all that it holds."""
     assert tx.member is not None
-    member.beat(tx, lease_s=lease_s)
+    if lease_s is not None:
+        member.beat(tx, lease_s=lease_s)
     lock.renew_held_by(tx, tx.member.agent)
+    permits.renew_held_by(tx, tx.member.agent)
+    delivery.renew_held_by(tx, tx.member.agent)
 
 
 def bury(tx: Transaction, agent: int, *, state: str, reason: str, task: int | None) -> bool:
@@ -19,10 +25,54 @@ def bury(tx: Transaction, agent: int, *, state: str, reason: str, task: int | No
     What was delivered to a task by name, and where a task has arrived, stays the task's: it lives on without this
     agent.
     """
+    condition.pass_on(tx, agent)  # while its places in line tell what it was notified of
+    delivery.restore_unread(tx, agent)
     if not member.end(tx, agent, state=state, reason=reason):
         return False
+    barrier.free_held_by(tx, agent, reason=reason)
     lock.free_held_by(tx, agent, reason=reason)
-    message_queue.give_back_held_by(tx, agent=agent)
+    permits.free_held_by(tx, agent, reason=reason)
+    future.free_held_by(tx, agent, reason=reason)
+    delivery.give_back_held_by(tx, agent=agent, reason=None if state == "ended" else reason)
     if task is None:
         barrier.break_for(tx, agent=agent, task=None, reason=f"agent {agent} is gone: {reason}")
     return True
+
+
+def shortest_lease(tx: Transaction) -> float | None:
+    """The shortest lease, in seconds, under which the acting member holds something; None where it holds nothing."""
+    assert tx.member is not None
+    shortest: float | None = tx.value(
+        "select min(lease_s) from (select lease_s from lock where holder = :agent"
+        " union all select lease_s from lock_share where holder = :agent"
+        " union all select lease_s from permit where holder = :agent and expired = 0"
+        " union all select lease_s from queue as q"
+        "  where exists (select 1 from queue_message where queue = q.name and holder = :agent))",
+        agent=tx.member.agent,
+    )
+    return shortest
+
+
+def expire(tx: Transaction) -> None:
+    """Take back every right whose lease has run out, and hand it on."""
+    lock.expire(tx)
+    permits.expire(tx)
+    future.expire(tx)
+    delivery.expire(tx)
+
+
+def reap(store: Store, after: int = 0) -> int:
+    """Bury joined members whose process is gone, at most `REAPED_AT_ONCE` from number `after` on; where to go on."""
+    rows = store.rows(
+        "select id, process, expires_at <= :now as expired from agent"
+        " where ended_at is null and id > :after and process is not null order by id limit :limit",
+        now=store.clock.now(),
+        after=after,
+        limit=REAPED_AT_ONCE,
+    )
+    for row in rows:
+        if row["expired"] or process.gone(row["process"]):
+            reason = "its heartbeat stopped" if row["expired"] else "its process is gone"
+            with store.transaction(None) as tx:
+                bury(tx, row["id"], state="dead", reason=reason, task=None)
+    return rows[-1]["id"] if len(rows) == REAPED_AT_ONCE else 0

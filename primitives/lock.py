@@ -1,265 +1,204 @@
-"""A mutual-exclusion lock that survives the death of its holder.
+"""A mutual-exclusion lock that survives the death of its holder, held by one alone or by many who share it.
 
     free --acquire--> held --release--> free
-                       +--lease expires, holder dies--> free
+      |                +--lease expires, holder dies--> free
+      +--acquire(shared=True)--> shared --the last one releases--> free
 
-Whoever frees the lock hands it, in the same transaction, to the first in line.  A slow holder may outlive its lease;
-every grant therefore carries a *fence*, which only grows, and whoever guards the real resource refuses a fence lower
-than the last it saw.
+Whoever frees the lock hands it, in the same transaction, to the first in line, or to all who are first in line and
+share it; nobody overtakes the line.  A slow holder may outlive its lease; every grant therefore carries a *fence*,
+which only grows: `check` refuses a change under a grant that is over, and whoever guards something outside of the
+database refuses a fence lower than the last it saw.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
-from prong.primitives.errors import NotHeld
-from prong.primitives.values import checked_lease, checked_name, checked_timeout
-from prong.state import Membership, Transaction, waiter
-from prong.state.waiter import Outcome, Place
+from prong.primitives import lock_line as line
+from prong.primitives.any_lock import LEASE_S, AnyLock, patience
+from prong.primitives.lock_line import Grant, Wanted
+from prong.primitives.values import checked_lease, checked_name
+from prong.state import Transaction
 
-LEASE_S = 60.0
-"""How long a grant lasts without a heartbeat of its holder, in seconds."""
-
-_TAKE = """
-insert into lock (name, holder, task, fence, lease_s, acquired_at, expires_at)
-     values (:name, :agent, :task, 1, :lease_s, :now, :now + :lease_s)
-on conflict (name) do update
-        set holder = excluded.holder, task = excluded.task, fence = lock.fence + 1, lease_s = excluded.lease_s,
-            acquired_at = excluded.acquired_at, expires_at = excluded.expires_at, kept = 0
-      where (lock.holder is null and lock.kept = 0 or lock.expires_at <= :now)
-        and not exists (select 1 from waiter where kind = 'lock' and object = :name and state = 'waiting'
-                           and (until_at is null or until_at > :now))
-  returning fence, expires_at                                  -- no row: somebody holds it, or came first
+# Each name in line once, without reading the line: the index is left for the next name as soon as one is found.
+_MOVABLE = """
+with recursive line (name) as (
+    select min(object) from waiter where kind = 'lock' and state = 'waiting'
+     union all
+    select (select min(object) from waiter where kind = 'lock' and state = 'waiting' and object > line.name)
+      from line where line.name is not null)
+select lock.name from line join lock on lock.name = line.name
+ where lock.expires_at <= :now or lock.holder is null and lock.kept = 0
 """
 
-_HAND_OVER = """
-update lock set holder = :agent, task = :task, fence = fence + 1, lease_s = :lease_s,
-                acquired_at = :now, expires_at = :now + :lease_s, kept = 0
- where name = :name and (holder is null and kept = 0 or expires_at <= :now)
-returning fence, expires_at
+_KEEP = (
+    "update lock set kept = 1 where name = :name and holder = :agent and depth = 0 and task is not null",
+    "update lock_share set kept = 1 where lock = :name and holder = :agent and task is not null",
+)
+
+_RENEW = (
+    "update lock set expires_at = :now + lease_s where holder = :agent and expires_at > :now",
+    "update lock_share set expires_at = :now + lease_s where holder = :agent and expires_at > :now",
+)
+
+_LEAVE_TO_TASK = (
+    """update lock set expires_at = null, holder = null where holder = :agent and kept = 1
+          and task in (select id from task where state not in ('done', 'failed', 'cancelled'))""",
+    """update lock_share set expires_at = null, holder = null where holder = :agent and kept = 1
+          and task in (select id from task where state not in ('done', 'failed', 'cancelled'))""",
+)
+
+_INHERIT = """
+update lock set holder = :agent, fence = :fence, acquired_at = :now, expires_at = :now + lease_s, thread = null
+ where name = :name
+"""
+
+_INHERIT_SHARE = """
+update lock_share set holder = :agent, fence = :fence, acquired_at = :now, expires_at = :now + lease_s
+ where lock = :name and fence = :before
+"""
+
+_KEPT = """
+select name, fence, 0 as shared from lock where task = :task and kept = 1
+ union all
+select lock, fence, 1 from lock_share where task = :task and kept = 1 order by name, fence
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """The right to what a lock guards: until `expires_at` (seconds since 1970), under `fence`."""
+class Lock(AnyLock):
+    """A lock by name, as `threading.Lock`, between processes and their threads.
 
-    name: str
-    fence: int
-    expires_at: float
+    It is the member that holds it: any thread of it may release it, through any object of that name.  Whoever acquires
+    it twice waits for himself, as with `threading.Lock`.
 
-
-@dataclass(frozen=True, slots=True)
-class LockStatistics:
-    """Who holds the lock, since and until when, and how many wait for it."""
-
-    name: str
-    holder: str | None
-    task: int | None
-    fence: int
-    acquired_at: float | None
-    expires_at: float | None
-    waiting: int
-
-
-class Lock:
-    """A lock by name, as `threading.Lock`, between processes.
-
-    It is the membership that holds it: threads that share one share its locks.
-
-    >>> with Lock(member, "index") as grant:              # doctest: +SKIP
-    ...     append(path, line, fence=grant.fence)
+    >>> with swarm.Lock("index") as grant:
+    ...     grant.fence
+    1
     """
 
-    def __init__(self, member: Membership, name: str) -> None:
-        self.name = checked_name("lock name", name)
-        self._member = member
+    def acquire(
+        self,
+        blocking: bool = True,  # noqa: FBT001, FBT002  the standard library's own signature
+        timeout: float = -1,
+        *,
+        shared: bool = False,
+        lease_s: float = LEASE_S,
+        key: str | None = None,
+    ) -> bool:
+        """Take the lock, waiting for at most `timeout` seconds (-1: for ever); False where it did not come.
 
-    def __repr__(self) -> str:
-        return f"Lock({self.name!r})"
+        It is granted for `lease_s` seconds, which heartbeats renew.  `shared` lets others in who share it too, and
+        keeps out only who wants it alone.  A `key` names the call: repeated by the same member, it finds the grant that
+        it has and changes nothing.  Raises ValueError for a negative timeout or one with `blocking=False`.
 
-    def acquire(self, *, timeout: float | None = None, lease_s: float = LEASE_S) -> Grant | None:
-        """Wait for the lock for at most `timeout` seconds (None: for ever); None where it did not come.
-
-        Held already by this member, it is granted again under the same fence: a repeated call changes nothing.
+        >>> lock = swarm.Lock("index")
+        >>> lock.acquire(), lock.acquire(blocking=False), lock.acquire(timeout=0)
+        (True, False, False)
         """
-        timeout = checked_timeout(timeout)
-        lease_s = checked_lease(lease_s)
-        with Place(self._member, withdraw=self._withdraw) as place:
-            with self._member.transaction() as tx:
-                granted = self._mine(tx) or self._take(tx, lease_s, place)
-                if granted is not None:
-                    return granted
-                hand_over(tx, self.name)  # it may have expired while those in line are dead or asleep
-                if timeout == 0:
-                    return None
-                place.enrol(tx, "lock", self.name, timeout=timeout, wants={"lease_s": lease_s})
-                tx.event("lock.waiting", object=self.name, behind=_holder_name(tx, self.name))
-            outcome = place.wait(look=self._pass_on_expired)
-            return Grant(self.name, **outcome.data) if outcome.state == "granted" else None
+        wanted = self._wanted(lease_s, shared=shared, key=key)
+        return self._acquire(patience(blocking, timeout), wanted) is not None
 
     def release(self) -> None:
-        """Free the lock and hand it to the first in line; raises `NotHeld` where this member does not hold it."""
-        with self._member.transaction() as tx:
-            freed = tx.row(
-                "update lock set holder = null, task = null, acquired_at = null, expires_at = null, kept = 0"
-                " where name = :name and holder = :agent returning fence",
-                name=self.name,
-                agent=self._member.me.agent,
-            )
-            if freed is None:
-                row = tx.row("select fence from lock where name = :name", name=self.name)
-                raise NotHeld(self.name, _holder_name(tx, self.name), row["fence"] if row else 0)
-            tx.event("lock.released", object=self.name, fence=freed["fence"])
-            hand_over(tx, self.name)
+        """Free the lock, or give back one share of it, and hand it to the first in line; raises `NotHeld`.
+
+        >>> swarm.Lock("index").release()
+        Traceback (most recent call last):
+        prong.primitives.errors.NotHeld: you do not hold lock 'index': nobody holds it. ...
+        """
+        self._release(thread=None)
+
+    @contextmanager
+    def shared(self, *, lease_s: float = LEASE_S) -> Iterator[Grant]:
+        """Share the lock for the length of a block.
+
+        >>> with swarm.Lock("index").shared() as grant:
+        ...     grant.shared
+        True
+        """
+        grant = self._acquire(None, self._wanted(lease_s, shared=True))
+        assert grant is not None, "a wait without a timeout ends with a grant or an exception"
+        try:
+            yield grant
+        finally:
+            with self._member.transaction() as tx:
+                line.release_share(tx, self.name, only=grant.fence)
 
     def keep(self) -> None:
         """Let the lock be the task's, if this member works on one: it then outlives the agent, until the task ends."""
         with self._member.transaction() as tx:
-            tx.execute(
-                "update lock set kept = 1 where name = :name and holder = :agent and task is not null",
-                name=self.name,
-                agent=self._member.me.agent,
-            )
+            for keep in _KEEP:
+                tx.execute(keep, name=self.name, agent=self._member.me.agent)
 
-    def statistics(self) -> LockStatistics:
-        """What is so now, read in one query."""
-        row = self._member.store.row(
-            "select lock.*, coalesce(agent.name, 'task ' || lock.task) as who,"
-            " (select count(*) from waiter where kind = 'lock' and object = :name and state = 'waiting') as waiting"
-            " from lock left join agent on agent.id = holder where lock.name = :name",
-            name=self.name,
-        )
-        if row is None:
-            return LockStatistics(self.name, None, None, 0, None, None, 0)
-        return LockStatistics(
-            self.name, row["who"], row["task"], row["fence"], row["acquired_at"], row["expires_at"], row["waiting"]
-        )
-
-    def __enter__(self) -> Grant:
-        granted = self.acquire()
-        assert granted is not None, "a wait without a timeout ends with a grant or an exception"
-        return granted
+    def let_go(self, tx: Transaction) -> Wanted:
+        """Free the lock inside the caller's transaction, and what to wait for to have it again as it was."""
+        line.release(tx, self.name, thread=None)
+        return self._wanted()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.release()
+        # If the lease ran out, another thread of this member may have it by now: that one's is not ours to release.
+        self._release(thread=threading.get_ident())
 
-    def _mine(self, tx: Transaction) -> Grant | None:
-        row = tx.row(
-            "select fence, expires_at from lock where name = :name and holder = :agent and expires_at > :now",
-            name=self.name,
-            agent=self._member.me.agent,
-            now=tx.now,
-        )
-        return Grant(self.name, row["fence"], row["expires_at"]) if row else None
+    def _wanted(self, lease_s: float = LEASE_S, *, shared: bool = False, key: str | None = None) -> Wanted:
+        if key is not None:
+            checked_name("key of a call", key)
+        return Wanted(bool(shared), checked_lease(lease_s), threading.get_ident(), key=key)
 
-    def _take(self, tx: Transaction, lease_s: float, place: Place) -> Grant | None:
-        me = self._member.me
-        row = tx.row(_TAKE, name=self.name, agent=me.agent, task=me.task, now=tx.now, lease_s=lease_s)
-        if row is None:
-            return None
-        place.granted(tx, fence=row["fence"])
-        tx.event("lock.acquired", object=self.name, fence=row["fence"], expires_at=row["expires_at"])
-        return Grant(self.name, row["fence"], row["expires_at"])
+    def _release(self, *, thread: int | None) -> None:
+        last = self._last
+        with self._member.transaction() as tx:
+            line.release(tx, self.name, thread=thread, rather=last.fence if last is not None else 0)
 
-    def _pass_on_expired(self) -> None:
-        """A holder that died without a word is found by those who wait for it."""
-        row = self._member.store.row("select expires_at from lock where name = :name", name=self.name)
-        if row is not None and (row["expires_at"] is None or row["expires_at"] <= self._member.store.clock.now()):
-            with self._member.transaction() as tx:
-                hand_over(tx, self.name)
-
-    def _withdraw(self, tx: Transaction, outcome: Outcome) -> None:
-        """Undo a grant that came just as we were interrupted."""
-        if outcome.state == "granted":
-            reason = "its holder was interrupted while it waited"
-            _free(tx, self._member.me.agent, reason=reason, name=self.name, fence=outcome.data["fence"])
-
-
-def hand_over(tx: Transaction, name: str) -> None:
-    """Grant a free or expired lock to the first in line."""
-    heir = waiter.first(tx, "lock", name)
-    if heir is None:
-        return
-    lease_s = waiter.wants(heir)["lease_s"]
-    row = tx.row(_HAND_OVER, name=name, agent=heir["agent"], task=heir["task"], now=tx.now, lease_s=lease_s)
-    if row is not None:
-        tx.event(
-            "lock.acquired", object=name, task=heir["task"], holder=heir["agent"], waited_s=tx.now - heir["since_at"],
-            fence=row["fence"], expires_at=row["expires_at"],
-        )  # fmt: skip
-        waiter.grant(tx, heir["id"], fence=row["fence"], expires_at=row["expires_at"])
-
-
-def free_held_by(tx: Transaction, agent: int, *, reason: str) -> None:
-    """Free what a dead agent held and hand it on, but for what it kept for a task that goes on without it."""
-    tx.execute(
-        "update lock set expires_at = null, holder = null where holder = :agent and kept = 1"
-        " and task in (select id from task where state not in ('done', 'failed', 'cancelled'))",
-        agent=agent,
-    )
-    for row in tx.rows("select name, fence from lock where holder = :agent order by name", agent=agent):
-        _free(tx, agent, reason=reason, name=row["name"], fence=row["fence"])
-
-
-def inherit(tx: Transaction, task: int, agent: int) -> None:
-    """Give a task's new agent the locks that its last one kept, under fences of its own."""
-    for row in tx.rows(
-        "update lock set holder = :agent, fence = fence + 1, acquired_at = :now, expires_at = :now + lease_s"
-        " where task = :task and kept = 1"
-        " returning name, fence",
-        agent=agent,
-        now=tx.now,
-        task=task,
-    ):
-        tx.event("lock.inherited", object=row["name"], task=task, holder=agent, fence=row["fence"])
-
-
-def free_kept_for(tx: Transaction, task: int) -> None:
-    """Free what was kept for a task that has ended."""
-    for row in tx.rows(
-        "update lock set holder = null, task = null, acquired_at = null, expires_at = null, kept = 0"
-        " where task = :task and kept = 1 returning name, fence",
-        task=task,
-    ):
-        tx.event("lock.released", object=row["name"], task=task, fence=row["fence"], reason="its task has ended")
-        hand_over(tx, row["name"])
-
-
-def _free(tx: Transaction, agent: int, *, reason: str, name: str, fence: int) -> None:
-    row = tx.row(
-        "select task from lock where name = :name and holder = :agent and fence = :fence",
-        name=name,
-        agent=agent,
-        fence=fence,
-    )
-    if row is None:
-        return
-    tx.execute(
-        "update lock set holder = null, task = null, acquired_at = null, expires_at = null, kept = 0"
-        " where name = :name",
-        name=name,
-    )
-    tx.event("lock.released", object=name, task=row["task"], holder=agent, fence=fence, reason=reason)
-    hand_over(tx, name)
+    def _give_back(self, tx: Transaction, fence: int, wanted: Wanted) -> None:  # noqa: ARG002  an RLock's matters
+        reason = "its holder was interrupted while it waited"
+        line.give_back(tx, self.name, self._member.me.agent, fence, reason=reason)
 
 
 def renew_held_by(tx: Transaction, agent: int) -> None:
     """Extend every lease of an agent that has just said that it lives."""
-    tx.execute(
-        "update lock set expires_at = :now + lease_s where holder = :agent and expires_at > :now",
-        now=tx.now,
+    for renew in _RENEW:
+        tx.execute(renew, now=tx.now, agent=agent)
+
+
+def expire(tx: Transaction) -> None:
+    """Take back what expired and is waited for, and let every line move that can.
+
+    What nobody waits for is left to whoever wants it next, so that this reads one row a line and no index is needed.
+    """
+    for row in tx.rows(_MOVABLE, now=tx.now):
+        line.move(tx, row["name"])
+
+
+def free_held_by(tx: Transaction, agent: int, *, reason: str) -> None:
+    """Free what a dead agent held and hand it on, but for what it kept for a task that goes on without it."""
+    for leave in _LEAVE_TO_TASK:
+        tx.execute(leave, agent=agent)
+    for row in tx.rows(
+        "select name, fence from lock where holder = :agent"
+        " union all select lock, fence from lock_share where holder = :agent order by 1, 2",
         agent=agent,
-    )
+    ):
+        line.give_back(tx, row["name"], agent, row["fence"], reason=reason)
+    expire(tx)  # it may have stood in a line, between those who share the lock and others who want to
 
 
-def _holder_name(tx: Transaction, name: str) -> str | None:
-    row = tx.row(
-        "select coalesce(agent.name, 'task ' || lock.task) as who"
-        " from lock left join agent on agent.id = holder where lock.name = :name",
-        name=name,
-    )
-    return row["who"] if row else None
+def inherit(tx: Transaction, task: int, agent: int) -> None:
+    """Give a task's new agent the locks that its last one kept, under fences of its own."""
+    for row in tx.rows(_KEPT, task=task):
+        fence = tx.value("update lock set fence = fence + 1 where name = :name returning fence", name=row["name"])
+        inherit = _INHERIT_SHARE if row["shared"] else _INHERIT
+        tx.execute(inherit, agent=agent, fence=fence, now=tx.now, name=row["name"], before=row["fence"])
+        tx.event("lock.inherited", object=row["name"], task=task, holder=agent, fence=fence)
+
+
+def free_kept_for(tx: Transaction, task: int) -> None:
+    """Free what was kept for a task that has ended."""
+    for row in tx.rows(_KEPT, task=task):
+        free = line.FREE_SHARE if row["shared"] else line.FREE + " where name = :name"
+        tx.execute(free, name=row["name"], fence=row["fence"])
+        tx.event("lock.released", object=row["name"], task=task, fence=row["fence"], reason="its task has ended")
+        line.hand_over(tx, row["name"])

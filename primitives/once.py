@@ -32,5 +32,11 @@ def remember(tx: Transaction, what: str, once: str | None, result: _T) -> _T:
     return result
 
 
+def forget(tx: Transaction, what: str, once: str | None) -> None:
+    """The change was undone: its name is free again."""
+    if once is not None:
+        tx.execute("delete from once where key = :key", key=_key(what, once))
+
+
 def _key(what: str, once: str) -> str:
     return f"{what} {checked_name('name of a change', once)}"

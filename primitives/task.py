@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from prong.primitives import barrier, lock, message_queue
+from prong.primitives import barrier, delivery, lock, permits
 from prong.primitives.errors import UnknownTask
+from prong.primitives.place import Place
 from prong.primitives.values import checked_name, checked_number, checked_timeout
 from prong.state import Invalid, Membership, Row, TaskLost, Transaction, waiter
 
@@ -183,7 +184,7 @@ def wait_tasks(
     numbers = list(dict.fromkeys(tasks))
     checked_number("a number of tasks to wait for of", len(numbers), least=1, most=NEEDS)
     timeout = checked_timeout(timeout)
-    with waiter.Place(member) as place:
+    with Place(member) as place:
         with member.transaction() as tx:
             found = [find(tx, number) for number in numbers]
             _refuse_own_line(tx, numbers)
@@ -253,10 +254,10 @@ def _finish_all(
     ended = [(task, state, error) for task in tasks if _end(tx, task, state, result=result, error=error)]
     for task, how, why in ended:  # which grows while it is read
         if how == "done":
-            message_queue.forget_held_by(tx, task=task)
+            delivery.forget_held_by(tx, task=task)
             _make_ready(tx, task)
         else:
-            message_queue.give_back_held_by(tx, task=task)
+            delivery.give_back_held_by(tx, task=task)
             unmet = f"it needs task {task}, which {_past(how)}"
             ended += [(one, "failed", unmet) for one in _needing(tx, task) if _end(tx, one, "failed", error=unmet)]
         ending = "has ended without arriving" if how == "done" else _past(how) + (f": {why}" if why else "")
@@ -278,6 +279,7 @@ def _end(tx: Transaction, task: int, state: str, *, result: str | None = None, e
     if changed:
         tx.event(f"task.{state}", object=str(task), task=task, error=_cut(error), result=_cut(result))
         lock.free_kept_for(tx, task)
+        permits.free_kept_for(tx, task)
     return bool(changed)
 
 

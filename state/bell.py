@@ -20,6 +20,7 @@ import mmap
 import os
 import platform
 import sys
+import zlib
 from pathlib import Path
 from typing import Protocol
 
@@ -43,10 +44,6 @@ _EVERYBODY = 0x7FFF_FFFF
 
 class Bells(Protocol):
     """The bells of one swarm, each known by its slot."""
-
-    def slot(self, waiter: int) -> int:
-        """The slot of waiter number `waiter`."""
-        ...
 
     def read(self, slot: int) -> int:
         """What `wait` is to be told; read it *before* looking whether there is something to wait for."""
@@ -75,6 +72,11 @@ def slot_of(waiter: int) -> int:
     return 2 + waiter % (SLOTS - 2)
 
 
+def slot_of_all(object: str) -> int:
+    """The slot of all who wait for an object and are woken together, by one ring."""
+    return slot_of(zlib.crc32(object.encode()))
+
+
 class _Timespec(ctypes.Structure):
     _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 
@@ -101,10 +103,6 @@ class FutexBells:
         self._base = ctypes.addressof(self._words)
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._number = ctypes.c_long(number)
-
-    def slot(self, waiter: int) -> int:
-        """The word on which waiter number `waiter` sleeps."""
-        return slot_of(waiter)
 
     def read(self, slot: int) -> int:
         """The word's value; read it *before* looking whether there is something to wait for."""

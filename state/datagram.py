@@ -16,7 +16,6 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from prong.state.bell import slot_of
 from prong.state.errors import StoreError
 
 
@@ -32,10 +31,6 @@ class DatagramBells:
         except OSError as error:
             raise StoreError(str(path), str(error), "Free some of the disk, or make the directory writable.") from error
         self._own = threading.local()
-
-    def slot(self, waiter: int) -> int:
-        """The slot of waiter number `waiter`."""
-        return slot_of(waiter)
 
     def read(self, slot: int) -> int:
         """Begin to listen: what rings from now on ends the next `wait`."""

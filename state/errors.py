@@ -93,7 +93,7 @@ class TaskLost(ProngError):
         return f"task {self.task} was claimed under fence {self.fence}, but is {self.state} at fence {self.now}. Stop."
 
 
-class Invalid(ProngError):
+class Invalid(ProngError, ValueError):
     """An argument that cannot be used: what was given, and what would do."""
 
     def __init__(self, what: str, expected: str) -> None:

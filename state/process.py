@@ -1,4 +1,4 @@
-"""This process as the others see it: who it is, and how many of its threads could do something.
+"""This process as the others see it: who it is, and how many threads it has.
 
 A pid alone says little: it is used again after its process has died.  Together with the moment of birth, the boot and
 the pid namespace it names one process for ever, and whoever shares the namespace can see whether it is gone.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,12 +53,12 @@ def _here() -> str:
 
 
 class _Threads:
-    """How many threads of one process wait, and how many are the harness's own."""
+    """How many threads of one process are helpers."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.lock = threading.Lock()
-        self.idle = 0
+        self.helpers = 0
 
 
 @functools.cache
@@ -66,18 +67,19 @@ def _threads_of(pid: int) -> _Threads:
 
 
 @contextmanager
-def waiting() -> Iterator[None]:
-    """Around what a thread does that can do nothing for others meanwhile: a wait, or the life of a helper."""
+def helping() -> Iterator[None]:
+    """Around the life of a thread that is ours and does nothing of the program's own."""
     threads = _threads_of(os.getpid())
     with threads.lock:
-        threads.idle += 1
+        threads.helpers += 1
     try:
         yield
     finally:
         with threads.lock:
-            threads.idle -= 1
+            threads.helpers -= 1
 
 
-def running_beside_me() -> int:
-    """How many other threads of this process could do something."""
-    return max(0, threading.active_count() - 1 - _threads_of(os.getpid()).idle)
+def threads_beside_me() -> int:
+    """How many other threads this process has, whatever they do now, but for helpers."""
+    # Threads that were started without `threading` count, too.
+    return max(0, len(sys._current_frames()) - 1 - _threads_of(os.getpid()).helpers)  # noqa: SLF001  nothing else tells

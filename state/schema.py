@@ -123,6 +123,8 @@ _FILL = """
 insert or ignore into map select map, sum(deleted = 0), sum(version) from map_entry group by map;
 insert or ignore into queue (name, discipline, maxsize, attempts, lease_s)
     select distinct queue, 'fifo', 0, 5, 60 from queue_message;
+update barrier set arrived =
+    (select count(*) from barrier_arrival as a where a.barrier = barrier.name and a.round = barrier.round);
 """
 """What the counters of an older database would have been."""
 

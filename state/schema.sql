@@ -156,7 +156,8 @@ create table waiter (
     outcome   text,                              -- JSON
     since_at  real not null,
     until_at  real,                              -- null: for ever
-    running   integer not null default 0         -- how many other threads of its process did not wait as it began
+    running   integer not null default 0         -- how many other threads its process had as it began: while fewer
+                                                 -- of them wait than that, the process is not blocked
 ) strict;
 create index waiter_object on waiter (kind, object, id) where state = 'waiting';
 create index waiter_agent on waiter (agent);
@@ -179,24 +180,23 @@ create table lock (
     acquired_at  real,
     expires_at   real,                           -- null while it is free, or kept for a task between two agents
     kept         integer not null default 0,     -- 1: it is the task's, and outlives the task's agent
-    thread       integer,                        -- an RLock's: which thread of the holder
-    depth        integer not null default 1,     -- an RLock's: how often that thread has acquired it
+    thread       integer,                        -- which thread of the holder acquired it
+    depth        integer not null default 0,     -- how often an RLock's thread has acquired it; 0: a Lock's grant
     key          text                            -- the call that acquired it, so that the same call finds it again
-) strict;
+) strict, without rowid;
 
-create table lock_share (                        -- those who hold a lock in shared mode
-    id           integer primary key autoincrement,
+create table lock_share (                        -- those who share a lock, each under a fence of its own
     lock         text not null references lock,
-    holder       integer references agent,
-    task         integer,
     fence        integer not null,
+    holder       integer references agent,       -- null: kept for a task between two agents
+    task         integer,
     lease_s      real not null,
     acquired_at  real not null,
     expires_at   real,
     kept         integer not null default 0,
-    key          text
-) strict;
-create index lock_share_lock on lock_share (lock);
+    key          text,
+    primary key (lock, fence)
+) strict, without rowid;
 
 create table semaphore (
     name     text primary key,
@@ -217,7 +217,7 @@ create table permit (                            -- a permit that is lent
     expired      integer not null default 0,     -- 1: taken back from its holder, who has not released it yet
     kept         integer not null default 0,     -- 1: it is the task's, and outlives the task's agent
     key          text,                           -- the call that acquired it, so that the same call finds it again
-    primary key (semaphore, holder, number)
+    primary key (semaphore, holder, expired, number)
 ) strict, without rowid;
 
 create table flag (                              -- the primitive Event; `event` is the log's
@@ -265,7 +265,6 @@ create table map_entry (
     deleted     integer not null default 0,
     write       integer not null default 0,      -- which of the map's writes it was, so that a watch finds what is new
     event       integer,                         -- the log's entry of this write, which names the one before it
-    previous    integer,                         -- the log's entry of the write before
     updated_by  integer,
     updated_at  real not null,
     value       text not null,                   -- JSON, or the marker of an artifact

@@ -112,9 +112,9 @@ class Transaction:
         assert number is not None
         return number
 
-    def ring(self, waiter: int) -> None:
-        """Wake a waiter once the transaction is committed."""
-        self._slots_to_ring.append(self._store.bells.slot(waiter))
+    def ring(self, slot: int) -> None:
+        """Ring a bell once the transaction is committed."""
+        self._slots_to_ring.append(slot)
 
     def ring_scheduler(self) -> None:
         """Wake the scheduler once the transaction is committed."""

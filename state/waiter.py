@@ -59,7 +59,7 @@ def enrol(
         wants=compact(wants) if wants else "{}",
         now=tx.now,
         until=None if timeout is None else tx.now + timeout,
-        running=process.running_beside_me(),
+        running=process.threads_beside_me(),
     )
     return Ticket(waiter, kind, object)
 
@@ -106,13 +106,14 @@ def refuse(tx: Transaction, waiter: int, **data: Any) -> None:
 
 
 def _decide(tx: Transaction, waiter: int, state: str, data: dict[str, Any]) -> None:
-    tx.execute(
-        "update waiter set state = :state, outcome = :outcome where id = :waiter",
+    row = tx.row(
+        "update waiter set state = :state, outcome = :outcome where id = :waiter returning kind, object",
         state=state,
         outcome=compact(data),
         waiter=waiter,
     )
-    tx.ring(waiter)
+    if row is not None:
+        tx.ring(Ticket(waiter, row["kind"], row["object"]).slot)
 
 
 class Place:
@@ -158,7 +159,7 @@ class Place:
         store = self._member.store
         if store.inside_atomic:
             raise WaitInsideAtomic(self._ticket.kind, self._ticket.object)
-        with process.waiting(), self._member.parking(self._ticket) if parks else nullcontext():
+        with self._member.parking(self._ticket) if parks else nullcontext():
             self._left = _sleep_until_decided(store, self._ticket, look)
         if self._left is not None:
             store.read_waits.append(self._ticket.waiter)
@@ -196,13 +197,14 @@ def wait(member: Membership, ticket: Ticket, *, parks: bool = True) -> Outcome:
 
 def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] | None) -> Outcome | None:
     """How it was decided; None where the time is up, or the row is gone with its member."""
-    bells, slot = store.bells, store.bells.slot(ticket.waiter)
+    bells, slot = store.bells, ticket.slot
     keeping, nap, quiet = False, FIRST_S, 0
     until: float | None = None
+    seen = 0
     try:
         while True:
-            seen = bells.read(slot)
-            if quiet == 0:
+            before, seen = seen, bells.read(slot)
+            if quiet == 0 or seen != before:  # it may have rung just after the sleep had ended by itself
                 row = store.row("select state, outcome, until_at from waiter where id = :waiter", waiter=ticket.waiter)
                 if row is None:
                     return None
@@ -234,8 +236,8 @@ def _look(look: Callable[[], None]) -> None:
 def _wake_another(store: Store) -> None:
     """Let one of those who still sleep see that nobody keeps the watch."""
     with suppress(StoreError):
-        for row in store.rows("select id from waiter where state = 'waiting' order by id desc limit 1"):
-            store.bells.ring(store.bells.slot(row["id"]))
+        for row in store.rows("select id, kind, object from waiter where state = 'waiting' order by id desc limit 1"):
+            store.bells.ring(Ticket(*row).slot)
 
 
 def _take_away(tx: Transaction, ticket: Ticket, *, undecided: str, before: Outcome | None = None) -> Outcome:
@@ -277,6 +279,6 @@ def _decide_all(tx: Transaction, kind: str, object: str, state: str, data: dict[
         object=object,
         outcome=compact(data),
     )
-    for row in decided:
-        tx.ring(row["id"])
+    for slot in {Ticket(row["id"], kind, object).slot for row in decided}:
+        tx.ring(slot)
     return len(decided)

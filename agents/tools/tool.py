@@ -33,18 +33,26 @@ class ToolCall:
     key: str = ""
 
 
+def never(_call: ToolCall) -> bool:
+    """For tools whose calls may take their time."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A tool as the model sees it and as the loop runs it.
 
     `definition` is the entry of the request's `tools`, byte for byte the same for all agents of a swarm: a different
-    one would lose the prompt cache.  `run` returns the text of the result or raises `ToolError`.
+    one would lose the prompt cache.  `run` returns the text of the result or raises `ToolError`.  `instant` tells
+    whether a call only changes or reads what is shared and cannot have to wait: such calls, where they stand side by
+    side in a turn, are one transaction.
     """
 
     definition: Mapping[str, Any]
     run: Callable[[ToolCall], str]
     replay: Replay = "uncertain"
     ordered: bool = False
+    instant: Callable[[ToolCall], bool] = never
 
     @property
     def name(self) -> str:

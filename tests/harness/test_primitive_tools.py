@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from prong.agents.conversation import Message, insert
 from prong.agents.tools.tool import ToolCall, ToolError
+from prong.harness import definitions
 from prong.harness.primitive_tools import PrimitiveTools
 from prong.harness.task_tools import ForkSource, TaskTools
 from prong.primitives import Plan, create_task
@@ -17,6 +18,8 @@ from prong.state import Member, Membership, ProngError, Store
 from prong.state.member import enlist
 
 numbers = itertools.count()
+
+UNTIMED = ("create_task", "list_tasks", "cancel_task", "atomic")
 
 
 class Agent:
@@ -67,6 +70,12 @@ def test_a_lock_is_given_back_when_the_turn_ends_unless_it_is_kept(ada, bob):
         bob.call("lock", op="acquire", name="long", timeout=0)
     ada.call("lock", op="release", name="long")
     assert bob.call("lock", op="status", name="long")["holder"] is None
+
+
+def test_a_lock_that_is_asked_for_again_is_still_there(ada):
+    granted = ada.call("lock", "call a", op="acquire", name="again")
+    for call_id in ("call a", "call b"):
+        assert ada.call("lock", call_id, op="acquire", name="again") == granted
 
 
 def test_releasing_what_another_holds_is_refused_with_its_name(ada, bob):
@@ -139,22 +148,144 @@ anything = (
     | st.lists(st.integers(), max_size=3)
 )
 keys = st.sampled_from(
-    ["op", "name", "map", "key", "value", "queue", "message", "count", "timeout", "parties", "tasks", "title", "prompt",
+    ["op", "name", "map", "list", "index", "since", "shared", "permits", "expected", "topic", "reason", "task", "state",
+     "of", "key", "value", "queue", "message", "count", "timeout", "parties", "tasks", "title", "prompt",
      "needs", "priority", "context", "keep", "if_version", "prefix", "mode", "nonsense"]
 )  # fmt: skip
-ops = st.sampled_from(["acquire", "status", "reset", "get", "put", "add", "delete", "keys", "items", "size"])
+ops = st.sampled_from(
+    ["acquire", "release", "status", "reset", "get", "put", "add", "delete", "keys", "items", "size", "wait", "set",
+     "clear", "min", "max", "compare_and_set", "watch", "history", "append", "read", "insert", "pop", "length",
+     "publish", "subscribe", "promise", "fail", "cancel"]
+)  # fmt: skip
 
 
 @given(
-    name=st.sampled_from(["lock", "barrier", "shared_map", "message_queue", "create_task", "wait_tasks"]),
+    name=st.sampled_from([definition["name"] for definition in definitions.PRIMITIVES]),
     inputs=st.dictionaries(keys, anything, max_size=6),
     op=ops,
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
 def test_whatever_a_model_sends_it_gets_a_result_or_a_refusal(ada, name, inputs, op):
     try:
-        ada.call(name, **{"op": op, **inputs, "timeout": 0} if name != "create_task" else inputs)
+        ada.call(name, **{"op": op, **inputs, "timeout": 0} if name not in UNTIMED else inputs)
     except (ToolError, ProngError) as refusal:
         assert str(refusal)  # noqa: PT017 - any other exception fails the test
     finally:
         ada.primitives.end_turn()
+
+
+def test_a_shared_lock_lets_readers_in_and_keeps_a_writer_out(ada, bob):
+    assert ada.call("lock", op="acquire", name="doc", shared=True)["shared"]
+    assert bob.call("lock", op="acquire", name="doc", shared=True)["shared"]
+    with pytest.raises(ToolError, match=r"You share lock 'doc'.*Release it first"):
+        ada.call("lock", op="acquire", name="doc")
+    ada.primitives.end_turn()
+    with pytest.raises(ToolError, match=r"bob holds it"):
+        ada.call("lock", op="acquire", name="doc", timeout=0)
+    bob.primitives.end_turn()
+    bob.call("lock", op="acquire", name="doc")
+    with pytest.raises(ToolError, match=r"bob holds it .* until it is released, or for 60 s more if it falls silent"):
+        ada.call("lock", op="acquire", name="doc", timeout=0)
+    bob.primitives.end_turn()
+    assert not ada.call("lock", op="acquire", name="doc", timeout=0)["shared"]
+    ada.primitives.end_turn()
+
+
+def test_permits_are_given_back_when_the_turn_ends_unless_they_are_kept(ada, bob):
+    for _ in range(2):
+        ada.call("semaphore", "one acquire", op="acquire", name="gpu", permits=2)
+    ada.call("semaphore", op="acquire", name="gpu", keep=True)
+    with pytest.raises(ToolError, match="ada hold them all and 0 wait"):
+        bob.call("semaphore", op="acquire", name="gpu", timeout=0)
+    ada.primitives.end_turn()
+    bob.call("semaphore", op="acquire", name="gpu", timeout=0)
+    with pytest.raises(ToolError):
+        bob.call("semaphore", op="acquire", name="gpu", timeout=0)
+    ada.call("semaphore", op="release", name="gpu")
+    bob.primitives.end_turn()
+    assert bob.call("semaphore", op="status", name="gpu")["value"] == 2
+
+
+def test_an_event_that_is_set_lets_everybody_pass(ada, bob):
+    assert bob.call("event", op="wait", name="decided", timeout=0) == {"name": "decided", "is_set": False}
+    ada.call("event", "one set", op="set", name="decided")
+    assert bob.call("event", op="wait", name="decided")["is_set"]
+    bob.call("event", op="clear", name="decided")
+    ada.call("event", "one set", op="set", name="decided")  # the same call after a restart
+    assert not ada.call("event", op="status", name="decided")["is_set"]
+
+
+def test_an_atomic_value_tells_what_it_was(ada, bob):
+    for _ in range(2):
+        assert ada.call("atomic", "one add", op="add", name="n", value=2)["new"] == 2
+    assert bob.call("atomic", op="max", name="n", value=9)["old"] == 2
+    assert not bob.call("atomic", op="compare_and_set", name="n", expected=1, value=5)["changed"]
+    assert bob.call("atomic", op="set", name="n", value={"best": "bob"})["old"] == 9
+    assert ada.call("atomic", op="get", name="n") == {"name": "n", "value": {"best": "bob"}}
+    with pytest.raises(ToolError, match="`value` must be a number"):
+        ada.call("atomic", op="add", name="n", value="2")
+
+
+def test_a_list_is_read_from_where_one_left_off(ada, bob):
+    for _ in range(2):
+        assert ada.call("shared_list", "one append", op="append", list="l", value="a")["index"] == 0
+    read = bob.call("shared_list", op="read", list="l")
+    assert read == {"items": ["a"], "next": 1}
+    ada.call("shared_list", op="append", list="l", value="b")
+    assert bob.call("shared_list", op="read", list="l", index=read["next"]) == {"items": ["b"], "next": 2}
+    assert bob.call("shared_list", op="read", list="l", index=2, timeout=0)["items"] == []
+    for _ in range(2):
+        assert bob.call("shared_list", "one pop", op="pop", list="l", index=0)["value"] == "a"
+    bob.call("shared_list", op="set", list="l", index=0, value="c")
+    with pytest.raises(ToolError, match="has 1 items, so there is no item 7"):
+        bob.call("shared_list", op="set", list="l", index=7, value="c")
+    assert bob.call("shared_list", op="length", list="l")["length"] == 1
+
+
+def test_what_is_published_comes_to_every_subscriber(ada, bob):
+    bob.call("message_queue", op="subscribe", queue="bobs", topic="news")
+    ada.call("message_queue", op="subscribe", queue="adas", topic="news")
+    for _ in range(2):
+        assert ada.call("message_queue", "one publish", op="publish", queue="news", message="x")["queues"] == 2
+    for agent, queue in ((ada, "adas"), (bob, "bobs")):
+        got = agent.call("message_queue", op="get", queue=queue, count=9, timeout=0)
+        assert [one["message"] for one in got["messages"]] == ["x"]
+
+
+def test_a_future_is_promised_set_and_read(ada, bob):
+    ada.call("future", op="promise", name="api")
+    with pytest.raises(ToolError, match="was not set in time"):
+        bob.call("future", op="get", name="api", timeout=0)
+    for _ in range(2):
+        ada.call("future", "one set", op="set", name="api", value=[1])
+    assert bob.call("future", op="get", name="api")["value"] == [1]
+    ada.call("future", op="fail", name="other", reason="no time")
+    with pytest.raises(ToolError, match=r"failed: .*no time"):
+        bob.call("future", op="get", name="other")
+    ada.call("future", op="cancel", name="third")
+    with pytest.raises(ToolError, match="was cancelled"):
+        bob.call("future", op="get", name="third")
+
+
+def test_a_watch_misses_nothing_between_two_calls(ada, bob):
+    seen = bob.call("shared_map", op="watch", map="w", since=0, timeout=0)
+    ada.call("shared_map", op="put", map="w", key="k", value=1)
+    changed = bob.call("shared_map", op="watch", map="w", since=seen["version"])
+    assert [entry["key"] for entry in changed["entries"]] == ["k"]
+    ada.call("shared_map", op="put", map="w", key="k", value=2)
+    past = bob.call("shared_map", op="history", map="w", key="k")["history"]
+    assert [one["value"] for one in past] == [2, 1]
+
+
+def test_tasks_are_listed_and_only_ones_own_are_cancelled(ada, bob):
+    mine = ada.call("create_task", title="part", prompt="do a part", context="fresh")["task"]
+    listed = ada.call("list_tasks")
+    assert [(one["task"], one["state"]) for one in listed["tasks"]] == [(mine, "ready")]
+    assert bob.call("list_tasks") == {"tasks": [], "count": 0}
+    assert mine in [one["task"] for one in bob.call("list_tasks", of="all", state="ready")["tasks"]]
+    with pytest.raises(ToolError, match="not yours to cancel"):
+        bob.call("cancel_task", task=mine, reason="in my way")
+    assert ada.call("cancel_task", task=mine, reason="not needed") == {"cancelled": [mine]}
+    assert ada.call("list_tasks", state="cancelled")["tasks"][0]["error"] == f"task {ada.task} cancelled it: not needed"
+    with pytest.raises(ProngError, match="no task 99999"):
+        ada.call("cancel_task", task=99999, reason="x")

@@ -3,12 +3,11 @@
 import linecache
 import sys
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 
 from prong.primitives import holdings
-from prong.state import join
+from prong.state import Membership, join
 from prong.state.member import end
 
 
@@ -43,7 +42,7 @@ def during():
             finally:
                 awake()
 
-        return replace(member, parking=parking)
+        return Membership(member.store, member.me, parking)
 
     return during
 
@@ -58,7 +57,8 @@ def interrupt():
 
 @pytest.fixture
 def waiters(store):
-    return lambda: [tuple(row) for row in store.rows("select agent, state from waiter order by id")]
+    waiting = "select agent, state from waiter where state = 'waiting' order by id"
+    return lambda: [tuple(row) for row in store.rows(waiting)]
 
 
 class Interrupted(Exception):
@@ -109,6 +109,6 @@ def dying():
                 end(tx, member.me.agent, state="dead", reason="it died while it waited")
             yield
 
-        return replace(member, parking=parking)
+        return Membership(member.store, member.me, parking)
 
     return dying

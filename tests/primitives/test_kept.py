@@ -45,7 +45,7 @@ def test_a_kept_lock_waits_for_its_tasks_next_agent_and_is_named_meanwhile(store
     kept_by(ada)
     die(store, ada)
     clock.advance(1_000_000)
-    assert Lock(bob, "index").acquire(timeout=0) is None
+    assert Lock(bob, "index").acquire(timeout=0) is False
     assert Lock(bob, "index").statistics().holder == f"task {ada.me.task}"
     with pytest.raises(NotHeld, match=f"task {ada.me.task} holds it now"):
         Lock(bob, "index").release()
@@ -58,9 +58,11 @@ def test_the_next_agent_inherits_it_under_a_fence_of_its_own(store, work):
     heir = work(ada.me.task)
     with heir.transaction() as tx:
         lock.inherit(tx, heir.me.task, heir.me.agent)
-    assert Lock(heir, "index").acquire(timeout=0).fence == 2
+    assert Lock(heir, "index").held().fence == 2
+    assert Lock(bob, "index").acquire(timeout=0) is False
     Lock(heir, "index").release()
-    assert Lock(bob, "index").acquire(timeout=0).fence == 3
+    assert Lock(bob, "index").acquire(timeout=0)
+    assert Lock(bob, "index").held().fence == 3
 
 
 def test_a_kept_lock_is_free_when_its_task_ends(store, work):
@@ -69,14 +71,14 @@ def test_a_kept_lock_is_free_when_its_task_ends(store, work):
     die(store, ada)
     with store.transaction(None) as tx:
         tasks.cancel(tx, ada.me.task, reason="no more")
-    assert Lock(bob, "index").acquire(timeout=0) is not None
+    assert Lock(bob, "index").acquire(timeout=0)
 
 
 def test_a_lock_that_is_not_kept_goes_with_its_agent(store, work):
     ada, bob = work(), work()
     Lock(ada, "index").acquire(timeout=0)
     die(store, ada)
-    assert Lock(bob, "index").acquire(timeout=0) is not None
+    assert Lock(bob, "index").acquire(timeout=0)
 
 
 def test_what_was_kept_once_is_not_kept_for_the_next_holder(store, work):
@@ -84,7 +86,7 @@ def test_what_was_kept_once_is_not_kept_for_the_next_holder(store, work):
     kept_by(ada).release()
     Lock(bob, "index").acquire(timeout=0)
     die(store, bob)
-    assert Lock(ada, "index").acquire(timeout=0) is not None
+    assert Lock(ada, "index").acquire(timeout=0)
 
 
 def test_nobody_waits_for_a_task_that_needs_his_own(work):

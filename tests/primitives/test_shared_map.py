@@ -1,7 +1,11 @@
 """The map: as a dict, with a version for every key that only grows; no change is ever lost, and none is made twice."""
 # ruff: noqa: PLR0917  fixtures are named, so their number does not confuse
 
+import itertools
 import math
+import pickle
+import threading
+import unittest
 from collections.abc import MutableMapping
 
 import pytest
@@ -17,9 +21,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from prong.primitives import SharedMap, TooLarge, VersionConflict
+from prong.primitives import SharedMap, VersionConflict, artifacts, map_rows
+from prong.primitives.joined import join as join_program
+from prong.primitives.map_rows import Changes, Entry
 from prong.primitives.values import VALUE_BYTES
-from prong.state import Deposed, Invalid, join
+from prong.state import Deposed, Invalid, Store, join
+from prong.state.errors import WaitInsideAtomic
+
+try:
+    from test import mapping_tests
+except ImportError:
+    mapping_tests = None
 
 
 def add_often(here, key, times):
@@ -49,6 +61,27 @@ def pop_all(here, keys):
 def set_defaults(here, keys):
     """What each key holds after we said what it should hold where it is absent."""
     return [here.object.setdefault(key, here.member.me.agent) for key in keys]
+
+
+def write_often(here, key, times):
+    for number in range(times):
+        here.object[key] = number + 1
+
+
+def watch_another(here, key):
+    return SharedMap(here.member, "another").watch(key)
+
+
+def watch_until_all_are_done(here, writers):
+    """What all writers have written when each has written its last."""
+    seen, version = {}, 0
+    while len(seen) < writers or min(seen.values()) < 100:
+        found = here.object.watch(since=version)
+        assert found.entries
+        assert found.version > version
+        seen |= {entry.key: entry.value for entry in found.entries}
+        version = found.version
+    return seen
 
 
 @pytest.fixture
@@ -93,8 +126,9 @@ def test_an_absent_key_is_a_key_error(notes, call):
 
 
 def test_pop_takes_one_default(notes):
-    with pytest.raises(TypeError, match="at most 2"):
+    with pytest.raises(TypeError):
         notes.pop("a", 1, 2)
+    assert notes.pop("a", default=7) == 7
 
 
 def test_a_key_that_holds_none_is_there(notes):
@@ -155,7 +189,7 @@ def test_statistics_count_keys_and_writes(notes):
     notes.update(a=1, b=2)
     notes["a"] = 3
     del notes["b"]
-    assert notes.statistics() == type(notes.statistics())("notes", 1, 4)
+    assert notes.statistics() == type(notes.statistics())("notes", 1, 4, 0)
 
 
 def test_entries_are_those_with_the_prefix_in_order(notes):
@@ -317,7 +351,8 @@ def test_the_dead_write_nothing(notes, spawn, bury):
 def test_a_key_that_is_none_is_refused(notes, key):
     calls = (
         lambda: notes.put(key, 1), lambda: notes.add(key, 1), lambda: notes.delete(key), lambda: notes.entry(key),
-        lambda: notes.setdefault(key, 1), lambda: notes.pop(key), lambda: notes.put("a", 1, once=key or ""),
+        lambda: notes.setdefault(key, 1), lambda: notes.update({key: 1}), lambda: notes.update({"a": 1, key: 1}),
+        lambda: notes.history(key), lambda: notes.get_many([key]), lambda: notes.put("a", 1, once=key or ""),
     )  # fmt: skip
     for call in calls[: None if key is not None else -1]:
         with pytest.raises(Invalid):
@@ -349,23 +384,438 @@ def test_a_value_that_is_nested_too_deeply_is_refused(notes):
         value = value.pop()
 
 
-def test_a_value_over_the_bound_is_refused_with_its_size(notes):
+def test_a_value_over_the_bound_of_a_row_is_an_artifact(notes, store):
     notes["a"] = "ä" * (VALUE_BYTES // 2 - 1)
-    with pytest.raises(TooLarge, match=f"value of 'a' is {VALUE_BYTES + 2} bytes, over the bound of {VALUE_BYTES}"):
-        notes["a"] = "ä" * (VALUE_BYTES // 2)
-    assert notes.entry("a").version == 1
+    assert not store.artifacts.exists()
+    notes["a"] = large = "ä" * (VALUE_BYTES // 2)
+    assert (notes["a"], notes.entry("a").version) == (large, 2)
+    assert (notes.copy(), notes.get_many(["a"]), notes.entries()[0].value) == ({"a": large}, {"a": large}, large)
+    assert [change.value for change in notes.history("a")] == [large, "ä" * (VALUE_BYTES // 2 - 1)]
+    assert all(len(row["data"]) < VALUE_BYTES for row in store.rows("select data from event order by seq desc limit 1"))
+    assert (notes.setdefault("a", 1), notes.pop("a")) == (large, large)
+    notes["a"] = large
+    assert notes.popitem() == ("a", large)
+
+
+def test_a_value_whose_artifact_is_lost_stays_where_it_is(notes, store):
+    notes["a"] = "x" * VALUE_BYTES
+    (only,) = store.artifacts.iterdir()
+    only.unlink()
+    for call in (lambda: notes["a"], lambda: notes.pop("a"), notes.popitem, notes.copy):
+        with pytest.raises(artifacts.ArtifactLost):
+            call()
+    assert ("a" in notes, notes.delete("a")) == (True, True)
+
+
+# History.
 
 
 def test_the_log_tells_the_history_of_every_key(notes, store):
     notes["a"] = [1]
     notes.add("n", 2)
     del notes["a"]
-    rows = store.rows("select kind, object, data from event where kind like 'map.%' order by seq")
-    assert [tuple(row) for row in rows] == [
-        ("map.put", "notes", '{"key":"a","version":1,"value":[1]}'),
-        ("map.put", "notes", '{"key":"n","version":1,"value":2}'),
-        ("map.deleted", "notes", '{"key":"a","version":2}'),
+    rows = store.rows("select seq, kind, object, data from event where kind like 'map.%' order by seq")
+    assert [tuple(row)[1:] for row in rows] == [
+        ("map.put", "notes", '{"key":"a","version":1,"previous":null,"value":[1]}'),
+        ("map.put", "notes", '{"key":"n","version":1,"previous":null,"value":2}'),
+        ("map.deleted", "notes", f'{{"key":"a","version":2,"previous":{rows[0]["seq"]}}}'),
     ]
+
+
+def test_history_tells_of_every_write_of_a_key_the_latest_first(notes, people, clock):
+    (ada,) = people("ada")
+    began = clock.wall()
+    notes["a"] = None
+    SharedMap(ada, "notes")["a"] = {"value": 1}
+    notes["b"] = 0
+    notes.clear()
+    notes["a"] = 2
+    assert [(change.version, change.value, change.deleted, change.by) for change in notes.history("a")] == [
+        (4, 2, False, "test"),
+        (3, None, True, "test"),
+        (2, {"value": 1}, False, "ada"),
+        (1, None, False, "test"),
+    ]
+    assert all(change.at >= began for change in notes.history("a"))
+    assert [change.version for change in notes.history("a", limit=2)] == [4, 3]
+    assert notes.history("never") == []
+
+
+@pytest.mark.parametrize("limit", [0, 1_001, True, 1.0, None])
+def test_a_history_is_bounded(notes, limit):
+    with pytest.raises(Invalid, match="limit"):
+        notes.history("a", limit=limit)
+
+
+def test_history_costs_a_look_at_a_row_per_change_however_long_the_log_is(store):
+    plan = store.rows(f"explain query plan {map_rows._EVENT}", event=1)
+    assert plan[0]["detail"] == "SEARCH event USING INTEGER PRIMARY KEY (rowid=?)"
+
+
+# Watching.
+
+
+def test_a_watch_returns_what_has_changed_since(notes):
+    notes.update({"src/a": 1, "src/b": 2, "tests/a": 3})
+    seen = notes.statistics().writes
+    assert notes.watch(since=seen, timeout=0) == Changes((), seen)
+    notes["src/a"] = 4
+    notes["tests/a"] = 5
+    del notes["src/b"]
+    notes["src/a"] = 6
+    everything = notes.watch(since=seen, timeout=0)
+    assert [(entry.key, entry.value, entry.version, entry.present) for entry in everything.entries] == [
+        ("tests/a", 5, 2, True),
+        ("src/b", None, 2, False),
+        ("src/a", 6, 3, True),
+    ]
+    assert everything.version == seen + 4
+    assert [entry.key for entry in notes.watch(prefix="src/", since=seen).entries] == ["src/b", "src/a"]
+    assert [entry.key for entry in notes.watch("tests/a", since=seen).entries] == ["tests/a"]
+    assert notes.watch("tests/a", since=seen + 2, timeout=0) == Changes((), seen + 4)
+    assert len(notes.watch(since=0).entries) == 3
+
+
+def test_a_watch_without_since_begins_now(notes):
+    notes["a"] = 1
+    assert notes.watch("a", timeout=0) == Changes((), 1)
+    assert SharedMap(notes._member, "never").watch(timeout=0) == Changes((), 0)
+
+
+@pytest.mark.parametrize("how", [{"key": "a"}, {"prefix": ""}, {"prefix": "a"}, {}])
+@pytest.mark.parametrize(
+    "write", [("put", "a", 1), ("add", "a", 1), ("setdefault", "a", 1), ("update", {"b": 0, "a": 1})]
+)
+def test_whoever_writes_wakes_those_who_watch(notes, spawn, in_line, how, write):
+    ada = spawn("ada").start("watch", **how)
+    in_line("map")
+    getattr(notes, write[0])(*write[1:])
+    found = ada.result()
+    assert found.entries[-1] == Entry("a", 1, 1)
+    assert found.version == notes.statistics().writes
+
+
+@pytest.mark.parametrize("removal", [("delete", "a"), ("pop", "a"), ("popitem",), ("clear",)])
+def test_whoever_removes_wakes_those_who_watch(notes, spawn, in_line, removal):
+    notes["a"] = 1
+    ada = spawn("ada").start("watch", "a")
+    in_line("map")
+    getattr(notes, removal[0])(*removal[1:])
+    assert ada.result().entries == (Entry("a", None, 2, present=False),)
+
+
+def test_a_write_of_another_key_or_map_wakes_nobody(notes, member, spawn, in_line, waiters):
+    ada, bob = spawn("ada").start("watch", "a"), spawn("bob").start("watch", prefix="a/%")
+    carol = spawn("carol").start_running(watch_another, "z")
+    in_line("map", 3)
+    for key in ("b", "aa", "a/", "A", "a/x", "a_%", "z"):
+        notes[key] = 1
+    another = SharedMap(member, "another")
+    another.update({"a": 1, "a/%x": 1})
+    assert [state for _, state in waiters()] == ["waiting"] * 3
+    assert (ada.busy(), bob.busy(), carol.busy(), notes.statistics().waiting) == (True, True, True, 2)
+    notes["a/%x"] = 2
+    assert [entry.key for entry in bob.result().entries] == ["a/%x"]
+    notes["a"] = 2
+    assert [entry.value for entry in ada.result().entries] == [2]
+    another["z"] = 3
+    assert [entry.value for entry in carol.result().entries] == [3]
+
+
+def test_a_watch_ends_when_its_time_is_up(notes, clock, during, waiters):
+    patient = during(notes._member, asleep=lambda: clock.advance(5))
+    notes["a"] = 1
+    assert SharedMap(patient, "notes").watch("a", since=1, timeout=5) == Changes((), 1)
+    assert [state for _, state in waiters() if state == "waiting"] == []
+
+
+@pytest.mark.parametrize("timeout", [-1, "1", True, math.nan])
+def test_a_timeout_that_is_none_is_refused(notes, timeout):
+    with pytest.raises(Invalid, match="timeout"):
+        notes.watch(timeout=timeout)
+
+
+def test_what_cannot_be_watched_is_refused(notes):
+    for how in ({"key": "a", "prefix": "a"}, {"key": ""}, {"prefix": 7}, {"since": -1}, {"since": True}):
+        with pytest.raises(Invalid):
+            notes.watch(**{"timeout": 0, **how})
+    with pytest.raises(Invalid):
+        notes.changes("")
+
+
+def test_a_watch_inside_an_atomic_block_is_refused_where_it_would_wait(notes, member):
+    with pytest.raises(WaitInsideAtomic), member.store.atomic(member.me):
+        notes.watch("a")
+    with member.store.atomic(member.me):
+        notes["a"] = 1
+        assert [entry.key for entry in notes.watch("a", since=0).entries] == ["a"]
+
+
+def test_an_interrupted_watch_leaves_nothing(spawn, in_line, until, store):
+    ada = spawn("ada").start("watch", "a")
+    in_line("map")
+    ada.interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        ada.result()
+    until(lambda: not store.rows("select 1 from waiter where state = 'waiting'"), "the row gone")
+
+
+def test_a_watch_that_is_interrupted_at_any_line_leaves_nothing(notes, interrupt_at, waiters):
+    for n in range(1, 500):
+        if not interrupt_at(n, lambda: notes.watch("a", timeout=0.001)):
+            break
+        assert [state for _, state in waiters() if state == "waiting"] == []
+    assert n > 10
+
+
+def test_a_watcher_that_goes_on_where_it_was_misses_nothing(spawn):
+    """Four processes write a thousand changes while one watches; it must see the last state of every key."""
+    writers = [spawn(f"p{n}") for n in range(4)]
+    watcher = spawn("watcher").start_running(watch_until_all_are_done, 4)
+    for number, process in enumerate(writers):
+        process.start_running(write_often, f"key {number}", 100)
+    for process in writers:
+        process.result()
+    assert watcher.result() == {f"key {number}": 100 for number in range(4)}
+
+
+def test_what_an_older_schema_wrote_is_seen_from_the_beginning(notes, store, member):
+    notes["a"] = 1
+    with store.transaction(member.me) as tx:
+        tx.execute("update map_entry set write = 0, event = null")
+    for how in ({}, {"key": "a"}, {"prefix": "a"}):
+        assert notes.watch(since=0, timeout=0, **how).entries == (Entry("a", 1, 1),)
+    assert notes.history("a") == []
+    notes["a"] = 2
+    assert [change.version for change in notes.history("a")] == [2]
+
+
+def test_changes_come_one_by_one(notes):
+    notes["a"] = 0
+    coming = notes.changes(prefix="a")
+    notes.update(a=1, ab=2, b=3)
+    assert [next(coming).value, next(coming).value] == [1, 2]
+    notes["a"] = 4
+    assert next(coming) == Entry("a", 4, 3)
+    assert [entry.value for entry in itertools.islice(notes.changes(since=0), 3)] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("prefix", ["a", "\ud7ff", "\U0010ffff", "a\U0010ffff", "a\U0010ffff\U0010ffff", ""])
+def test_a_prefix_finds_the_keys_that_begin_with_it_wherever_it_ends(notes, prefix):
+    keys = [
+        "a",
+        "a\ud7ff",
+        "b",
+        "\ud7ff",
+        "\ud7ffz",
+        "\ue000",
+        "\U0010ffff",
+        "\U0010ffffa",
+        "a\U0010ffff",
+        "a\U0010ffff\U0010ffffz",
+    ]
+    notes.update(dict.fromkeys(keys, 1))
+    expected = sorted(key for key in keys if key.startswith(prefix))
+    assert [entry.key for entry in notes.entries(prefix)] == expected
+    assert sorted(entry.key for entry in notes.watch(prefix=prefix, since=0).entries) == expected
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_writer_killed_at_its_commit_leaves_all_of_a_write_or_nothing(notes, spawn, when):
+    notes["a"] = 1
+    ada = spawn("ada")
+    ada.die(1, when)
+    ada.start("update", {"a": 2, "b": 2}).gone()
+    made = when == "after"
+    assert notes.copy() == ({"a": 2, "b": 2} if made else {"a": 1})
+    assert (len(notes), notes.statistics().writes) == ((2, 3) if made else (1, 1))
+    assert [change.value for change in notes.history("a")] == ([2, 1] if made else [1])
+    assert len(notes.watch(since=1, timeout=0).entries) == (2 if made else 0)
+
+
+def test_a_watcher_is_told_although_the_writer_died_behind_its_commit(spawn, in_line):
+    ada, bob = spawn("ada"), spawn("bob").start("watch", "a")
+    in_line("map")
+    ada.die(1, "after")
+    ada.start("put", "a", 1).gone()
+    assert bob.result().entries == (Entry("a", 1, 1),)
+
+
+# As a dict to the letter.
+
+
+@pytest.mark.skipif(mapping_tests is None, reason="this interpreter comes without test.mapping_tests")
+class TestMapAgainstCPythonsOwnTests(mapping_tests.TestMappingProtocol if mapping_tests else unittest.TestCase):
+    # These make maps with keys that are numbers, by the type's own class method, or with values that JSON lacks.
+    test_clear = test_copy = test_fromkeys = test_items = test_setdefault = test_update = test_values = None
+
+    @pytest.fixture(autouse=True)
+    def _names(self, tmp_path):
+        store = Store(tmp_path / "swarm")
+        member, names = join(store, "test"), itertools.count()
+
+        def made(*arguments, **more):
+            made = SharedMap(member, f"map {next(names)}")
+            made.update(*arguments, **more)
+            return made
+
+        self.type2test = made
+        yield
+        store.close()
+
+    def _reference(self):
+        return {"1": "2", "key1": "value1", "key2": [1, 2, 3]}
+
+
+@pytest.mark.parametrize("key", [1, None, 1.5, b"a", (), "", "a\0", "caf\udce9", "x" * 201], ids=ascii)
+def test_a_key_that_cannot_have_been_written_is_not_there(notes, key):
+    assert (key in notes, notes.get(key), notes.pop(key, 7)) == (False, None, 7)
+    for call in (lambda: notes[key], lambda: notes.pop(key), lambda: notes.__delitem__(key)):
+        with pytest.raises(KeyError) as caught:
+            call()
+        assert caught.value.args == (key,)
+
+
+def test_a_number_is_not_the_key_that_it_reads_as(notes):
+    notes["1"] = "text"
+    assert (1 in notes, notes.get(1), 1 in notes.keys()) == (False, None, False)  # noqa: SIM118  the view itself
+
+
+@pytest.mark.parametrize("call", ["__getitem__", "__contains__", "__delitem__", "get", "pop"])
+def test_what_no_dict_takes_for_a_key_is_a_type_error(notes, call):
+    with pytest.raises(TypeError, match="unhashable"):
+        getattr(notes, call)([])
+
+
+def test_a_map_has_no_hash_and_equals_what_holds_the_same(notes, member):
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(notes)
+    notes.update(a=1, b=[2])
+    other = SharedMap(member, "other")
+    assert notes != other
+    other.update(notes)
+    assert notes == other == {"b": [2], "a": 1} == notes
+    assert notes == SharedMap(member, "notes")
+    assert notes != {"a": 1}
+    assert notes != [("a", 1), ("b", [2])]
+
+
+def test_maps_are_united_as_dicts_are(notes):
+    notes.update(a=1, b=2)
+    assert notes | {"b": 3, 4: 5} == {"a": 1, "b": 3, 4: 5}
+    assert {"b": 3, "c": 4} | notes == {"a": 1, "b": 2, "c": 4}
+    assert type(notes | {}) is type({} | notes) is dict
+    same = notes
+    notes |= [("b", 5)]
+    notes |= {"c": 6}
+    assert same is notes
+    assert notes == {"a": 1, "b": 5, "c": 6}
+    for other in ([("a", 1)], 1):
+        with pytest.raises(TypeError):
+            notes | other
+
+
+def test_update_takes_what_a_dict_takes(notes, store):
+    notes.update()
+    notes.update({})
+    assert not store.rows("select 1 from map")
+    notes.update([("a", 1), ["b", 2]], c=3)
+    notes.update(notes, d=4)
+    assert notes == {"a": 1, "b": 2, "c": 3, "d": 4}
+    for wrong in (1, [1], [("a",)], "ab"):
+        with pytest.raises((TypeError, ValueError)):
+            notes.update(wrong)
+    with pytest.raises(Invalid):
+        notes.update({"a": 5, "e": math.nan})
+    assert notes == {"a": 1, "b": 2, "c": 3, "d": 4}
+
+
+def test_views_show_what_is_there_when_one_looks(notes):
+    keys, values, items = notes.keys(), notes.values(), notes.items()
+    notes.update(b=[2], a=1)
+    assert (list(keys), list(values), list(items)) == (["a", "b"], [1, [2]], [("a", 1), ("b", [2])])
+    assert (list(reversed(keys)), list(reversed(values)), list(reversed(items))) == (
+        ["b", "a"], [[2], 1], [("b", [2]), ("a", 1)],
+    )  # fmt: skip
+    assert (len(keys), len(values), len(items), list(reversed(notes))) == (2, 2, 2, ["b", "a"])
+    assert ([2] in values, 3 in values, ("a", 1) in items, ("a", 2) in items, ("z", 1) in items) == (
+        True, False, True, False, False,
+    )  # fmt: skip
+    assert keys & {"a", "z"} == {"a"}
+    assert keys - {"a"} == {"b"}
+    assert keys == {"a", "b"}
+
+
+def test_a_loop_sees_one_moment(notes):
+    notes.update(a=1, b=2)
+    for key in notes:
+        notes[key + "'"] = 3
+        notes.pop("b", None)
+    for _, value in notes.items():  # noqa: PERF102  the view of both is meant
+        notes["z"] = value + 1
+    assert notes == {"a": 1, "a'": 3, "b'": 3, "z": 4}
+
+
+def test_what_a_map_says_of_itself(notes, store):
+    notes["a"] = 1
+    assert repr(notes) == "<SharedMap 'notes': 1 keys>"
+    store.path.unlink()
+    store.path.mkdir()
+    store.close()
+    assert repr(notes) == "<SharedMap 'notes'>"
+
+
+def test_get_many_reads_in_the_order_of_the_question(notes):
+    notes.update(a=1, b=2, c=3)
+    del notes["c"]
+    assert list(notes.get_many(["b", "never", "a", "c", "b"]).items()) == [("b", 2), ("a", 1)]
+    assert notes.get_many([]) == {}
+
+
+def test_a_full_map_takes_no_more_keys(notes, store, member):
+    notes.update(a=1, b=2)
+    with store.transaction(member.me) as tx:
+        tx.execute("update map set keys = :most where name = 'notes'", most=map_rows.MAP_KEYS)
+    notes["a"] = 3
+    with pytest.raises(Invalid, match=r"1000000"):
+        notes["c"] = 1
+    del notes["b"]
+    notes["c"] = 1
+    assert notes.copy() == {"a": 3, "c": 1}
+
+
+def test_a_map_travels_to_another_process(tmp_path):
+    with join_program(tmp_path / "work.db", "ada") as swarm:
+        swarm.SharedMap("notes")["a"] = 1
+        there = pickle.loads(pickle.dumps(swarm.SharedMap("notes")))
+        assert there == {"a": 1}
+        there["b"] = 2
+        assert swarm.SharedMap("notes") == {"a": 1, "b": 2}
+
+
+def test_threads_of_one_process_share_a_map(notes):
+    crowd = [threading.Thread(target=lambda: [notes.add("n", 1) for _ in range(50)]) for _ in range(4)]
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join()
+    assert notes["n"] == 200
+
+
+def test_writes_of_one_atomic_block_happen_together_or_not_at_all(notes, member, spawn, in_line):
+    ada = spawn("ada").start("watch", prefix="")
+    in_line("map")
+    with pytest.raises(KeyError), member.store.atomic(member.me):  # noqa: PT012  the second line fails
+        notes["a"] = 1
+        del notes["never"]
+    assert (len(notes), ada.busy()) == (0, True)
+    with member.store.atomic(member.me):
+        notes["a"] = 1
+        with pytest.raises(VersionConflict):
+            notes.put("a", 2, if_version=0)
+        notes["b"] = notes["a"] + 1
+    assert [entry.key for entry in ada.result().entries] == ["a", "b"]
+    assert notes == {"a": 1, "b": 2}
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
@@ -383,6 +833,7 @@ class Notes(RuleBasedStateMachine):
         name = f"map {store.row('select count(*) as n from event')['n']}"
         self.maps = [SharedMap(join(store, who), name) for who in ("ada", "bob")]
         self.dict, self.versions, self.once = {}, {}, {}
+        self.seen, self.changed = 0, set()
 
     @initialize(target=keys)
     def two_keys(self):
@@ -394,6 +845,7 @@ class Notes(RuleBasedStateMachine):
 
     def written(self, key, *, value=None, removed=False):
         self.versions[key] = self.versions.get(key, 0) + 1
+        self.changed.add(key)
         if removed:
             del self.dict[key]
         else:
@@ -443,6 +895,48 @@ class Notes(RuleBasedStateMachine):
     def prefix(self, key):
         found = [entry.key for entry in self.maps[0].entries(key[:2])]
         assert found == sorted(one for one in self.dict if one.startswith(key[:2]))
+
+    @rule(who=st.integers(0, 1))
+    def clear(self, who):
+        self.maps[who].clear()
+        for key in list(self.dict):
+            self.written(key, removed=True)
+
+    @rule(who=st.integers(0, 1), more=st.dictionaries(st.sampled_from("abcde"), JSON, max_size=3))
+    def update(self, who, more):
+        self.maps[who].update(more)
+        for key, value in more.items():
+            self.written(key, value=value)
+
+    @rule(who=st.integers(0, 1))
+    def popitem(self, who):
+        if not self.dict:
+            with pytest.raises(KeyError):
+                self.maps[who].popitem()
+            return
+        first = min(self.dict)
+        assert self.maps[who].popitem() == (first, self.dict[first])
+        self.written(first, removed=True)
+
+    @rule(who=st.integers(0, 1))
+    def watch(self, who):
+        found = self.maps[who].watch(since=self.seen, timeout=0)
+        assert {entry.key for entry in found.entries} == self.changed
+        for entry in found.entries:
+            assert (entry.present, entry.value) == (entry.key in self.dict, self.dict.get(entry.key))
+            assert entry.version == self.versions[entry.key]
+        self.seen, self.changed = found.version, set()
+
+    @rule(key=keys)
+    def history(self, key):
+        found = self.maps[0].history(key)
+        assert [change.version for change in found] == list(range(self.versions.get(key, 0), 0, -1))
+        assert not found or (found[0].deleted, found[0].value) == (key not in self.dict, self.dict.get(key))
+
+    @invariant()
+    def the_counters_count(self):
+        found = self.maps[0].statistics()
+        assert (found.keys, found.writes) == (len(self.dict), sum(self.versions.values()))
 
     @invariant()
     def the_maps_agree(self):

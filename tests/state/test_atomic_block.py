@@ -4,6 +4,7 @@
 import pytest
 
 from prong.state import Deposed, WaitInsideAtomic, join, waiter
+from prong.state.bell import slot_of
 from prong.state.member import end
 
 
@@ -56,15 +57,15 @@ def test_whoever_was_granted_something_is_rung_after_the_block_and_not_by_a_part
         kept = waiter.enrol(tx, "thing", "a", timeout=None)
         undone = waiter.enrol(tx, "thing", "b", timeout=None)
     bells = store.bells
-    before = bells.read(bells.slot(kept.waiter)), bells.read(bells.slot(undone.waiter))
+    before = bells.read(slot_of(kept.waiter)), bells.read(slot_of(undone.waiter))
     with member.atomic():
         with member.transaction() as tx:
             waiter.grant(tx, kept.waiter)
         with pytest.raises(ZeroDivisionError), member.transaction() as tx:
             waiter.grant(tx, undone.waiter)
             1 / 0  # noqa: B018
-        assert bells.read(bells.slot(kept.waiter)) == before[0]
-    assert (bells.read(bells.slot(kept.waiter)), bells.read(bells.slot(undone.waiter))) == (before[0] + 1, before[1])
+        assert bells.read(slot_of(kept.waiter)) == before[0]
+    assert (bells.read(slot_of(kept.waiter)), bells.read(slot_of(undone.waiter))) == (before[0] + 1, before[1])
 
 
 def test_nobody_waits_inside_a_block(member, store):

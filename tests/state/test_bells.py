@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from prong.state.bell import SLOTS, FutexBells
+from prong.state.bell import SLOTS, FutexBells, slot_of
 
 
 def ping_pong(here, mine, theirs, times, *, begins):
@@ -59,7 +59,7 @@ def test_rings_of_many_processes_at_once_all_count(processes, store):
 
 
 def test_one_ring_wakes_all_who_share_a_word(processes, store, events, until):
-    first, second = store.bells.slot(5), store.bells.slot(5 + SLOTS - 2)
+    first, second = slot_of(5), slot_of(5 + SLOTS - 2)
     assert first == second
     crowd = [processes(f"p{n}") for n in range(4)]
     for process in crowd:
@@ -92,8 +92,8 @@ def test_a_sleeper_can_be_interrupted(processes, events, until):
         ada.result()
 
 
-def test_the_scheduler_and_the_merger_share_their_words_with_no_waiter(store):
-    assert {store.bells.slot(n) for n in range(2 * SLOTS)} == set(range(2, SLOTS))
+def test_the_scheduler_and_the_merger_share_their_words_with_no_waiter():
+    assert {slot_of(n) for n in range(2 * SLOTS)} == set(range(2, SLOTS))
 
 
 def test_a_bell_file_of_the_wrong_size_is_mended(tmp_path):

@@ -72,12 +72,12 @@ def test_an_unreadable_process_counts_as_there(tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_threads_that_wait_are_not_counted_as_running():
-    before = process.running_beside_me()
+def test_helpers_are_not_counted_among_the_threads():
+    before = process.threads_beside_me()
     go_on, there = threading.Event(), threading.Barrier(3)
 
     def wait():
-        with process.waiting():
+        with process.helping():
             there.wait()
             go_on.wait()
 
@@ -89,8 +89,8 @@ def test_threads_that_wait_are_not_counted_as_running():
     for thread in threads:
         thread.start()
     there.wait()
-    assert process.running_beside_me() == before + 1
+    assert process.threads_beside_me() == before + 1
     go_on.set()
     for thread in threads:
         thread.join()
-    assert process.running_beside_me() == before
+    assert process.threads_beside_me() == before

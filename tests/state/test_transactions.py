@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from prong.state import Deposed, Member, Membership, Store, join
+from prong.state.bell import slot_of
 from prong.state.member import end
 
 
@@ -61,13 +62,13 @@ def test_an_exception_undoes_the_transaction_and_passes_through(member, events):
 
 
 def test_what_a_transaction_rings_is_rung_only_after_its_commit(store, member):
-    slot = store.bells.slot(7)
+    slot = slot_of(7)
     before = store.bells.read(slot)
     with pytest.raises(ZeroDivisionError):
-        fail_after(member, lambda tx: tx.ring(7))
+        fail_after(member, lambda tx: tx.ring(slot_of(7)))
     assert store.bells.read(slot) == before
     with member.transaction() as tx:
-        tx.ring(7)
+        tx.ring(slot_of(7))
         assert store.bells.read(slot) == before
     assert store.bells.read(slot) == before + 1
 
@@ -81,13 +82,13 @@ def test_bells_are_rung_although_the_caller_was_interrupted_after_the_commit(sto
 
     with Interrupted(store.directory, clock=store.clock).transaction(member.me) as tx:
         tx.event("calm")
-    slot = store.bells.slot(7)
+    slot = slot_of(7)
     before = store.bells.read(slot)
     loud = Interrupted(store.directory, clock=store.clock)
 
     def ring_and_be_interrupted():
         with loud.transaction(member.me) as tx:
-            tx.ring(7)
+            tx.ring(slot_of(7))
             tx._door.connection.interrupts = True
 
     with pytest.raises(KeyboardInterrupt):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from prong.state import Deposed, Membership, Store, join, waiter
-from prong.state.bell import SLOTS
+from prong.state.bell import SLOTS, slot_of
 from prong.state.member import end
 
 
@@ -155,7 +155,7 @@ def test_two_waiters_that_share_a_bell_are_granted_one_by_one(processes, store, 
         tx.execute("update sqlite_sequence set seq = seq + :more where name = 'waiter'", more=SLOTS - 3)
     bob.start_running(wait_for, "b")
     first, second = in_line("thing", 2)
-    assert store.bells.slot(first["id"]) == store.bells.slot(second["id"])
+    assert slot_of(first["id"]) == slot_of(second["id"])
     decide(waiter.grant)
     assert ada.result() == ("granted", {})
     assert bob.busy()

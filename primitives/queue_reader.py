@@ -1,0 +1,345 @@
+"""The reading side of a queue: deliveries, each of them one message in one reader's hands.
+
+    take --> Message --done--> (gone)
+                +--fail--> queued again, or a dead letter --revive--> queued
+                                                  +--drop--> (gone)
+
+A delivery is named by the message's number and by how often it was delivered, which is its fence: a reader that was
+stopped for so long that its message went to somebody else is told so, instead of ending what the other works on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from prong.primitives import artifacts, delivery, queue_settings
+from prong.primitives.delivery import Message
+from prong.primitives.errors import DONE, NotDelivered, ShutDown
+from prong.primitives.place import Place
+from prong.primitives.queue_settings import Settings
+from prong.primitives.values import checked_name, checked_number, checked_timeout
+from prong.state import Membership, Row, Transaction
+from prong.state.waiter import Outcome
+
+TAKEN_AT_ONCE = 1_000
+"""The most messages that one call can ask for."""
+
+REMEMBERED = 10_000
+"""How many messages a thread that calls no `task_done` keeps in mind; the queue itself knows of all."""
+
+_MINE = """
+delete from queue_message
+ where id = :id and queue = :queue and deliveries = :deliveries and (holder = :agent or holder_task = :task)
+returning id, exists (select 1 from waiter where kind = 'joined' and object = :queue and state = 'waiting') as joined
+"""
+
+_WHERE_IS_IT = """
+select holder, holder_task, dead_at, coalesce(agent.name, 'task ' || holder_task) as who
+  from queue_message left join agent on agent.id = holder where queue_message.id = :id and queue = :queue
+"""
+
+_QUEUED = """
+select id, body, priority, sender, sender_task, deliveries from queue_message
+ where queue = :queue and holder is null and dead_at is null order by priority desc, rank, id limit :count
+"""
+
+_DEAD = """
+select id, body, priority, sender, sender_task, deliveries, dead_reason, dead_at from queue_message
+ where queue = :queue and dead_at is not null order by id limit :count
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that nobody is given any more: what it was, why, and since when (seconds since 1970)."""
+
+    id: int
+    value: Any
+    sender: str
+    deliveries: int
+    reason: str
+    dead_at: float
+
+
+class _Taken(threading.local):
+    """What this thread was delivered and has not said to be done, oldest first."""
+
+    def __init__(self) -> None:
+        self.messages: deque[tuple[int, int]] = deque(maxlen=REMEMBERED)
+
+
+class QueueReader:
+    """What `MessageQueue` has beyond `queue.Queue`: messages with their number and fence, and dead letters."""
+
+    def __init__(self, member: Membership, name: str, given: Settings, *, for_good: bool) -> None:
+        self.name = checked_name("queue name", name)
+        self._for_good = for_good
+        self._given = given
+        self._member = member
+        self._settled = given == Settings()
+        self._taken = _Taken()
+
+    def take(self, *, count: int = 1, timeout: float | None = None, delivery: str | None = None) -> list[Message]:
+        """Up to `count` messages: all there are now, or else the first that come within `timeout` seconds.
+
+        `delivery` names the call; the same one a second time returns the messages it took the first time.
+
+        >>> jobs = swarm.MessageQueue("jobs")
+        >>> number = jobs.put("a")
+        >>> [message] = jobs.take(timeout=0)
+        >>> message.value, message.deliveries
+        ('a', 1)
+        >>> jobs.done(message)
+        """
+        checked_number("count", count, least=1, most=TAKEN_AT_ONCE)
+        if delivery is not None:
+            checked_name("name of a delivery", delivery)
+        return self._next(count, checked_timeout(timeout), named=delivery)
+
+    def each(self, timeout: float | None = None) -> Iterator[Any]:
+        """The values of message after message; each is done when the next is asked for, in the same transaction.
+
+        Ends where none comes within `timeout` seconds or the queue was shut down.  Whoever leaves the loop early gives
+        the message in hand back, unless `task_done` was called for it.
+
+        >>> jobs = swarm.MessageQueue("jobs")
+        >>> numbers = jobs.put_many(["a", "b"])
+        >>> list(jobs.each(timeout=0))
+        ['a', 'b']
+        """
+        timeout = checked_wait(timeout)
+        before: list[Message] = []
+        try:
+            while messages := self._next(1, timeout, ended=before):
+                before = messages
+                yield messages[0].value
+            before = []
+        except ShutDown:
+            before = []
+        finally:
+            if before:
+                self._give_up(before[0])
+
+    def done(self, *messages: Message) -> None:
+        """Say that these very deliveries are dealt with, in one transaction.
+
+        Raises `NotDelivered`, and ends none, where one of them counts no more: it was delivered anew, or is done.
+
+        >>> jobs = swarm.MessageQueue("jobs")
+        >>> numbers = jobs.put_many(["a", "b"])
+        >>> jobs.done(*jobs.take(count=2))
+        >>> jobs.statistics().delivered
+        0
+        """
+        with self._member.transaction() as tx:
+            for message in messages:
+                if not self._end(tx, message.id, message.deliveries):
+                    raise self._elsewhere(tx, message.id)
+        self._forget(messages)
+
+    def fail(self, message: Message, reason: str) -> bool:
+        """Give this very delivery back, for somebody to try again; whether that made it a dead letter.
+
+        Raises `NotDelivered` where the delivery counts no more.
+
+        >>> jobs = swarm.MessageQueue("jobs", attempts=1)
+        >>> number = jobs.put("a")
+        >>> jobs.fail(jobs.take()[0], "cannot be read")
+        True
+        """
+        with self._member.transaction() as tx:
+            rows = self._back(tx, message, reason=str(reason), failed=True)
+            if not rows:
+                raise self._elsewhere(tx, message.id)
+        self._forget([message])
+        return bool(rows[0]["dead"])
+
+    def peek(self, *, count: int = TAKEN_AT_ONCE) -> list[Message]:
+        """What would be delivered next, at most `count` messages, without taking them.
+
+        >>> jobs = swarm.MessageQueue("jobs")
+        >>> jobs.put_many(["a", "b"])
+        [1, 2]
+        >>> [message.value for message in jobs.peek()]
+        ['a', 'b']
+        """
+        checked_number("count", count, least=1)
+        rows = self._member.store.rows(_QUEUED, queue=self.name, count=count)
+        return [delivery.message(self._member, dict(row)) for row in rows]
+
+    def dead_letters(self, *, count: int = TAKEN_AT_ONCE) -> list[DeadLetter]:
+        """Messages whose delivery failed too often, or that a shutdown left; at most `count`, the oldest first.
+
+        >>> jobs = swarm.MessageQueue("jobs", attempts=1)
+        >>> number = jobs.put("a")
+        >>> jobs.fail(jobs.take()[0], "cannot be read")
+        True
+        >>> [(letter.value, letter.reason) for letter in jobs.dead_letters()]
+        [('a', 'cannot be read')]
+        """
+        checked_number("count", count, least=1)
+        return [
+            DeadLetter(
+                row["id"],
+                artifacts.loaded(self._member, row["body"]),
+                delivery.sender(row),
+                row["deliveries"],
+                row["dead_reason"],
+                row["dead_at"],
+            )
+            for row in self._member.store.rows(_DEAD, queue=self.name, count=count)
+        ]
+
+    def revive(self, number: int) -> bool:
+        """Queue a dead letter again, at its old place and with all its attempts; False where there is none.
+
+        >>> swarm.MessageQueue("jobs").revive(1)
+        False
+        """
+        with self._member.transaction() as tx:
+            back = tx.execute(
+                "update queue_message set dead_at = null, dead_reason = null, failures = 0"
+                " where id = :id and queue = :queue and dead_at is not null",
+                id=number,
+                queue=self.name,
+            )
+            if back:
+                tx.event("queue.revived", object=self.name, message=number)
+                delivery.requeued(tx, self.name, 1)
+        return bool(back)
+
+    def drop(self, number: int) -> bool:
+        """Throw a dead letter away; False where there is none.
+
+        >>> swarm.MessageQueue("jobs").drop(1)
+        False
+        """
+        with self._member.transaction() as tx:
+            gone = tx.execute(
+                "delete from queue_message where id = :id and queue = :queue and dead_at is not null",
+                id=number,
+                queue=self.name,
+            )
+            if gone:
+                tx.event("queue.dropped", object=self.name, message=number)
+        return bool(gone)
+
+    def settle(self, tx: Transaction) -> None:
+        """Have the queue's row there, with what this object says of it."""
+        queue_settings.settle(tx, self.name, self._given)
+
+    def _next(
+        self, count: int, timeout: float | None, *, named: str | None = None, ended: Iterable[Message] = ()
+    ) -> list[Message]:
+        """Up to `count` messages, waited for; those `ended` are done in the same transaction."""
+        with Place(self._member, withdraw=self._withdraw) as place:
+            with self._member.transaction() as tx:
+                if not self._settled:
+                    self.settle(tx)
+                for message in ended:
+                    self._end(tx, message.id, message.deliveries)
+                rows = self._at_once(tx, count, named, place)
+                closed = None if rows else delivery.closed(tx, self.name)
+                if not rows and closed is None and timeout != 0:
+                    wants = {"count": count, "delivery": named, "for_good": self._for_good and named is None}
+                    place.enrol(tx, "queue", self.name, timeout=timeout, wants=wants)
+            self._settled = self._settled or not self._member.store.inside_atomic
+            if closed is not None:
+                raise closed
+            if not rows and timeout != 0:
+                rows = self._waited_for(place.wait())
+            return self._in_hand(rows)
+
+    def _at_once(self, tx: Transaction, count: int, named: str | None, place: Place) -> list[dict[str, Any]]:
+        me = self._member.me
+        if named is not None:
+            before = delivery.delivered_before(tx, self.name, me.agent, named)
+            if before:
+                return before
+        for_good = self._for_good and named is None
+        rows = delivery.deliver(
+            tx, self.name, agent=me.agent, task=me.task, delivery=named, count=count, for_good=for_good
+        )
+        place.granted(tx, messages=rows, gone=for_good)
+        return rows
+
+    def _waited_for(self, outcome: Outcome) -> list[dict[str, Any]]:
+        if outcome.state == "broken":
+            raise ShutDown(self.name, outcome.data.get("closed", "orderly"))
+        rows: list[dict[str, Any]] = outcome.data.get("messages", [])
+        return rows
+
+    def _in_hand(self, rows: list[dict[str, Any]]) -> list[Message]:
+        messages = [delivery.message(self._member, row) for row in rows]
+        if rows and not self._for_good:
+            self._taken.messages.extend((row["id"], row["deliveries"]) for row in rows)
+            self._member.holding(rows[0]["lease_s"] or delivery.LEASE_S)
+        return messages
+
+    def _withdraw(self, tx: Transaction, outcome: Outcome) -> None:
+        """Put back what was delivered to us just as we were interrupted; a named delivery waits for its name."""
+        for row in outcome.data.get("messages", ()):
+            with suppress(ValueError):
+                self._taken.messages.remove((row["id"], row["deliveries"]))
+            if outcome.data["gone"]:
+                delivery.restore(tx, self.name, row)
+            else:
+                delivery.give_back(
+                    tx, "id = :id and deliveries = :deliveries and holder = :agent and delivery is null",
+                    id=row["id"], deliveries=row["deliveries"], agent=self._member.me.agent,
+                    reason="its reader was interrupted", failed=False, unread=True,
+                )  # fmt: skip
+
+    def _end(self, tx: Transaction, number: int, deliveries: int) -> bool:
+        """Be done with a delivery of ours; False where it is ours no more."""
+        me = self._member.me
+        row = tx.row(_MINE, id=number, queue=self.name, deliveries=deliveries, agent=me.agent, task=me.task)
+        if row is not None:
+            self._ended(tx, row)
+        return row is not None
+
+    def _ended(self, tx: Transaction, row: Row) -> None:
+        tx.event("queue.done", object=self.name, message=row["id"])
+        if row["joined"]:
+            delivery.finish(tx, self.name)
+
+    def _back(self, tx: Transaction, message: Message, *, reason: str, failed: bool) -> list[Row]:
+        me = self._member.me
+        return delivery.give_back(
+            tx, "id = :id and queue = :queue and deliveries = :deliveries and (holder = :agent or holder_task = :task)",
+            id=message.id, queue=self.name, deliveries=message.deliveries, agent=me.agent, task=me.task,
+            reason=reason, failed=failed,
+        )  # fmt: skip
+
+    def _give_up(self, message: Message) -> None:
+        with self._member.transaction() as tx:
+            self._back(tx, message, reason="its reader left the loop", failed=False)
+        self._forget([message])
+
+    def _forget(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            with suppress(ValueError):  # another thread got it, or it was too long ago
+                self._taken.messages.remove((message.id, message.deliveries))
+
+    def _elsewhere(self, tx: Transaction, number: int) -> NotDelivered:
+        """What is said of a message that is not with us under the delivery that we know."""
+        row = tx.row(_WHERE_IS_IT, id=number, queue=self.name)
+        if row is None:
+            return NotDelivered(self.name, number, DONE)
+        if row["dead_at"] is not None:
+            return NotDelivered(self.name, number, "it is a dead letter")
+        if row["holder"] is None:
+            return NotDelivered(self.name, number, "it is queued again")
+        return NotDelivered(self.name, number, f"it was delivered anew, to {row['who']}")
+
+
+def checked_wait(timeout: float | None) -> float | None:
+    """The seconds to wait, refused as `queue.Queue` refuses them; None for ever."""
+    if timeout is not None and timeout < 0:
+        raise ValueError("'timeout' must be a non-negative number")
+    return checked_timeout(timeout)

@@ -1,0 +1,32 @@
+"""One round of the watch: what nobody is told of, and somebody has to look for.
+
+Whoever sleeps longest in a swarm does it for all, twice a second (state/watch.py tells why): members whose process is
+gone, leases that ran out, rings that were lost, circles of waits.
+"""
+
+from __future__ import annotations
+
+from prong.primitives import holdings, wait_graph
+from prong.state import Store
+from prong.state.ticket import Ticket
+
+
+class Round:
+    """What one keeper of the watch does again and again."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._reaped_to = 0
+        self._search = wait_graph.Search()
+
+    def __call__(self) -> None:
+        """Look once."""
+        store = self._store
+        self._reaped_to = holdings.reap(store, self._reaped_to)
+        with store.transaction(None) as tx:
+            holdings.expire(tx)
+        for row in store.rows(
+            "select id, kind, object from waiter where state <> 'waiting' or until_at <= :now", now=store.clock.now()
+        ):
+            store.bells.ring(Ticket(*row).slot)
+        self._search.look(store)
