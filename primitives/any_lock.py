@@ -68,6 +68,7 @@ class AnyLock:
         self.name = checked_name("lock name", name)
         self._member = member
         self._last: Grant | None = None
+        self._waited = False
 
     @property
     def grant(self) -> Grant | None:
@@ -177,21 +178,21 @@ class AnyLock:
         with Place(self._member, withdraw=partial(self._withdraw, wanted)) as place:
             with self._member.transaction() as tx:
                 grant = self._take(tx, place, wanted)
-                found = line.holders(tx, self.name) if grant is None else None
-                if found is not None and found["movable"]:
+                if grant is None and line.is_movable(tx, self.name):
                     line.move(tx, self.name)
-                    grant, found = self._take(tx, place, wanted), line.holders(tx, self.name)
+                    grant = self._take(tx, place, wanted)
                 if grant is None:
                     if timeout == 0:
                         return None
                     place.enrol(tx, "lock", self.name, timeout=timeout, wants=wanted.as_dict())
-                    tx.event("lock.waiting", object=self.name, behind=found["who"] if found is not None else None)
+                    tx.event("lock.waiting", object=self.name)
+            waited = grant is None
             if grant is None:
                 outcome = place.wait()
                 if outcome.state != "granted":
                     return None
                 grant = Grant(self.name, shared=wanted.shared, **outcome.data)
-            self._last = grant
+            self._last, self._waited = grant, waited
             self._member.holding(wanted.lease_s)
             return grant
 

@@ -128,7 +128,8 @@ def _keep(directory: Path, digest: str, data: bytes) -> None:
             raise
         _sync(directory)
     except OSError as error:
-        raise StoreError(str(path), error.strerror or str(error), "Free some of the disk, and write again.") from error
+        advice = "Free some of the disk, or make the directory writable, and write again."
+        raise StoreError(str(path), error.strerror or str(error), advice) from error
 
 
 def _sync(directory: Path) -> None:

@@ -48,7 +48,12 @@ def join(path: Path | str, name: str | None = None, *, clock: Clock | None = Non
     """Take part in the swarm whose directory is `path`, or share the file `path` (a name with a suffix: `work.db`).
 
     What is not there yet is made.  `name` is what others read of this program; without one it is the program's own
-    name and its pid.  Raises `StoreError` where the database cannot be used.
+    name.  Raises `StoreError` where the database cannot be used.
+
+    >>> with join("work.db") as ada, join("work.db") as bob:       # two programs, as a rule
+    ...     ada.SharedMap("findings")["src"] = 12
+    ...     bob.SharedMap("findings")["src"]
+    12
     """
     name = checked_name("name of a member", name) if name is not None else Path(sys.argv[0] or "python").stem[:150]
     return Swarm(Store(Path(path), clock=clock), name)
@@ -59,6 +64,10 @@ class Swarm(Membership):
 
     A forked child that goes on with it, or a process that unpickles a primitive, becomes a member of its own; so does
     nobody else: what the parent holds stays the parent's.
+
+    >>> with swarm.atomic():                       # all of it or, where an exception leaves the block, nothing
+    ...     swarm.SharedMap("findings")["src"] = 12
+    ...     swarm.Event("measured").set()
     """
 
     def __init__(self, store: Store, name: str) -> None:
@@ -155,9 +164,9 @@ class Swarm(Membership):
         """The condition of this name, with a lock of the same name where none is given."""
         return Condition(self, name, lock)
 
-    def Barrier(self, name: str, parties: int, **options: Any) -> Barrier:
-        """The barrier of this name."""
-        return Barrier(self, name, parties, **options)
+    def Barrier(self, name: str, parties: int | None = None, *more: Any, **options: Any) -> Barrier:
+        """The barrier of this name, with what else the class takes, in the standard library's order."""
+        return Barrier(self, name, parties, *more, **options)
 
     def Atomic(self, name: str, initial: Any = 0) -> Atomic:
         """The atomic value of this name."""
@@ -183,9 +192,9 @@ class Swarm(Membership):
         """The future of this name."""
         return Future(self, name)
 
-    def Executor(self, name: str, max_workers: int | None = None, **options: Any) -> Executor:
-        """The executor of this name."""
-        return Executor(self, name, max_workers, **options)
+    def Executor(self, name: str, max_workers: int | None = None, *more: Any, **options: Any) -> Executor:
+        """The executor of this name, with what else the class takes, in the standard library's order."""
+        return Executor(self, name, max_workers, *more, **options)
 
 
 @functools.cache

@@ -151,7 +151,8 @@ class Lock(AnyLock):
     def _release(self, *, thread: int | None) -> None:
         last = self._last
         with self._member.transaction() as tx:
-            line.release(tx, self.name, thread=thread, rather=last.fence if last is not None else 0)
+            rather = last.fence if last is not None else 0
+            line.release(tx, self.name, thread=thread, rather=rather, awaited=self._waited)
 
     def _give_back(self, tx: Transaction, fence: int, wanted: Wanted) -> None:  # noqa: ARG002  an RLock's matters
         reason = "its holder was interrupted while it waited"

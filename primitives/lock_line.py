@@ -14,6 +14,7 @@ from typing import Any
 
 from prong.primitives.errors import NotHeld
 from prong.state import Row, Transaction, waiter
+from prong.state.store import Entry
 
 _FIRST_IN_LINE = """select 1 from waiter where kind = 'lock' and object = :name and state = 'waiting'
                        and (until_at is null or until_at > :now)"""
@@ -92,8 +93,7 @@ returning fence
 _HOLDERS = """
 select lock.fence, coalesce(agent.name, 'task ' || lock.task,
        (select group_concat(coalesce(name, 'task ' || s.task), ', ')
-          from lock_share as s left join agent as a on a.id = s.holder where s.lock = :name)) as who,
-       coalesce(lock.expires_at <= :now, lock.kept = 0) as movable
+          from lock_share as s left join agent as a on a.id = s.holder where s.lock = :name)) as who
   from lock left join agent on agent.id = lock.holder where lock.name = :name
 """
 
@@ -165,14 +165,15 @@ def find(tx: Transaction, name: str, key: str) -> Grant | None:
     return None
 
 
-def release(tx: Transaction, name: str, *, thread: int | None, rather: int = 0) -> None:
+def release(tx: Transaction, name: str, *, thread: int | None, rather: int = 0, awaited: bool = False) -> None:
     """Free what a `Lock` of the acting member got, or one share, `rather` the one of that fence, and hand it on.
 
-    With `thread` only what that thread acquired alone.  Raises `NotHeld` where there is none.
+    With `thread` only what that thread acquired alone; `awaited` is a guess that somebody stands in line, which saves a
+    statement where it is right.  Raises `NotHeld` where there is none.
     """
     assert tx.member is not None
     mine = {"name": name, "agent": tx.member.agent, "thread": thread, "now": tx.now}
-    freed = tx.row(_RELEASE_UNCONTENDED, **mine)
+    freed = None if awaited else tx.row(_RELEASE_UNCONTENDED, **mine)
     if freed is not None:
         tx.event("lock.released", object=name, fence=freed["fence"])
     elif not _pass_on(tx, name, mine):
@@ -249,9 +250,17 @@ def move(tx: Transaction, name: str) -> None:
     hand_over(tx, name)
 
 
+def is_movable(tx: Transaction, name: str) -> bool:
+    """Whether a lease ran out, or nobody holds the lock alone so that the line might move."""
+    row = tx.row("select expires_at, kept from lock where name = :name", name=name)
+    if row is None:
+        return False
+    return not row["kept"] if row["expires_at"] is None else bool(row["expires_at"] <= tx.now)
+
+
 def holders(tx: Transaction, name: str) -> Row | None:
-    """The last `fence`, `who` holds or shares the lock (None: nobody), and whether it may be `movable`."""
-    return tx.row(_HOLDERS, name=name, now=tx.now)
+    """The last `fence`, and `who` holds or shares the lock (None: nobody)."""
+    return tx.row(_HOLDERS, name=name)
 
 
 def not_held(tx: Transaction, name: str, yours: int | None = None) -> NotHeld:
@@ -281,18 +290,17 @@ def _pass_on(tx: Transaction, name: str, mine: dict[str, Any]) -> bool:
         lease_s=wanted.lease_s, depth=wanted.depth, key=wanted.key,
     )  # fmt: skip
     if row is not None:
-        tx.event("lock.released", object=name, fence=row["fence"] - 1)
-        _grant(tx, name, heir, wanted, row["fence"])
+        _grant(tx, name, heir, wanted, row["fence"], ("lock.released", name, None, {"fence": row["fence"] - 1}))
     return row is not None
 
 
-def _grant(tx: Transaction, name: str, heir: Row, wanted: Wanted, fence: int) -> None:
-    """Tell the heir and the log."""
+def _grant(tx: Transaction, name: str, heir: Row, wanted: Wanted, fence: int, *before: Entry) -> None:
+    """Tell the heir and the log, which is told what was `before` as well."""
     expires_at = tx.now + wanted.lease_s
-    tx.event(
-        "lock.acquired", object=name, task=heir["task"], holder=heir["agent"], waited_s=tx.now - heir["since_at"],
-        fence=fence, expires_at=expires_at, **_mode(wanted),
-    )  # fmt: skip
+    told = {
+        "holder": heir["agent"], "waited_s": tx.now - heir["since_at"], "fence": fence, "expires_at": expires_at
+    } | _mode(wanted)  # fmt: skip
+    tx.events(*before, ("lock.acquired", name, heir["task"], told))
     waiter.grant(tx, heir["id"], fence=fence, expires_at=expires_at)
 
 

@@ -163,8 +163,7 @@ class QueueReader:
         """What would be delivered next, at most `count` messages, without taking them.
 
         >>> jobs = swarm.MessageQueue("jobs")
-        >>> jobs.put_many(["a", "b"])
-        [1, 2]
+        >>> numbers = jobs.put_many(["a", "b"])
         >>> [message.value for message in jobs.peek()]
         ['a', 'b']
         """

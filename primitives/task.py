@@ -75,7 +75,16 @@ class Plan:
 
 
 def create_task(tx: Transaction, plan: Plan) -> tuple[Task, bool]:
-    """Create a task as a child of the acting member's; the same key a second time returns the first task, and False."""
+    """Create a task as a child of the acting member's; the same key a second time returns the first task, and False.
+
+    Raises `UnknownTask` where it needs one that is not there, and `Invalid` where the plan is out of bounds.
+
+    >>> with swarm.transaction() as tx:
+    ...     task, new = create_task(tx, Plan("Count", "Count the files.", key="count"))
+    ...     again, _ = create_task(tx, Plan("Count", "Count the files.", key="count"))
+    >>> task.state, new, again == task
+    ('ready', True, True)
+    """
     _check(plan)
     _refuse_orphan(tx)
     if plan.key is not None:
@@ -180,7 +189,15 @@ def cancel(tx: Transaction, task: int, *, reason: str) -> list[int]:
 def wait_tasks(
     member: Membership, tasks: Sequence[int], *, mode: Literal["all", "any"] = "all", timeout: float | None = None
 ) -> list[Task]:
-    """Wait until all (or any) of the tasks are final, at most `timeout` seconds; returns all as they are then."""
+    """Wait until all (or any) of the tasks are final, at most `timeout` seconds; returns all as they are then.
+
+    Raises `UnknownTask`, and `Invalid` where the waiting task would be waiting for itself.
+
+    >>> with swarm.transaction() as tx:
+    ...     task, _ = create_task(tx, Plan("Count", "Count the files."))
+    >>> [found.state for found in wait_tasks(swarm, [task.id], timeout=0)]
+    ['ready']
+    """
     numbers = list(dict.fromkeys(tasks))
     checked_number("a number of tasks to wait for of", len(numbers), least=1, most=NEEDS)
     timeout = checked_timeout(timeout)

@@ -90,7 +90,10 @@ class FutexBells:
             raise StoreError(
                 str(path), f"waking needs Linux futexes, not {sys.platform} on {platform.machine()}", "Use Linux."
             )
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(str(path), str(error), "Make the file and its directory writable.") from error
         try:
             # A hole in the file would make a ring fail on a full disk.
             os.posix_fallocate(file, 0, SLOTS * 4)
@@ -101,8 +104,14 @@ class FutexBells:
             os.close(file)
         self._words = (ctypes.c_uint32 * SLOTS).from_buffer(self._memory)
         self._base = ctypes.addressof(self._words)
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._number = ctypes.c_long(number)
+        libc = ctypes.CDLL(None, use_errno=True)
+        # Two objects for one function, so that each knows its arguments and plain numbers can be passed.
+        self._number, self._wait, self._ring = number, libc["syscall"], libc["syscall"]
+        self._wait.argtypes = (
+            ctypes.c_long, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_void_p,
+            ctypes.c_uint32,
+        )  # fmt: skip
+        self._ring.argtypes = (*self._wait.argtypes[:4], ctypes.c_long, ctypes.c_void_p, ctypes.c_uint32)
 
     def read(self, slot: int) -> int:
         """The word's value; read it *before* looking whether there is something to wait for."""
@@ -112,26 +121,11 @@ class FutexBells:
         """Sleep until the word differs from `seen`, a signal comes, or `timeout_s` seconds pass (which is False)."""
         whole = int(timeout_s)
         limit = _Timespec(whole, int((timeout_s - whole) * 1e9))
-        failed = self._libc.syscall(
-            self._number,
-            ctypes.c_void_p(self._base + slot * 4),
-            ctypes.c_int(_FUTEX_WAIT),
-            ctypes.c_uint32(seen),
-            ctypes.byref(limit),
-            None,
-            ctypes.c_uint32(0),
-        )
+        place = self._base + slot * 4
+        failed = self._wait(self._number, place, _FUTEX_WAIT, seen, ctypes.byref(limit), None, 0)
         return not failed or ctypes.get_errno() != errno.ETIMEDOUT
 
     def ring(self, slot: int) -> None:
         """Wake whoever sleeps on the word, and whoever is about to."""
-        address = ctypes.c_void_p(self._base + slot * 4)
-        self._libc.syscall(
-            self._number,
-            address,
-            ctypes.c_int(_FUTEX_WAKE_OP),
-            ctypes.c_uint32(_EVERYBODY),
-            ctypes.c_void_p(0),
-            address,
-            ctypes.c_uint32(_ADD_ONE),
-        )
+        place = self._base + slot * 4
+        self._ring(self._number, place, _FUTEX_WAKE_OP, _EVERYBODY, 0, place, _ADD_ONE)

@@ -49,6 +49,7 @@ class Door:
         self.connection = connection
         self.gate = gate
         self.inherited = False
+        self.known_alive: dict[object, int] = {}
         self._closed = False
         self._in_use = threading.RLock()
         self._made_in = os.getpid()

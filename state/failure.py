@@ -11,7 +11,7 @@ from prong.state.errors import StoreBusy, StoreError
 _ADVICE = {
     sqlite3.SQLITE_FULL: "Free some of the disk and call again; nothing was written.",
     sqlite3.SQLITE_IOERR: "See whether the disk is full or broken; nothing was written.",
-    sqlite3.SQLITE_READONLY: "Make the file and its directory writable; nothing was written.",
+    sqlite3.SQLITE_READONLY: "Make the file, those beside it and the directory writable; nothing was written.",
     sqlite3.SQLITE_CANTOPEN: "See whether the directory is still there and may be read.",
     sqlite3.SQLITE_CORRUPT: "Stop the swarm and keep a copy of its directory: the file is damaged.",
     sqlite3.SQLITE_NOTADB: "Name another swarm: this file is no database.",

@@ -106,6 +106,7 @@ def end(tx: Transaction, agent: int, *, state: str, reason: str) -> bool:
         agent=agent,
     )
     if changed:
+        tx.buried()
         tx.execute("delete from waiter_task where waiter in (select id from waiter where agent = :agent)", agent=agent)
         for row in tx.rows("delete from waiter where agent = :agent returning id, kind, object", agent=agent):
             tx.ring(Ticket(*row).slot)  # whoever sleeps on it learns at once that it is over

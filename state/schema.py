@@ -57,7 +57,10 @@ def _mend(path: Path, patience_s: float) -> None:
 
 def _version(path: Path, patience_s: float) -> int:
     """The schema's version; 0 where the file is empty still."""
-    connection = sqlite3.connect(path, timeout=patience_s)
+    try:
+        connection = sqlite3.connect(path, timeout=patience_s)
+    except sqlite3.Error as error:
+        raise meaning(path, error, patience_s) or error from error
     try:
         version: int = connection.execute("pragma user_version").fetchone()[0]
         application: int = connection.execute("pragma application_id").fetchone()[0]

@@ -160,7 +160,6 @@ create table waiter (
                                                  -- of them wait than that, the process is not blocked
 ) strict;
 create index waiter_object on waiter (kind, object, id) where state = 'waiting';
-create index waiter_agent on waiter (agent);
 
 create table waiter_task (                       -- which tasks a waiter of kind `tasks` looks at
     waiter  integer not null,

@@ -18,16 +18,18 @@ Reading needs no transaction and waits for nobody.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_UN, flock
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from prong.state.bell import MERGER_SLOT, SCHEDULER_SLOT, Bells, open_bells
@@ -48,10 +50,39 @@ Row = sqlite3.Row
 
 _APPEND = "insert into event (at, agent, task, kind, object, data) values (:at, :agent, :task, :kind, :object, :data)"
 
-compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-"""JSON as the log holds it."""
+
+def compact(value: Any) -> str:
+    """JSON as the log holds it."""
+    return "".join(_encode(value, 0))
+
+
+def _encoder() -> Callable[[Any, int], Iterable[str]]:
+    """What `json` makes anew for each value that it encodes, which takes longer than encoding a small one."""
+    encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+    made = getattr(json.encoder, "c_make_encoder", None)
+    if made is None:  # an interpreter without the accelerator
+        return lambda value, _: encoder.iterencode(value)
+    keep: Callable[[Any, int], Iterable[str]] = made(
+        None,
+        encoder.default,
+        json.encoder.encode_basestring,
+        None,
+        ":",
+        ",",
+        False,
+        False,
+        True,
+    )
+    return keep
+
+
+_encode = _encoder()
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+Entry = tuple[str, str, "int | None", dict[str, Any]]
+"""An entry of the log: its kind, what it is about, the task (None: the acting member's), and its data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +131,9 @@ class Transaction:
     def event(self, kind: str, /, *, object: str | None = None, task: int | None = None, **data: Any) -> int:
         """Append to the log and return the entry's number; the acting member and its task are filled in."""
         member = self.member
-        values = {
-            "at": self._store.clock.wall(),
-            "agent": member.agent if member else None,
-            "task": task if task is not None else (member.task if member else None),
-            "kind": kind,
-            "object": object,
-            "data": compact(data) if data else "{}",
-        }
+        agent, own = (None, None) if member is None else (member.agent, member.task)
+        text = compact(data) if data else "{}"
+        values = (self._store.clock.wall(), agent, own if task is None else task, kind, object, text)
         number = self._run(_APPEND, values).lastrowid
         assert number is not None
         return number
@@ -124,7 +150,11 @@ class Transaction:
         """Wake the merger once the transaction is committed."""
         self._slots_to_ring.append(MERGER_SLOT)
 
-    def _run(self, sql: str, values: Mapping[str, Any]) -> sqlite3.Cursor:
+    def buried(self) -> None:
+        """Somebody is declared dead in this transaction: every member has to look whether it is he."""
+        self._door.gate.bury()
+
+    def _run(self, sql: str, values: Mapping[str, Any] | tuple[Any, ...]) -> sqlite3.Cursor:
         door = self._door
         if door.inherited:
             raise self._store.forked_inside()
@@ -132,7 +162,23 @@ class Transaction:
             return door.connection.execute(sql, values)
         except UnicodeEncodeError:
             # A file name that is no UTF-8, say: the log must be able to tell of it all the same.
+            if isinstance(values, tuple):
+                return door.connection.execute(sql, tuple(map(_storable, values)))
             return door.connection.execute(sql, {name: _storable(value) for name, value in values.items()})
+
+    def events(self, *entries: Entry) -> None:
+        """Append several entries at once, each a kind, an object, a task and data."""
+        member, at = self.member, self._store.clock.wall()
+        agent, own = (None, None) if member is None else (member.agent, member.task)
+        values: list[Any] = []
+        for kind, object_, task, data in entries:
+            values += (at, agent, own if task is None else task, kind, object_, compact(data))
+        self._run(_APPEND + ", (?, ?, ?, ?, ?, ?)" * (len(entries) - 1), tuple(values))
+
+    def sweep_locks(self) -> None:
+        """Remove the rows of waits for locks that are over."""
+        if self._store.read_locks:
+            self._sweep(self._store.read_locks)
 
     def _sweep(self, read: deque[int]) -> None:
         """Remove the rows of waits that are over, which cost a transaction of their own otherwise."""
@@ -152,6 +198,90 @@ class Transaction:
     def _ring_all(self) -> None:
         for slot in self._slots_to_ring:
             self._store.bells.ring(slot)
+        if self._slots_to_ring:
+            os.sched_yield()
+
+
+class _Change:
+    """A transaction from begin to commit, as a `with` block.
+
+    A generator would read better and cost as much as a statement.
+    """
+
+    __slots__ = ("_door", "_member", "_store", "_tx")
+
+    def __init__(self, store: Store, member: Member | None) -> None:
+        self._door: Door | None = None
+        self._member = member
+        self._store = store
+        self._tx: Transaction | None = None
+
+    def __enter__(self) -> Transaction:
+        store, member = self._store, self._member
+        door = store.enter()
+        if door.connection.in_transaction:
+            door.leave()
+            raise RuntimeError("a transaction was begun inside another one of the same thread")
+        self._door = door
+        try:
+            # An interrupt may strike right behind each of these, so they already stand where leaving is certain.
+            door.gate.enter()
+            door.connection.execute("begin immediate")
+            tx = self._tx = Transaction(store, door, member)
+            if member is not None and door.known_alive.get(member) != door.gate.burials():
+                _check_alive(tx, member)
+                door.known_alive[member] = door.gate.burials()
+            if store.read_waits:
+                tx._sweep(store.read_waits)  # noqa: SLF001  the two classes are one
+        except sqlite3.Error as error:
+            self._leave()
+            store.explain(error)
+            raise
+        except BaseException:
+            self._leave()
+            raise
+        return tx
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        door = self._door
+        assert door is not None
+        try:
+            if kind is None:
+                if door.inherited:
+                    raise self._store.forked_inside()
+                door.connection.execute("commit")
+            elif isinstance(error, sqlite3.Error):
+                self._tx._roll_back()  # type: ignore[union-attr]  # noqa: SLF001  a full disk undoes it without our asking
+                self._store.explain(error)
+        except sqlite3.Error as refusal:
+            self._tx._roll_back()  # type: ignore[union-attr]  # noqa: SLF001  as above
+            self._store.explain(refusal)
+            raise
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Undo what was not committed, let the next writer in, and ring for whom something was decided."""
+        door, self._door = self._door, None
+        if door is None:
+            return
+        tx = self._tx
+        if not door.inherited:
+            try:
+                if door.connection.in_transaction:
+                    (tx or Transaction(self._store, door, self._member))._roll_back()  # noqa: SLF001  as above
+            finally:
+                # No method of ours: entering one is where an interrupt strikes.
+                flock(door.gate.file, LOCK_UN)
+            if tx is not None and not tx.undone:
+                tx._ring_all()  # noqa: SLF001  as above
+        door.leave()
+
+    def __del__(self) -> None:
+        # An interrupt struck as the block was left, before anything of ours ran.
+        self._leave()
 
 
 class _Own(threading.local):
@@ -183,6 +313,7 @@ class Store:
         self.directory, self.path, beside = _layout(self.place)
         self.artifacts = self.directory / f"{beside}artifacts"
         self.read_waits: deque[int] = deque()
+        self.read_locks: deque[int] = deque()
         self._gate = self.directory / f"{beside}gate"
         self._patience_s = patience_s
         self._own = _Own()
@@ -191,50 +322,13 @@ class Store:
         self.watch = Watch(self.directory / f"{beside}watch")
         self.clock = clock or SystemClock(self._offset_of_this_boot())
 
-    @contextmanager
-    def transaction(self, member: Member | None) -> Iterator[Transaction]:
+    def transaction(self, member: Member | None) -> AbstractContextManager[Transaction]:
         """One atomic change on behalf of `member`; None is the harness itself.
 
         Raises `Deposed` where the member was declared dead; nothing is written then.
         """
         outer = self._own.outer
-        if outer is not None:
-            with self._nested(outer, member) as part:
-                yield part
-            return
-        door = self._enter()
-        connection = door.connection
-        if connection.in_transaction:
-            door.leave()
-            raise RuntimeError("a transaction was begun inside another one of the same thread")
-        tx: Transaction | None = None
-        try:
-            # An interrupt may strike right behind `enter`, so that already stands where leaving is certain.
-            door.gate.enter()
-            connection.execute("begin immediate")
-            tx = Transaction(self, door, member)
-            if member is not None:
-                _check_alive(tx, member)
-            if self.read_waits:
-                tx._sweep(self.read_waits)  # noqa: SLF001  the two classes are one
-            yield tx
-            if door.inherited:
-                raise self.forked_inside()
-            connection.execute("commit")
-        except sqlite3.Error as error:
-            self._explain(error)
-            raise
-        finally:
-            if not door.inherited:
-                try:
-                    if connection.in_transaction:
-                        (tx or Transaction(self, door, member))._roll_back()  # noqa: SLF001  as above
-                finally:
-                    # No method of ours: entering one is where an interrupt strikes.
-                    flock(door.gate.file, LOCK_UN)
-                if tx is not None and not tx.undone:
-                    tx._ring_all()  # noqa: SLF001  as above
-            door.leave()
+        return _Change(self, member) if outer is None else self._nested(outer, member)
 
     @contextmanager
     def atomic(self, member: Member | None) -> Iterator[Transaction]:
@@ -258,11 +352,11 @@ class Store:
         """Read outside of any transaction."""
         door = self._own.door
         if door is None or not door.enter():
-            door = self._enter()
+            door = self.enter()
         try:
             return door.connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            self._explain(error)
+            self.explain(error)
             raise
         finally:
             door.leave()
@@ -278,7 +372,7 @@ class Store:
         if self.inside_atomic:
             yield self
             return
-        door = self._enter()
+        door = self.enter()
         try:
             door.connection.execute("begin")
             yield self
@@ -317,24 +411,24 @@ class Store:
             yield tx
         except BaseException:
             tx.undone = True
-            if not outer._door.inherited:  # noqa: SLF001  as above
+            if not outer._door.inherited and outer._door.connection.in_transaction:  # noqa: SLF001  as above
                 tx.execute("rollback to part")
                 tx.execute("release part")
             raise
         tx.execute("release part")
         outer._slots_to_ring += tx._slots_to_ring  # noqa: SLF001  as above
 
-    def _enter(self) -> Door:
+    def enter(self) -> Door:
         """This thread's door, which keeps forks out until the caller leaves it."""
         door = self._own.door
         while door is None or not door.enter():
             try:
                 door = self._own.door = open_door(self.path, self._gate, self._connect)
             except sqlite3.Error as error:
-                self._explain(error)
+                self.explain(error)
                 raise
             except OSError as error:
-                raise StoreError(str(self.path), str(error), "See whether the swarm's directory is there.") from error
+                raise StoreError(str(self.path), str(error), "See whether the directory is there and can be written.") from error
         return door
 
     def _connect(self) -> sqlite3.Connection:
@@ -349,7 +443,8 @@ class Store:
         connection.execute("pragma recursive_triggers = on")  # or `replace` would slip past the event log's
         return connection
 
-    def _explain(self, error: sqlite3.Error) -> None:
+    def explain(self, error: sqlite3.Error) -> None:
+        """Raise what an error of SQLite means, where it is none of ours."""
         refusal = meaning(self.path, error, self._patience_s)
         if refusal is not None:
             raise refusal from error

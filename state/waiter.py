@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from prong.state import process
+from prong.state.bell import slot_of
 from prong.state.errors import StoreError, WaitInsideAtomic
 from prong.state.member import Membership
 from prong.state.store import Row, Store, Transaction, compact
@@ -36,6 +37,15 @@ ROW_TURNS = 5
 """How many times it turns over before it looks at its row although nothing rang."""
 
 
+_FIRST = """
+select id, agent, task, wants, since_at from waiter
+ where kind = :kind and object = :object and state = 'waiting' and (until_at is null or until_at > :now)
+ order by id limit 1
+"""
+
+_GRANT = "update waiter set state = 'granted', outcome = :outcome where id = :waiter"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a wait ended: `granted` or `broken`, with the data that the decider left; `timeout`, or `interrupted`."""
@@ -49,6 +59,7 @@ def enrol(
 ) -> Ticket:
     """Take a place at the end of the line for an object; `timeout` in seconds, None for ever."""
     assert tx.member is not None, "only a member can wait"
+    tx.sweep_locks()
     waiter: int = tx.value(
         "insert into waiter (agent, task, kind, object, wants, state, since_at, until_at, running)"
         " values (:agent, :task, :kind, :object, :wants, 'waiting', :now, :until, :running) returning id",
@@ -86,29 +97,19 @@ def everybody(tx: Transaction, kind: str, object: str) -> list[Row]:
 
 def first(tx: Transaction, kind: str, object: str) -> Row | None:
     """The first of the line, or None."""
-    return tx.row(
-        "select * from waiter where kind = :kind and object = :object and state = 'waiting'"
-        " and (until_at is null or until_at > :now) order by id limit 1",
-        kind=kind,
-        object=object,
-        now=tx.now,
-    )
+    return tx.row(_FIRST, kind=kind, object=object, now=tx.now)
 
 
 def grant(tx: Transaction, waiter: int, **data: Any) -> None:
-    """Decide in a waiter's favour and ring its bell after the commit."""
-    _decide(tx, waiter, "granted", data)
+    """Decide in favour of one waiter and ring its bell after the commit; of no kind that is woken together."""
+    tx.execute(_GRANT, outcome=compact(data), waiter=waiter)
+    tx.ring(slot_of(waiter))
 
 
 def refuse(tx: Transaction, waiter: int, **data: Any) -> None:
     """Decide that the wait can never end well, and ring."""
-    _decide(tx, waiter, "broken", data)
-
-
-def _decide(tx: Transaction, waiter: int, state: str, data: dict[str, Any]) -> None:
     row = tx.row(
-        "update waiter set state = :state, outcome = :outcome where id = :waiter returning kind, object",
-        state=state,
+        "update waiter set state = 'broken', outcome = :outcome where id = :waiter returning kind, object",
         outcome=compact(data),
         waiter=waiter,
     )
@@ -162,7 +163,8 @@ class Place:
         with self._member.parking(self._ticket) if parks else nullcontext():
             self._left = _sleep_until_decided(store, self._ticket, look)
         if self._left is not None:
-            store.read_waits.append(self._ticket.waiter)
+            # A lock's next transaction is its release, for which somebody waits: its row is left until the next wait.
+            (store.read_locks if self._ticket.kind == "lock" else store.read_waits).append(self._ticket.waiter)
             return self._left
         with self._member.transaction() as tx:
             self._left = _take_away(tx, self._ticket, undecided="timeout")

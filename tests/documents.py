@@ -8,7 +8,7 @@
 A block is left out by a comment right above it that gives the reason:   <!-- not run: needs a key -->
 
 "Looks like": a number stands for any number, a hexadecimal id for any, blanks for any blanks; `…` stands for anything
-in its line, and a line of nothing but `…` for any lines.
+in its line, and a line of nothing but `…` for any lines.  What a program in Python prints is shown exactly, but for `…`.
 """
 
 import re
@@ -39,11 +39,12 @@ class Block:
 
 @dataclass
 class Example:
-    """What is typed, and what it should print, if the page says."""
+    """What is typed, and what it should print, if the page says: so or, unless `exactly`, with other figures."""
 
     where: str
     commands: list[str] = field(default_factory=list)
     output: str | None = None
+    exactly: bool = False
 
 
 def blocks(name, text):
@@ -82,13 +83,13 @@ def examples(block):
         program = (
             f"cat >$TMPDIR/program.py <<'END_OF_PROGRAM'\n{block.content}END_OF_PROGRAM\npython $TMPDIR/program.py"
         )
-        return [Example(block.where, [program], block.output)]
+        return [Example(block.where, [program], block.output, exactly=True)]
     return [Example(block.where, list(_commands(block.content.splitlines())), block.output)]
 
 
-def looks_like(shown, printed):
+def looks_like(shown, printed, *, exactly=False):
     """Whether what was printed looks like what is shown."""
-    pattern = "".join(_line(line) for line in shown.strip("\n").splitlines())
+    pattern = "".join(_line(line, exactly=exactly) for line in shown.strip("\n").splitlines())
     lines = [line.rstrip() for line in printed.strip("\n").splitlines()]
     return re.fullmatch(pattern, "".join(f"{line}\n" for line in lines)) is not None
 
@@ -130,9 +131,11 @@ def _commands(lines):
         raise ValueError(f"the shell waits for the end of: {command}")
 
 
-def _line(line):
+def _line(line, *, exactly):
     if line.strip() == "…":
         return r"(?:.*\n)*"
+    if exactly:
+        return ".*".join(map(re.escape, line.rstrip().split("…"))) + "\n"
     pattern, end = "", 0
     for match in LOOSE.finditer(line.rstrip()):
         pattern += re.escape(line[end : match.start()])

@@ -163,14 +163,14 @@ class Stepped:
 
 
 class Nest:
-    """The process that forks the stepped ones."""
+    """The process that forks the stepped ones; `within` is a program that runs it, in surroundings of its making."""
 
-    def __init__(self):
+    def __init__(self, within=()):
         ours, theirs = socket.socketpair()
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / ".src")}
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=environment
+                [*within, sys.executable, __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=environment
             )
         self._line = ours
 

@@ -1,8 +1,8 @@
 """Every command in README.md and docs/ is typed here as a newcomer would type it.
 
-A page is one sitting: one shell, in a new copy of this checkout, goes from the top of the page to its end.  HOME holds
-a git identity and nothing else; there is no key, and nothing but this machine can be reached.  How a page marks its
-blocks stands in documents.py.
+A page is one sitting: one shell, in a new copy of this checkout, goes from the top of the page to its end.  The pages
+of the primitives need no repository: they begin in an empty directory.  HOME holds a git identity and nothing else;
+there is no key, and nothing but this machine can be reached.  How a page marks its blocks stands in documents.py.
 
 Only .ci/run makes virtual environments and installs into them; what comes after that on the same line is typed here.
 """
@@ -34,6 +34,7 @@ SETS_UP = re.compile(r"python3 -m venv \.venv && \.venv/bin/pip install (?:-q )?
 INSTALLS = re.compile(r"\b(?:-m venv|-m pip|pip install|pipx|uv |uvx|apt-get|apt)\b")
 TESTS = re.compile(r"\.venv/bin/pytest\b")
 PAGE_LIMIT_S = 240
+OF_PRIMITIVES = "docs/primitives/"
 
 
 def commands():
@@ -50,12 +51,25 @@ def typed(command):
     return "" if TESTS.match(rest) else rest
 
 
-def sitting(page, tmp_path):
-    """Type a page; return (where, what is shown, what was printed) of each example that shows something."""
+def new_copy(tmp_path):
+    """A newcomer's clone, with what the tests themselves run on for its virtual environment."""
     tree = checkout.copy(tmp_path / "prong")
     (tree / ".git/info").mkdir(exist_ok=True)
     (tree / ".git/info/exclude").write_text(".venv\n")
     (tree / ".venv").symlink_to(sys.prefix)
+    return tree
+
+
+def empty_directory(tmp_path):
+    """Where a program begins that needs no repository."""
+    directory = tmp_path / "empty"
+    directory.mkdir()
+    return directory
+
+
+def sitting(page, tmp_path, begin=new_copy):
+    """Type a page where it begins; return each example that shows something, with what was printed."""
+    tree = begin(tmp_path)
     home, papers = tmp_path / "home", tmp_path / "papers"
     home.mkdir()
     papers.mkdir()
@@ -66,7 +80,7 @@ def sitting(page, tmp_path):
     failed = papers / "failed"
     assert not failed.exists(), failed.read_text()
     assert status == 0, f"the shell ended with {status}"
-    return [(one.where, one.output, (papers / str(n)).read_text()) for n, one in enumerate(done) if one.output]
+    return [(one, (papers / str(n)).read_text()) for n, one in enumerate(done) if one.output]
 
 
 def paragraph(example, paper):
@@ -128,8 +142,10 @@ def test_no_page_installs_anything_in_another_way():
 @pytest.mark.timeout(PAGE_LIMIT_S + 60)
 @pytest.mark.parametrize("name", PAGES)
 def test_every_command_of_a_page_does_what_the_page_shows(name, tmp_path):
-    for where, shown, printed in sitting(BLOCKS[name], tmp_path):
-        assert looks_like(shown, printed), f"{where} prints\n\n{printed}\nwhich does not look like\n\n{shown}"
+    begin = empty_directory if name.startswith(OF_PRIMITIVES) else new_copy
+    for one, printed in sitting(BLOCKS[name], tmp_path, begin):
+        alike = looks_like(one.output, printed, exactly=one.exactly)
+        assert alike, f"{one.where} prints\n\n{printed}\nwhich does not look like\n\n{one.output}"
 
 
 def test_every_block_says_what_it_is():
@@ -231,7 +247,7 @@ def test_a_page_is_read_block_by_block():
 
 def test_a_sitting_keeps_its_shell_and_what_was_printed(tmp_path):
     page = blocks("page", PAGE + "```console\n$ pwd\n/\n$ git config user.name; echo $HOME >&2\nAda\n…\n```\n")
-    assert sitting(page, tmp_path) == [
+    assert [(one.where, one.output, printed) for one, printed in sitting(page, tmp_path)] == [
         ("page:4", "one two\n", "one two\n"),
         ("page:19", "1\n…\n", "1\n2\nhere\n"),
         ("page:42", "/\n", "/\n"),

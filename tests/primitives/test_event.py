@@ -198,9 +198,9 @@ def test_many_waiters_are_granted_by_one_statement(ready, member, store):
             for _ in range(count):
                 waiter.enrol(tx, "event", "ready", timeout=None)
         seen = []
-        store._enter().connection.set_trace_callback(seen.append)
+        store.enter().connection.set_trace_callback(seen.append)
         ready.set()
-        store._enter().connection.set_trace_callback(None)
+        store.enter().connection.set_trace_callback(None)
         ready.clear()
         return len(seen)
 
