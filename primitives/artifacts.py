@@ -26,6 +26,8 @@ ARTIFACT_BYTES = 256 * 1024 * 1024
 
 _MARK = "@artifact "
 
+_decode = json.JSONDecoder().raw_decode
+
 _compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -55,7 +57,7 @@ def stored(member: Membership, what: str, value: Any) -> str:
     '@artifact 6ceb75cea5'
     """
     try:
-        text = _compact(value)
+        text = str(value) if type(value) is int else _compact(value)
         data = text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise Invalid(f"{what} cannot be stored ({error})", "what JSON holds, text without lone surrogates") from error
@@ -75,7 +77,7 @@ def loaded(source: Membership | Store, text: str) -> Any:
     {'a': [1, None]}
     """
     if text[0] != "@":
-        return json.loads(text)
+        return _value(text)
     store = source if isinstance(source, Store) else source.store
     digest, size = text.removeprefix(_MARK).split()
     path = store.artifacts / digest
@@ -99,6 +101,15 @@ def logged(value: Any, text: str) -> dict[str, Any]:
     return {"artifact": text} if text[0] == "@" else {"value": value}
 
 
+def told(text: str) -> str:
+    """What `logged` tells of the value with this text, as the text of a JSON object's member.
+
+    >>> told("[1]")
+    '"value":[1]'
+    """
+    return f'"artifact":"{text}"' if text[0] == "@" else f'"value":{text}'
+
+
 def from_log(source: Membership | Store, data: dict[str, Any]) -> Any:
     """The value that a log's entry tells of; None where it tells of none.
 
@@ -106,6 +117,12 @@ def from_log(source: Membership | Store, data: dict[str, Any]) -> Any:
     [1]
     """
     return loaded(source, data["artifact"]) if "artifact" in data else data.get("value")
+
+
+def _value(text: str) -> Any:
+    """What `json.loads` makes of the text, which takes longer to begin than a small value takes altogether."""
+    value, end = _decode(text)
+    return value if end == len(text) else json.loads(text)
 
 
 def _keep(directory: Path, digest: str, data: bytes) -> None:

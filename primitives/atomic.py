@@ -150,7 +150,7 @@ class Atomic:
         """
         written = self._written(new)
         # As it would read back: a tuple as a list, a key as a string.
-        expected = artifacts.loaded(self._member, self._written(expected).text)
+        expected = artifacts.loaded(self._member, self._written(expected))
         return self._change(
             "compare_and_set",
             lambda old: written if artifacts.loaded(self._member, old) == expected else None,
@@ -178,31 +178,34 @@ class Atomic:
     def _identity(self) -> tuple[str, str]:
         return str(self._member.store.path), self.name
 
-    def _change(self, op: str, decide: Callable[[str], _Written | None], once: str | None) -> Change:
-        """Let `decide` say, from the text that is there, what to write, or None to leave it."""
+    def _change(self, op: str, decide: Callable[[str], str | None], once: str | None) -> Change:
+        """Let `decide` say, from the text that is there, which text to write, or None to leave it."""
         with self._member.transaction() as tx:
-            done = changes.returned(tx, f"atomic {self.name}", once)
+            done = None if once is None else changes.returned(tx, f"atomic {self.name}", once)
             if done is None:
-                done = changes.remember(tx, f"atomic {self.name}", once, self._step(tx, op, decide))
+                done = self._step(tx, op, decide)
+                if once is not None:
+                    changes.remember(tx, f"atomic {self.name}", once, done)
         old_text, new_text, version, changed = done
         old = artifacts.loaded(self._member, old_text)
         return Change(old, artifacts.loaded(self._member, new_text) if changed else old, version, changed)
 
-    def _step(self, tx: Transaction, op: str, decide: Callable[[str], _Written | None]) -> tuple[str, str, int, bool]:
+    def _step(self, tx: Transaction, op: str, decide: Callable[[str], str | None]) -> tuple[str, str, int, bool]:
+        # Reading and then writing takes half as long as one statement that returns what it wrote.
         row = tx.row("select value, version from atomic where name = :name", name=self.name)
-        old, version = (self._initial, 0) if row is None else (row["value"], row["version"])
+        old, version = (self._initial, 0) if row is None else row
         new = decide(old)
         if new is None:
             return old, old, version, False
         tx.execute(
-            _MAKE if row is None else _WRITE, name=self.name, value=new.text, agent=self._member.me.agent, now=tx.now
+            _MAKE if row is None else _WRITE, name=self.name, value=new, agent=self._member.me.agent, now=tx.now
         )
         version += 1
-        tx.event("atomic.changed", object=self.name, op=op, version=version, **artifacts.logged(new.value, new.text))
-        return old, new.text, version, True
+        tx.logged("atomic.changed", self.name, f'{{"op":"{op}","version":{version},{artifacts.told(new)}}}')
+        return old, new, version, True
 
-    def _written(self, value: Any) -> _Written:
-        return _Written(value, artifacts.stored(self._member, f"value of atomic {self.name!r}", value))
+    def _written(self, value: Any) -> str:
+        return artifacts.stored(self._member, f"value of atomic {self.name!r}", value)
 
     def _number(self, text: str) -> float:
         value = artifacts.loaded(self._member, text)
@@ -217,14 +220,6 @@ class Atomic:
             return self._number(text) + n
         except OverflowError as error:
             raise Invalid(f"the sum at atomic {self.name!r} is no number ({error})", "a smaller number") from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """A value and the text that a row holds for it."""
-
-    value: Any
-    text: str
 
 
 def _checked(what: str, n: object) -> float:

@@ -230,6 +230,7 @@ class _Visit:
                 self._act(self._arrival)
             while self._waits:
                 self._wait()
+        del self._place  # which knows us, too: a circle would stay until it is collected
         return self._end
 
     def _begin(self, tx: Transaction, found: Passage | Arrival | str | None, timeout: float | None) -> None:

@@ -10,21 +10,23 @@ Opening and breaking decide for all who wait in one statement.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from prong.state import Invalid, Member, Row, Transaction, waiter
+from prong.state import Invalid, Member, Transaction, waiter
 
 _ROUNDS_KEPT = 2
 
-_ENTER = """
-update barrier
-   set parties = :parties,
-       arrived = iif(arrived + 1 < :parties or :acts, arrived + 1, 0),
-       round   = round + (arrived + 1 >= :parties and not :acts),
-       acting  = iif(arrived + 1 >= :parties and :acts, :agent, null),
-       actions = actions + (arrived + 1 >= :parties and :acts)
+# Reading and then writing takes less than one statement that returns what it wrote.
+_LOOK = """
+select round, arrived, actions,
+       exists (select 1 from waiter where kind = 'barrier' and object = :name and state = 'waiting')
+  from barrier
  where name = :name and (parties = :parties or siblings = :siblings) and broken is null and acting is null
-returning round, arrived, acting, actions                      -- no row: not there, broken, acting, or of other parties
-"""
+"""  # no row: it is not there, broken, acting, or of other parties
+
+_ENTER = "update barrier set parties = :parties, arrived = :arrived, round = :round where name = :name"
+
+_ACT = "update barrier set acting = :agent, actions = actions + 1 where name = :name"
 
 _ACTED = """
 update barrier set round = round + 1, arrived = 0, acting = null
@@ -64,6 +66,15 @@ class Arrival:
 
     index: int
     action: int | None = None
+
+
+class _Entered(NamedTuple):
+    """What the row says once a party has come: nobody has arrived where that opened it; which action it has to run."""
+
+    round: int
+    arrived: int
+    action: int | None
+    awaited: int
 
 
 def make(tx: Transaction, name: str, parties: int, siblings: int | None) -> str | None:
@@ -121,14 +132,14 @@ def arrive(
         row = _enter(tx, name, parties, siblings, acts=acts) if broken is None else None
         if row is None:
             return broken
-    if row["arrived"] == 0:
+    if row.arrived == 0:
         if party is not None:  # nobody asks for the last of a round otherwise, and the log tells who opened it
-            _write_down(tx, name, row["round"] - 1, parties - 1, party)
-        return open_for_all(tx, name, row["round"], parties)
-    index = row["arrived"] - 1
-    _write_down(tx, name, row["round"], index, party)
-    tx.event("barrier.arrived", object=name, round=row["round"] + 1, index=index)
-    return Arrival(index, None if row["acting"] is None else row["actions"])
+            _write_down(tx, name, row.round - 1, parties - 1, party)
+        return open_for_all(tx, name, row.round, parties, awaited=bool(row.awaited))
+    index = row.arrived - 1
+    _write_down(tx, name, row.round, index, party)
+    tx.logged("barrier.arrived", name, f'{{"round":{row.round + 1},"index":{index}}}')
+    return Arrival(index, row.action)
 
 
 def acted(tx: Transaction, name: str, arrival: Arrival) -> Passage | str:
@@ -136,15 +147,16 @@ def acted(tx: Transaction, name: str, arrival: Arrival) -> Passage | str:
     assert tx.member is not None
     row = tx.row(_ACTED, name=name, agent=tx.member.agent, action=arrival.action)
     if row is not None:
-        return open_for_all(tx, name, row["round"], arrival.index + 1)
+        return open_for_all(tx, name, row["round"], arrival.index + 1, awaited=True)
     broken = tx.value("select coalesce(broken, 'it was reset') from barrier where name = :name", name=name)
     return str(broken)
 
 
-def open_for_all(tx: Transaction, name: str, round: int, parties: int) -> Passage:
-    """Let everybody go on; the passage of the last to arrive."""
-    tx.event("barrier.opened", object=name, round=round, parties=parties)
-    waiter.grant_all(tx, "barrier", name, round=round, parties=parties)
+def open_for_all(tx: Transaction, name: str, round: int, parties: int, *, awaited: bool) -> Passage:
+    """Let everybody go on, where there may be somebody; the passage of the last to arrive."""
+    tx.logged("barrier.opened", name, f'{{"round":{round},"parties":{parties}}}')
+    if awaited:
+        waiter.grant_all(tx, "barrier", name, round=round, parties=parties)
     return Passage(round, parties - 1, parties)
 
 
@@ -185,9 +197,22 @@ def _broken(tx: Transaction, name: str, reason: str, rows: int) -> bool:
     return bool(rows)
 
 
-def _enter(tx: Transaction, name: str, parties: int, siblings: int | None, *, acts: bool) -> Row | None:
+def _enter(tx: Transaction, name: str, parties: int, siblings: int | None, *, acts: bool) -> _Entered | None:
+    """Count one more, and open the round or begin its action where that makes it full; None: see `_LOOK`."""
+    row = tx.row(_LOOK, name=name, parties=parties, siblings=siblings)
+    if row is None:
+        return None
+    number, arrived, actions, awaited = row
+    arrived += 1
+    full = arrived >= parties
+    if full and not acts:
+        number, arrived = number + 1, 0
+    tx.execute(_ENTER, name=name, parties=parties, arrived=arrived, round=number)
+    if not (full and acts):
+        return _Entered(number, arrived, None, awaited)
     assert tx.member is not None
-    return tx.row(_ENTER, name=name, parties=parties, siblings=siblings, agent=tx.member.agent, acts=acts)
+    tx.execute(_ACT, name=name, agent=tx.member.agent)
+    return _Entered(number, arrived, actions + 1, awaited)
 
 
 def _write_down(tx: Transaction, name: str, round: int, index: int, party: str | None) -> None:

@@ -13,7 +13,7 @@ from prong.primitives.future import FORGET_S, Future, tell
 from prong.primitives.mirrored import LAST, Told
 from prong.primitives.worker import break_call
 from prong.state import Membership
-from prong.state.store import compact
+from prong.state.transaction import compact
 
 FORGET_AT_ONCE = 200
 """After so many calls that their caller has dropped, their results are given up for removal."""

@@ -56,13 +56,16 @@ select min(id) as first, max(id) as last, count(*) as count,
   from (select id from waiter where {_LINE} and agent is not :but order by id limit :n)
 """  # noqa: S608  put together from constants of this file
 
+# What a member's newest wait says of its threads is looked up for all of them at once: one by one would read the whole
+# table for each.
 _TO_LOCK = f"""
+with newest (who, threads, last) as materialized
+     (select agent, running, max(id) from waiter where state = 'waiting' and agent in
+             (select agent from waiter where {_LINE} and agent is not :but and id <= :last) group by agent)
 insert into waiter (id, agent, task, kind, object, wants, state, outcome, since_at, running)
 select id + :shift, agent, task, 'lock', json_extract(wants, '$.lock'), json_remove(wants, '$.lock'), 'waiting',
-       json_object('condition', :name), :now,
-       (agent is :me) + (select running from waiter as own where own.agent = waiter.agent and own.state = 'waiting'
-                         order by id desc limit 1)
-  from waiter where {_LINE} and agent is not :but and id <= :last order by id
+       json_object('condition', :name), :now, (agent is :me) + threads
+  from waiter join newest on who = agent where {_LINE} and agent is not :but and id <= :last order by id
 """  # noqa: S608  put together from constants of this file
 
 _NOTIFIED = f"""
@@ -91,7 +94,7 @@ class NotAcquired(NotHeld):
         self.what = what
 
     def __str__(self) -> str:
-        now = f"{self.holder} holds it now" if self.holder else "nobody holds it"
+        now = f"{self.holder} holds it now (fence {self.fence})" if self.holder else "nobody holds it"
         return f"cannot {self.what} on un-acquired lock {self.name!r}: {now}. Acquire it first, by a `with` block."
 
 

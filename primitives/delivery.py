@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from prong.primitives import artifacts, once
 from prong.primitives.errors import ShutDown
@@ -32,15 +32,29 @@ LEASE_S = 60.0
 
 _READY = "queue = :queue and holder is null and dead_at is null"
 
-_NUMBER = "(select coalesce(max(seq), 0) + 1 from event)"
-
-# No row comes back where the queue is not there, closed, full, or of another discipline.
-_PUT = f"""
-insert into queue_message (id, queue, body, priority, rank, sender, sender_task, put_at)
-select {_NUMBER}, name, :body, :priority, case discipline when 'lifo' then -{_NUMBER} else :rank end,
-       :sender, :sender_task, :now
+# Reading and then writing takes less than one statement that returns what it wrote, here and below.
+_OPEN = """
+select (select max(seq) from event), lease_s,
+       exists (select 1 from waiter where kind = 'queue' and object = :queue and state = 'waiting')
   from queue where name = :queue and discipline = :discipline and closed is null and (maxsize = 0 or :claimed)
-returning id, exists (select 1 from waiter where kind = 'queue' and object = :queue and state = 'waiting') as awaited
+"""  # no row: it is not there, closed, full, or of another discipline
+
+_PUT = """
+insert into queue_message (id, queue, body, priority, rank, sender, sender_task, put_at)
+values (:id, :queue, :body, :priority, :rank, :sender, :sender_task, :put_at)
+"""
+
+_HAND_OVER = """
+insert into queue_message (id, queue, body, priority, rank, sender, sender_task, put_at,
+                           holder, holder_task, delivery, delivered_at, deliveries)
+values (:id, :queue, :body, :priority, :rank, :sender, :sender_task, :put_at, :holder, :task, :delivery, :put_at, 1)
+"""
+
+_READER = f"""
+select id, agent, task, wants from waiter
+ where kind = 'queue' and object = :queue and state = 'waiting' and (until_at is null or until_at > :now)
+   and not exists (select 1 from queue_message where {_READY})
+ order by id limit 1
 """  # noqa: S608  put together from constants of this file
 
 _CLAIM = """
@@ -49,26 +63,32 @@ update queue set length = length + 1
 returning discipline
 """
 
-_FIRST = f"select id from queue_message where {_READY} order by priority desc, rank, id limit :count"  # noqa: S608  constants
+_COLUMNS = (
+    "id", "body", "priority", "rank", "sender", "sender_task", "put_at", "deliveries", "failures", "maxsize", "lease_s"
+)  # fmt: skip
 
-_WHAT = """
+_JOINED = "select 1 from waiter where kind = 'joined' and object = :queue and state = 'waiting'"
+
+# The queue's row comes first, so that an index tells the order of the messages.
+_NEXT = f"""
+select id, body, priority, rank, sender, sender_task, put_at, deliveries, failures, maxsize, lease_s,
+       :for_good and exists ({_JOINED})
+  from queue cross join queue_message on queue = name
+ where {_READY} and name = :queue order by priority desc, rank, id limit :count
+"""  # noqa: S608  put together from constants of this file
+
+_DELIVER = """
+update queue_message set holder = :agent, holder_task = :task, delivery = :delivery, delivered_at = :now,
+                         deliveries = deliveries + 1
+ where id = :id
+"""
+
+_AGAIN = """
+update queue_message set holder = :agent where queue = :queue and delivery = :delivery
 returning id, body, priority, rank, sender, sender_task, put_at, deliveries, failures,
           (select maxsize from queue where name = :queue) as maxsize,
           (select lease_s from queue where name = :queue) as lease_s
 """
-
-_DELIVER = f"""
-update queue_message set holder = :agent, holder_task = :task, delivery = :delivery, delivered_at = :now,
-                         deliveries = deliveries + 1
- where id in ({_FIRST}) {_WHAT}
-"""  # noqa: S608  put together from constants of this file
-
-# By far the commonest count needs no list of its own.
-_DELIVER_ONE = _DELIVER.replace("id in", "id =").replace(":count", "1")
-
-_DELIVER_FOR_GOOD = f"delete from queue_message where id in ({_FIRST}) {_WHAT}"  # noqa: S608  constants
-
-_AGAIN = f"update queue_message set holder = :agent where queue = :queue and delivery = :delivery {_WHAT}"  # noqa: S608  constants
 
 _GIVE_BACK = """
 update queue_message
@@ -114,12 +134,10 @@ class Message:
     deliveries: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """What is put: the text that a row holds for it, what the log tells of it, and its place among the others."""
+class Letter(NamedTuple):
+    """What is put: the text that a row holds for it, and its place among the others."""
 
     body: str
-    told: dict[str, Any]
     rank: float = 0.0
     priority: int = 0
     key: str | None = None
@@ -132,20 +150,39 @@ def put(
 
     Returns its number; None where the queue is not so.
     """
-    row = tx.row(
-        _PUT, queue=name, discipline=discipline, claimed=claimed, body=letter.body, priority=letter.priority,
-        rank=letter.rank, sender=sender, sender_task=sender_task, now=tx.now,
-    )  # fmt: skip
-    if row is None:
+    found = tx.row(_OPEN, queue=name, discipline=discipline, claimed=claimed)
+    if found is None:
         return None
-    number: int = row["id"]
-    behalf = {} if tx.member is None or sender == tx.member.agent else {"sender": sender}
-    tx.event(
-        "queue.put", object=name, task=sender_task, message=number, priority=letter.priority, **behalf, **letter.told
-    )
-    if row["awaited"]:
+    last, lease_s, awaited = found
+    number: int = (last or 0) + 1
+    row = {
+        "id": number, "body": letter.body, "priority": letter.priority,
+        "rank": -number if discipline == "lifo" else letter.rank,
+        "sender": sender, "sender_task": sender_task, "put_at": tx.now,
+    }  # fmt: skip
+    behalf = "" if tx.member is None or sender == tx.member.agent else f'"sender":{sender},'
+    text = f'{{"message":{number},"priority":{letter.priority},{behalf}{artifacts.told(letter.body)}}}'
+    tx.logged("queue.put", name, text, sender_task)
+    reader = tx.row(_READER, queue=name, now=tx.now) if awaited and not claimed else None
+    if reader is not None:
+        _hand_over(tx, name, row, lease_s, reader)
+        return once.remember(tx, f"queue {name}", letter.key, number)
+    tx.execute(_PUT, queue=name, **row)
+    if awaited:
         serve(tx, name, 1)
-    return once.remember(tx, f"queue {name}", letter.key, number)
+    return number if letter.key is None else once.remember(tx, f"queue {name}", letter.key, number)
+
+
+def _hand_over(tx: Transaction, name: str, row: dict[str, Any], lease_s: float, reader: Row) -> None:
+    """Give what is put to the reader who waits for it: it is not queued first, as nothing else is queued."""
+    wants = waiter.wants(reader)
+    for_good, delivery = wants["for_good"], wants["delivery"]
+    if not for_good:
+        task = reader["task"] if delivery is not None else None
+        tx.execute(_HAND_OVER, queue=name, **row, holder=reader["agent"], task=task, delivery=delivery)
+    _log_delivered(tx, name, row["id"], reader["agent"], reader["task"], for_good=for_good)
+    row |= {"deliveries": int(not for_good), "failures": 0, "maxsize": 0, "lease_s": lease_s}
+    waiter.grant(tx, reader["id"], messages=[row], gone=for_good)
 
 
 def claim(tx: Transaction, name: str) -> str | None:
@@ -190,24 +227,27 @@ def deliver(
 
     A delivery that bears a name and is made for a task is the task's, and outlives its agent.
     """
-    if for_good:
-        rows = tx.rows(_DELIVER_FOR_GOOD, queue=name, count=count)
-    else:
-        owner = task if delivery is not None else None
-        sql = _DELIVER_ONE if count == 1 else _DELIVER
-        rows = tx.rows(sql, queue=name, agent=agent, task=owner, delivery=delivery, now=tx.now, count=count)
-    found = [dict(row) for row in rows]
-    if len(found) > 1:
-        found.sort(key=lambda row: (-row["priority"], row["rank"], row["id"]))
-    more = {"done": True} if for_good else {}
+    owner = task if delivery is not None else None
+    rows = tx.rows(_NEXT, queue=name, count=count, for_good=for_good)
+    found = [dict(zip(_COLUMNS, row, strict=False)) for row in rows]
     for row in found:
-        tx.event("queue.delivered", object=name, task=task, message=row["id"], holder=agent, **more)
+        if for_good:
+            tx.execute("delete from queue_message where id = :id", id=row["id"])
+        else:
+            tx.execute(_DELIVER, id=row["id"], agent=agent, task=owner, delivery=delivery, now=tx.now)
+            row["deliveries"] += 1
+        _log_delivered(tx, name, row["id"], agent, task, for_good=for_good)
     if found and found[0]["maxsize"]:
         _change_length(tx, name, -len(found))
         admit(tx, name)
-    if found and for_good:
+    if found and rows[0][-1]:
         finish(tx, name)
     return found
+
+
+def _log_delivered(tx: Transaction, name: str, number: int, agent: int, task: int | None, *, for_good: bool) -> None:
+    done = ',"done":true' if for_good else ""
+    tx.logged("queue.delivered", name, f'{{"message":{number},"holder":{agent}{done}}}', task)
 
 
 def delivered_before(tx: Transaction, name: str, agent: int, delivery: str) -> list[dict[str, Any]]:
@@ -283,8 +323,7 @@ def requeued(tx: Transaction, name: str, count: int) -> None:
 
 def finish(tx: Transaction, name: str) -> None:
     """Let those go on who wait until all is done, if it is."""
-    waiting = waiter.first(tx, "joined", name)
-    if waiting is not None and not tx.value(_LEFT, queue=name):
+    if tx.rows(_JOINED, queue=name) and not tx.value(_LEFT, queue=name):
         for row in waiter.everybody(tx, "joined", name):
             waiter.grant(tx, row["id"])
 
@@ -331,7 +370,12 @@ def closed(tx: Transaction, name: str) -> ShutDown | None:
 
 def message(source: Membership, row: dict[str, Any]) -> Message:
     """The record of a delivered row."""
-    return Message(row["id"], artifacts.loaded(source, row["body"]), sender(row), row["priority"], row["deliveries"])
+    return Message(row["id"], value(source, row), sender(row), row["priority"], row["deliveries"])
+
+
+def value(source: Membership, row: dict[str, Any]) -> Any:
+    """The value alone."""
+    return artifacts.loaded(source, row["body"])
 
 
 def sender(row: dict[str, Any] | Row) -> str:

@@ -32,7 +32,7 @@ from prong.primitives.pool import Pool
 from prong.primitives.values import checked_name, checked_number
 from prong.primitives.worker import Job, Worker, queue_of
 from prong.state import Invalid, Membership
-from prong.state.store import compact
+from prong.state.transaction import compact
 
 NAME_CHARACTERS = 150
 """The longest name of an executor, in characters: those of its calls begin with it."""

@@ -23,7 +23,7 @@ from prong.primitives.place import Place
 from prong.primitives.values import FOREVER_S, checked_name
 from prong.state import Invalid, Membership, Row, Transaction
 from prong.state.bell import slot_of
-from prong.state.store import compact
+from prong.state.transaction import compact
 
 FORGET_S = 3_600.0
 """How long the result of an executor's call is kept that its caller does not read any more, in seconds."""
@@ -54,9 +54,12 @@ insert into future (name, state, result, error, set_at) values (:name, :state, :
 on conflict (name) do update
         set state = excluded.state, result = excluded.result, error = excluded.error, set_at = :now, owner = null
       where state in ('pending', 'running') and call is null and (owner is null or owner = :agent)
-  returning exists (select 1 from waiter where kind = 'future' and object = :name and state = 'waiting')
-         or exists (select 1 from future_watch where future = :name) as awaited
-"""  # no row: it is set, or somebody else's
+"""  # no change: it is set, or somebody else's
+
+_AWAITED = """
+select exists (select 1 from waiter where kind = 'future' and object = :name and state = 'waiting')
+    or exists (select 1 from future_watch where future = :name)
+"""
 
 _CANCEL = """
 insert into future (name, state, set_at) values (:name, 'cancelled', :now)
@@ -139,7 +142,7 @@ class Future(Mirrored):
         >>> swarm.Future("sum").set_result(12)
         """
         text = artifacts.stored(self.member, f"the result of future {self.name!r}", result)
-        self._set(Told("done", text), artifacts.logged(result, text))
+        self._set(Told("done", text), artifacts.told(text))
 
     def set_exception(self, exception: BaseException | None) -> None:
         """Set what it failed with; raises as `set_result` does.
@@ -149,12 +152,12 @@ class Future(Mirrored):
         ValueError('no numbers')
         """
         if exception is None:
-            self._set(Told("done", "null"), {"value": None})
+            self._set(Told("done", "null"), artifacts.told("null"))
             return
         if not isinstance(exception, BaseException | type):
             raise TypeError("an exception is expected")
-        description = remote.described(exception)
-        self._set(Told("failed", error=compact(description)), {"error": description}, exception)
+        text = compact(remote.described(exception))
+        self._set(Told("failed", error=text), f'"error":{text}', exception)
 
     def cancel(self) -> bool:
         """Cancel it if nobody has begun; False where somebody has.
@@ -213,16 +216,16 @@ class Future(Mirrored):
         )
         return Told(*row) if row is not None else Told("pending")
 
-    def _set(self, told: Told, logged: dict[str, Any], exception: BaseException | None = None) -> None:
+    def _set(self, told: Told, logged: str, exception: BaseException | None = None) -> None:
         with self.member.transaction() as tx:
-            row = tx.row(
+            changed = tx.execute(
                 _SET, name=self.name, agent=self.member.me.agent, now=tx.now, state=told.state, result=told.result,
                 error=told.error,
             )  # fmt: skip
-            if row is None:
+            if not changed:
                 raise self._refusal(tx)
-            tx.event(f"future.{told.state}", object=self.name, **logged)
-            if row["awaited"]:
+            tx.logged(f"future.{told.state}", self.name, f"{{{logged}}}")
+            if tx.value(_AWAITED, name=self.name):
                 tell(tx, self.name)
         self._carry(told, exception)
         self._call_back()

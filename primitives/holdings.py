@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from prong.primitives import barrier, condition, delivery, future, lock, permits
-from prong.state import Store, Transaction, member, process
+from prong.primitives.presence import Processes
+from prong.state import Store, Transaction, member
 
 REAPED_AT_ONCE = 500
 """How many members' processes are looked at in one round of the watch; the others' turn comes in the next rounds."""
@@ -61,8 +62,9 @@ def expire(tx: Transaction) -> None:
     delivery.expire(tx)
 
 
-def reap(store: Store, after: int = 0) -> int:
+def reap(store: Store, processes: Processes, after: int = 0) -> int:
     """Bury joined members whose process is gone, at most `REAPED_AT_ONCE` from number `after` on; where to go on."""
+    processes.look()
     rows = store.rows(
         "select id, process, expires_at <= :now as expired from agent"
         " where ended_at is null and id > :after and process is not null order by id limit :limit",
@@ -71,7 +73,7 @@ def reap(store: Store, after: int = 0) -> int:
         limit=REAPED_AT_ONCE,
     )
     for row in rows:
-        if row["expired"] or process.gone(row["process"]):
+        if row["expired"] or processes.gone(row["process"]):
             reason = "its heartbeat stopped" if row["expired"] else "its process is gone"
             with store.transaction(None) as tx:
                 bury(tx, row["id"], state="dead", reason=reason, task=None)

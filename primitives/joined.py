@@ -106,6 +106,11 @@ class Swarm(Membership):
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (str(self.store.place.absolute()), self._base)
 
+    @property
+    def left(self) -> bool:
+        """Whether it is a member no more."""
+        return self._left
+
     def leave(self, reason: str = "it left") -> None:
         """Give back all that this process holds and be a member no more; a second call does nothing."""
         me, self._left = self._me, True
@@ -218,13 +223,14 @@ def _leave_all() -> None:
 
 
 @functools.cache
-def _joined() -> weakref.WeakValueDictionary[tuple[int, str, str], Swarm]:
-    return weakref.WeakValueDictionary()
+def _joined() -> dict[tuple[int, str, str], Swarm]:
+    """For as long as the process lives: a pool's worker unpickles a primitive for each call, and is one member."""
+    return {}
 
 
 def _again(place: str, name: str) -> Swarm:
     """This process's membership of a swarm that something was unpickled from."""
     swarm = _joined().get((os.getpid(), place, name))
-    if swarm is None:
+    if swarm is None or swarm.left:
         swarm = _joined()[os.getpid(), place, name] = join(place, f"{name}-{os.getpid()}")
     return swarm

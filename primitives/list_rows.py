@@ -14,7 +14,7 @@ import operator
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 from prong.primitives import artifacts
 from prong.primitives.values import VALUE_BYTES
@@ -100,8 +100,7 @@ def batches(member: Membership, name: str, values: Iterable[Any]) -> list[Batch]
     return made
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What a change comes upon: where the list begins, how long it is, and whether anybody waits for more."""
 
     name: str
@@ -119,37 +118,48 @@ class State:
 
 def state(tx: Transaction, name: str) -> State:
     """What a change comes upon."""
-    row = tx.row(_STATE, list=name)
-    assert row is not None, "it tells of what is absent, too"
-    return State(name, *row)
+    return State(name, *tx.rows(_STATE, list=name)[0])  # it tells of what is absent, too
 
 
-def append(tx: Transaction, name: str, value: Any, text: str) -> int:
-    """Put an item behind the last and return its index."""
+def append(tx: Transaction, name: str, text: str) -> int:
+    """Put the item with this text behind the last and return its index."""
     found = state(tx, name)
     index = found.length
     tx.execute(_INSERT, list=name, position=found.first + index, value=text)
     _grow(tx, found, found.first, index + 1)
-    tx.event("list.appended", object=name, index=index, **artifacts.logged(value, text))
+    tx.logged("list.appended", name, f'{{"index":{index},{artifacts.told(text)}}}')
     return index
 
 
-def put(tx: Transaction, found: State, at: int, value: Any, text: str) -> None:
-    """Replace the item that stands at a place."""
+def take(tx: Transaction, found: State, at: int, text: str) -> int:
+    """Take the item with this text out of its place and return the number of the log's entry."""
+    if at == found.length - 1:  # nothing moves
+        tx.execute(
+            "delete from list_item where list = :list and position = :position",
+            list=found.name,
+            position=found.first + at,
+        )
+        _grow(tx, found, found.first, at)
+    else:
+        replace(tx, found, at, at + 1, [])
+    return tx.logged("list.popped", found.name, f'{{"index":{at},{artifacts.told(text)}}}')
+
+
+def put(tx: Transaction, found: State, at: int, text: str) -> None:
+    """Replace the item that stands at a place by the one with this text."""
     tx.execute(
         "update list_item set value = :value where list = :list and position = :position",
         list=found.name,
         position=found.first + at,
         value=text,
     )
-    tx.event("list.set", object=found.name, index=at, **artifacts.logged(value, text))
+    tx.logged("list.set", found.name, f'{{"index":{at},{artifacts.told(text)}}}')
 
 
 def state_at(tx: Transaction, name: str, index: int) -> tuple[State, str | None]:
     """What a change comes upon, with the text of the item at an index, which may be counted from the end."""
-    row = tx.row(_STATE_AT, list=name, at=max(min(index, FAR), -FAR))
-    assert row is not None, "it tells of what is absent, too"
-    return State(name, row["first"], row["length"], row["watched"]), row["value"]
+    first, length, watched, text = tx.rows(_STATE_AT, list=name, at=max(min(index, FAR), -FAR))[0]
+    return State(name, first, length, watched), text
 
 
 def splice(tx: Transaction, found: State, start: int, stop: int, new: list[Batch]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from prong.primitives.errors import NotHeld
 from prong.state import Row, Transaction, waiter
-from prong.state.store import Entry
+from prong.state.transaction import Entry
 
 _FIRST_IN_LINE = """select 1 from waiter where kind = 'lock' and object = :name and state = 'waiting'
                        and (until_at is null or until_at > :now)"""

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from prong.primitives import artifacts
 from prong.primitives.errors import VersionConflict
-from prong.primitives.values import checked_name
+from prong.primitives.values import checked_name, quoted
 from prong.state import Invalid, Row, Store, Transaction, waiter
 
 MAP_KEYS = 1_000_000
@@ -23,9 +23,9 @@ MAP_KEYS = 1_000_000
 _LAST = "\U0010ffff"
 
 _FOUND = """
-select coalesce(map.keys, 0) as keys, coalesce(map.writes, 0) as writes, coalesce(entry.version, 0) as version,
-       coalesce(entry.deleted, 1) as absent, entry.event as event,
-       exists (select 1 from waiter where kind = 'map' and object = :map and state = 'waiting') as watched
+select coalesce(map.keys, 0), coalesce(map.writes, 0), coalesce(entry.version, 0), coalesce(entry.deleted, 1),
+       entry.event,
+       exists (select 1 from waiter where kind = 'map' and object = :map and state = 'waiting')
   from (select 1) left join map on map.name = :map
                   left join map_entry as entry on entry.map = :map and entry.key = :key
 """
@@ -102,15 +102,13 @@ def get(tx: Transaction, name: str, key: str) -> str | None:
     return row["value"] if row is not None else None
 
 
-def put(tx: Transaction, name: str, key: str, value: Any, text: str, *, expected: int | None = None) -> int:
-    """Write `value`, whose text is `text`, and return the key's new version; over the `expected` one, if any."""
+def put(tx: Transaction, name: str, key: str, text: str, *, expected: int | None = None) -> int:
+    """Write the value with this text, and return the key's new version; over the `expected` one, if any."""
     found = _found(tx, name, key, expected)
-    if found["absent"] and found["keys"] >= MAP_KEYS:
+    if found.absent and found.keys >= MAP_KEYS:
         raise Invalid(f"map {name!r} has {MAP_KEYS} keys and would get another", f"at most {MAP_KEYS}")
-    version: int = found["version"] + 1
-    event = tx.event(
-        "map.put", object=name, key=key, version=version, previous=found["event"], **artifacts.logged(value, text)
-    )
+    version = found.version + 1
+    event = tx.logged("map.put", name, f"{{{_told(key, found)},{artifacts.told(text)}}}")
     _write(tx, name, key, found, event=event, text=text, deleted=0)
     return version
 
@@ -118,9 +116,9 @@ def put(tx: Transaction, name: str, key: str, value: Any, text: str, *, expected
 def delete(tx: Transaction, name: str, key: str, *, expected: int | None = None) -> bool:
     """Remove a key; False where it is absent."""
     found = _found(tx, name, key, expected)
-    if found["absent"]:
+    if found.absent:
         return False
-    event = tx.event("map.deleted", object=name, key=key, version=found["version"] + 1, previous=found["event"])
+    event = tx.logged("map.deleted", name, f"{{{_told(key, found)}}}")
     _write(tx, name, key, found, event=event, text="null", deleted=1)
     return True
 
@@ -186,30 +184,46 @@ def bounds(prefix: str) -> tuple[str, str | None]:
     return prefix, stem[:-1] + chr(0xE000 if 0xD800 <= follower < 0xE000 else follower)  # noqa: PLR2004  surrogates
 
 
-def _found(tx: Transaction, name: str, key: str, expected: int | None) -> Row:
+class _Found(NamedTuple):
+    """What a write comes upon: the map's keys and writes, and the key's version and entry in the log."""
+
+    keys: int
+    writes: int
+    version: int
+    absent: int
+    event: int | None
+    watched: int
+
+
+def _found(tx: Transaction, name: str, key: str, expected: int | None) -> _Found:
     """What a write comes upon; raises `VersionConflict` where that is another version than expected."""
-    found = tx.row(_FOUND, map=name, key=key)
-    assert found is not None, "it tells of what is absent, too"
-    if expected is not None and found["version"] != expected:
-        raise VersionConflict(name, key, expected, found["version"])
+    found = _Found._make(tx.rows(_FOUND, map=name, key=key)[0])  # it tells of what is absent, too
+    if expected is not None and found.version != expected:
+        raise VersionConflict(name, key, expected, found.version)
     return found
 
 
-def _write(tx: Transaction, name: str, key: str, found: Row, *, event: int, text: str, deleted: int) -> None:
+def _told(key: str, found: _Found) -> str:
+    """What the log tells of every write, as the members of a JSON object."""
+    previous = "null" if found.event is None else found.event
+    return f'"key":{quoted(key)},"version":{found.version + 1},"previous":{previous}'
+
+
+def _write(tx: Transaction, name: str, key: str, found: _Found, *, event: int, text: str, deleted: int) -> None:
     """Replace what was found, count it, and wake those who watch this key: they read for themselves what is new."""
     tx.execute(
         _WRITE,
         map=name,
         key=key,
-        version=found["version"] + 1,
+        version=found.version + 1,
         deleted=deleted,
-        write=found["writes"] + 1,
+        write=found.writes + 1,
         event=event,
         agent=tx.member.agent if tx.member is not None else None,
         now=tx.now,
         value=text,
     )
-    tx.execute(_COUNT, map=name, more=found["absent"] - deleted)
-    if found["watched"]:
+    tx.execute(_COUNT, map=name, more=found.absent - deleted)
+    if found.watched:
         for row in tx.rows(_WATCHERS, map=name, key=key):
             waiter.grant(tx, row["id"])

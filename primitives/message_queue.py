@@ -20,7 +20,6 @@ import queue
 import types
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, replace
 from typing import Any, ClassVar, Literal
 
 from prong.primitives import artifacts, delivery, once, queue_settings
@@ -42,7 +41,7 @@ _OLDEST = """
 delete from queue_message
  where id = (select id from queue_message where queue = :queue and holder = :agent
               order by delivered_at, priority desc, rank, id limit 1)
-returning id, exists (select 1 from waiter where kind = 'joined' and object = :queue and state = 'waiting') as joined
+returning id
 """
 
 
@@ -203,10 +202,10 @@ class MessageQueue(QueueReader):
         _queue.Empty
         """
         patience = checked_wait(timeout) if block else 0.0
-        messages = self._next(1, patience)
-        if not messages:
+        values = self._next(1, patience, read=delivery.value)
+        if not values:
             raise queue.Empty
-        return messages[0].value
+        return values[0]
 
     def get_nowait(self) -> Any:
         """The next message's value if there is one, as `get` without blocking.
@@ -241,7 +240,7 @@ class MessageQueue(QueueReader):
             row = tx.row(_OLDEST, queue=self.name, agent=self._member.me.agent)
             if row is None:
                 raise ValueError("task_done() called too many times")
-            self._ended(tx, row)
+            self._ended(tx, row["id"])
 
     def join(self) -> None:
         """Wait until every message that was put is done, or a dead letter.
@@ -256,19 +255,12 @@ class MessageQueue(QueueReader):
             place.wait()
 
     def qsize(self) -> int:
-        """How many messages are queued.  It counts them, unless the queue has a bound, which keeps count.
+        """How many messages are queued.  A process counts them once, and then reads of the changes only.
 
         >>> swarm.MessageQueue("jobs").qsize()
         0
         """
-        row = self._member.store.row(
-            "select case when (select maxsize from queue where name = :queue) > 0"
-            " then (select length from queue where name = :queue) else (select count(*) from queue_message"
-            " where queue = :queue and holder is null and dead_at is null) end as length",
-            queue=self.name,
-        )
-        assert row is not None
-        return int(row["length"])
+        return queue_settings.length(self._member.store, self.name)
 
     def empty(self) -> bool:
         """Whether no message is queued.
@@ -334,15 +326,15 @@ class MessageQueue(QueueReader):
 
     def _letter(self, item: Any, priority: int, key: str | None) -> Letter:
         body = artifacts.stored(self._member, "message", item)
-        letter = Letter(body, artifacts.logged(item, body), 0.0, checked_number("priority", priority), key)
+        letter = Letter(body, 0.0, checked_number("priority", priority), key)
         return self._ranked(letter, item) if self._discipline == "priority" else letter
 
     def _ranked(self, letter: Letter, item: Any) -> Letter:
-        return replace(letter, rank=delivery.rank(item) if self._discipline == "priority" else 0.0)
+        return letter._replace(rank=delivery.rank(item) if self._discipline == "priority" else 0.0)
 
     def _put(self, tx: Transaction, letter: Letter, item: Any) -> int | None:
         """Put a message if there is room; None where there is none."""
-        number: int | None = once.returned(tx, f"queue {self.name}", letter.key)
+        number: int | None = None if letter.key is None else once.returned(tx, f"queue {self.name}", letter.key)
         if number is None and self._settled and not self._bounded:
             number = self._post(tx, letter, claimed=False)
         if number is not None:
@@ -381,7 +373,7 @@ class MessageQueue(QueueReader):
                 if number is not None:
                     place.granted(tx, message=number)
                     return number
-                place.enrol(tx, "room", self.name, timeout=timeout, wants=asdict(letter))
+                place.enrol(tx, "room", self.name, timeout=timeout, wants=letter._asdict())
             outcome = place.wait()
             if outcome.state == "broken":
                 raise ShutDown(self.name, outcome.data.get("closed", "orderly"))

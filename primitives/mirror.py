@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from prong.state.bell import slot_of
 from prong.state import Membership, ProngError, Transaction
-from prong.state.store import compact
+from prong.state.transaction import compact
 
 if TYPE_CHECKING:
     from prong.primitives.mirrored import Mirrored

@@ -27,6 +27,7 @@ STATES = {
 """What each state of a row is in the standard library's words."""
 
 LAST = (_base.FINISHED, _base.CANCELLED_AND_NOTIFIED)
+_DONE = (*LAST, _base.CANCELLED)
 
 _LOGGER = logging.getLogger("concurrent.futures")
 
@@ -43,23 +44,23 @@ class Told(NamedTuple):
 class _Looking(threading.Condition):
     """A future's condition, which lets nobody in with an old picture of it."""
 
-    def __init__(self, look: Callable[[], None]) -> None:
+    def __init__(self, future: Mirrored) -> None:
         self.lock = threading.RLock()
         super().__init__(self.lock)
-        self._look = weakref.WeakMethod(look)  # a future that nobody has any more is gone at once, without a circle
-        self._enter_lock = self.acquire
-        self.acquire = self._look_and_acquire  # type: ignore[method-assign]  # as Condition itself puts one there
+        del self.acquire  # the lock's, which Condition puts before the method below
+        self._future = weakref.ref(future)  # a future that nobody has any more is gone at once, without a circle
 
-    def _look_and_acquire(self, *arguments: Any, **options: Any) -> bool:
+    def acquire(self, *arguments: Any, **options: Any) -> bool:
+        """Look at the row, and enter."""
         # Whoever is inside already relies on the picture that it saw as it entered.
         if not self._is_owned():  # type: ignore[attr-defined]  # Condition's own
-            look = self._look()
-            if look is not None:
-                look()
-        return self._enter_lock(*arguments, **options)
+            future = self._future()
+            if future is not None:
+                future.look()
+        return self.lock.acquire(*arguments, **options)
 
     def __enter__(self) -> bool:
-        return self._look_and_acquire()
+        return self.acquire()
 
 
 class _Waiters(list[Any]):
@@ -85,7 +86,7 @@ class Mirrored(futures.Future[Any]):
         super().__init__()
         self.name = name
         self.member = member
-        looking = _Looking(self._look)
+        looking = _Looking(self)
         self._condition = looking
         self._inside = looking.lock
         self._waiters = _Waiters(self)
@@ -166,8 +167,13 @@ class Mirrored(futures.Future[Any]):
 
     def carry_over(self) -> None:
         """See what has become of it, and tell those who wait in this process."""
-        self._look()
+        self.look()
         self._call_back()
+
+    def look(self) -> None:
+        """Be as the row says now, unless it says nothing new any more."""
+        if self._state not in LAST or self._uncommitted:
+            self._carry(self._read())
 
     @property
     def _identity(self) -> tuple[str, str, str]:
@@ -180,10 +186,6 @@ class Mirrored(futures.Future[Any]):
     def _outcome(self, told: Told) -> tuple[Any, BaseException | None]:
         """The result and the exception of what is finished."""
         raise NotImplementedError
-
-    def _look(self) -> None:
-        if self._state not in LAST or self._uncommitted:
-            self._carry(self._read())
 
     def _carry(self, told: Told, exception: BaseException | None = None) -> None:
         """Be as the row says, and tell those who wait in this process, but for callbacks.
@@ -198,7 +200,7 @@ class Mirrored(futures.Future[Any]):
             changed = state != self._state or self._uncommitted
             self._uncommitted = self.member.store.inside_atomic
             self._state, self._result, self._exception = state, result, error if exception is None else exception
-            if not changed or self._uncommitted or not self.done():
+            if not changed or self._uncommitted or state not in _DONE:
                 return
             for waiter in self._waiters if state in LAST else ():
                 self._tell(waiter)

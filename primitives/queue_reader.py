@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +35,6 @@ REMEMBERED = 10_000
 _MINE = """
 delete from queue_message
  where id = :id and queue = :queue and deliveries = :deliveries and (holder = :agent or holder_task = :task)
-returning id, exists (select 1 from waiter where kind = 'joined' and object = :queue and state = 'waiting') as joined
 """
 
 _WHERE_IS_IT = """
@@ -233,9 +232,15 @@ class QueueReader:
         queue_settings.settle(tx, self.name, self._given)
 
     def _next(
-        self, count: int, timeout: float | None, *, named: str | None = None, ended: Iterable[Message] = ()
-    ) -> list[Message]:
-        """Up to `count` messages, waited for; those `ended` are done in the same transaction."""
+        self,
+        count: int,
+        timeout: float | None,
+        *,
+        named: str | None = None,
+        ended: Iterable[Message] = (),
+        read: Callable[[Membership, dict[str, Any]], Any] = delivery.message,
+    ) -> list[Any]:
+        """Up to `count` messages, made by `read` of their rows; those `ended` are done in the same transaction."""
         with Place(self._member, withdraw=self._withdraw) as place:
             with self._member.transaction() as tx:
                 if not self._settled:
@@ -252,7 +257,7 @@ class QueueReader:
                 raise closed
             if not rows and timeout != 0:
                 rows = self._waited_for(place.wait())
-            return self._in_hand(rows)
+            return self._in_hand(rows, read)
 
     def _at_once(self, tx: Transaction, count: int, named: str | None, place: Place) -> list[dict[str, Any]]:
         me = self._member.me
@@ -273,8 +278,8 @@ class QueueReader:
         rows: list[dict[str, Any]] = outcome.data.get("messages", [])
         return rows
 
-    def _in_hand(self, rows: list[dict[str, Any]]) -> list[Message]:
-        messages = [delivery.message(self._member, row) for row in rows]
+    def _in_hand(self, rows: list[dict[str, Any]], read: Callable[[Membership, dict[str, Any]], Any]) -> list[Any]:
+        messages = [read(self._member, row) for row in rows]
         if rows and not self._for_good:
             self._taken.messages.extend((row["id"], row["deliveries"]) for row in rows)
             self._member.holding(rows[0]["lease_s"] or delivery.LEASE_S)
@@ -297,15 +302,14 @@ class QueueReader:
     def _end(self, tx: Transaction, number: int, deliveries: int) -> bool:
         """Be done with a delivery of ours; False where it is ours no more."""
         me = self._member.me
-        row = tx.row(_MINE, id=number, queue=self.name, deliveries=deliveries, agent=me.agent, task=me.task)
-        if row is not None:
-            self._ended(tx, row)
-        return row is not None
+        ours = tx.execute(_MINE, id=number, queue=self.name, deliveries=deliveries, agent=me.agent, task=me.task)
+        if ours:
+            self._ended(tx, number)
+        return bool(ours)
 
-    def _ended(self, tx: Transaction, row: Row) -> None:
-        tx.event("queue.done", object=self.name, message=row["id"])
-        if row["joined"]:
-            delivery.finish(tx, self.name)
+    def _ended(self, tx: Transaction, number: int) -> None:
+        tx.logged("queue.done", self.name, f'{{"message":{number}}}')
+        delivery.finish(tx, self.name)
 
     def _back(self, tx: Transaction, message: Message, *, reason: str, failed: bool) -> list[Row]:
         me = self._member.me

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from prong.primitives import delivery
+from prong.primitives import delivery, queue_count
 from prong.primitives.values import checked_lease, checked_number
 from prong.state import Invalid, Row, Store, Transaction
 
@@ -24,13 +24,18 @@ update queue set discipline = :discipline, attempts = :attempts, lease_s = :leas
 
 
 _STATISTICS = """
-select (select count(*) from queue_message where queue = :queue and holder is null and dead_at is null) as queued,
+select queued, entry, entered_at, unsure,
        (select count(*) from queue_message where queue = :queue and holder is not null) as delivered,
        (select count(*) from waiter where kind = 'queue' and object = :queue and state = 'waiting') as waiting,
        (select count(*) from queue_message where queue = :queue and dead_at is not null) as dead,
        (select count(*) from waiter where kind = 'room' and object = :queue and state = 'waiting') as waiting_to_put,
        discipline, maxsize, closed is not null as closed
-  from (select 1) left join queue on name = :queue
+  from {count} left join queue on name = :queue
+"""
+
+_LENGTH = """
+select queued, entry, entered_at, unsure, iif(maxsize > 0, length, queued) as length
+  from {count} left join queue on name = :queue
 """
 
 
@@ -104,10 +109,15 @@ def _changed(tx: Transaction, row: Row, said: dict[str, Any]) -> Row:
     return changed
 
 
+def length(store: Store, name: str) -> int:
+    """How many messages are queued; where there is a bound, as many as count for it."""
+    found: int = queue_count.read(store, name, _LENGTH)["length"]
+    return found
+
+
 def statistics(store: Store, name: str) -> QueueStatistics:
     """What is so now, read in one query."""
-    row = store.row(_STATISTICS, queue=name)
-    assert row is not None
+    row = queue_count.read(store, name, _STATISTICS)
     found = {column: row[column] for column in ("queued", "delivered", "waiting", "dead", "waiting_to_put")}
     if row["discipline"] is None:
         return QueueStatistics(name, **found)

@@ -157,11 +157,13 @@ def _main(file: str | None) -> Any:
     if file is None or str(Path(getattr(here, "__file__", None) or "").resolve()) == file:
         return here
     import runpy  # noqa: PLC0415  only a worker of another program needs it
-    from types import SimpleNamespace  # noqa: PLC0415  as above
+    from types import ModuleType  # noqa: PLC0415  as above
 
     name = f"__mp_main__ {file}"
     if name not in sys.modules:
-        sys.modules[name] = SimpleNamespace(**runpy.run_path(file, run_name="__mp_main__"))  # type: ignore[assignment]  # it is read as a module is
+        program = ModuleType(name)
+        program.__dict__.update(runpy.run_path(file, run_name="__mp_main__"))
+        sys.modules[name] = program
     return sys.modules[name]
 
 

@@ -160,6 +160,8 @@ class Semaphore:
         at_once = not blocking or (timeout is not None and timeout < 0)
         patience = 0.0 if at_once else checked_timeout(timeout)
         lease_s = self._lease(lease_s)
+        if key is not None:
+            checked_name("key of a call", key)
         with Place(self._member, withdraw=self._withdraw) as place:
             with self._member.transaction() as tx:
                 got = self._has(tx, key) or self._take(tx, place, lease_s, key)

@@ -53,7 +53,7 @@ class SharedList(ListReading, MutableSequence[Any]):
         with self._member.transaction() as tx:
             index: int | None = changes.returned(tx, self._object, once)
             if index is None:
-                index = changes.remember(tx, self._object, once, list_rows.append(tx, self.name, value, text))
+                index = changes.remember(tx, self._object, once, list_rows.append(tx, self.name, text))
             return index
 
     def extend(self, values: Iterable[Any], *, once: str | None = None) -> None:
@@ -105,9 +105,7 @@ class SharedList(ListReading, MutableSequence[Any]):
             at = found.place(index, "pop index out of range" if found.length else "pop from empty list")
             assert text is not None, "an item stands at every place of the list"
             value = artifacts.loaded(self._member, text)
-            list_rows.replace(tx, found, at, at + 1, [])
-            entry = tx.event("list.popped", object=self.name, index=at, **artifacts.logged(value, text))
-            changes.remember(tx, self._object, once, entry)
+            changes.remember(tx, self._object, once, list_rows.take(tx, found, at, text))
             return value
 
     def remove(self, value: Any) -> None:
@@ -181,7 +179,7 @@ class SharedList(ListReading, MutableSequence[Any]):
         at, text = place(index), artifacts.stored(self._member, f"item of list {self.name!r}", value)
         with self._member.transaction() as tx:
             found = list_rows.state(tx, self.name)
-            list_rows.put(tx, found, found.place(at, _OUT), value, text)
+            list_rows.put(tx, found, found.place(at, _OUT), text)
 
     def __delitem__(self, index: SupportsIndex | slice) -> None:
         if isinstance(index, slice):
@@ -234,8 +232,8 @@ class SharedList(ListReading, MutableSequence[Any]):
                     f"attempt to assign sequence of size {len(taken)} to extended slice of size {len(places)}"
                 )
             texts = (text for batch in new for text in batch.texts)
-            for at, value, text in zip(places, taken, texts, strict=True):
-                list_rows.put(tx, found, at, value, text)
+            for at, text in zip(places, texts, strict=True):
+                list_rows.put(tx, found, at, text)
 
     def _delete_slice(self, index: slice) -> None:
         with self._member.transaction() as tx:

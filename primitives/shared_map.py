@@ -61,7 +61,7 @@ class SharedMap(MapReading, MutableMapping[str, Any]):
         with self._member.transaction() as tx:
             version: int | None = changes.returned(tx, self._object, once)
             if version is None:
-                version = map_rows.put(tx, self.name, key, value, text, expected=if_version)
+                version = map_rows.put(tx, self.name, key, text, expected=if_version)
                 changes.remember(tx, self._object, once, version)
             return version
 
@@ -81,7 +81,7 @@ class SharedMap(MapReading, MutableMapping[str, Any]):
                     total = self._number(tx, key) + amount
                 except OverflowError as error:
                     raise Invalid(f"the sum at {key!r} is no number ({error})", "a smaller number") from error
-                map_rows.put(tx, self.name, key, total, self._text(key, total))
+                map_rows.put(tx, self.name, key, self._text(key, total))
                 changes.remember(tx, self._object, once, total)
             return total
 
@@ -149,7 +149,7 @@ class SharedMap(MapReading, MutableMapping[str, Any]):
         with self._member.transaction() as tx:
             there = map_rows.get(tx, self.name, key)
             if there is None:
-                map_rows.put(tx, self.name, key, default, text)
+                map_rows.put(tx, self.name, key, text)
         return artifacts.loaded(self._member, text if there is None else there)
 
     def update(self, other: Any = (), /, **more: Any) -> None:
@@ -166,7 +166,7 @@ class SharedMap(MapReading, MutableMapping[str, Any]):
             return
         with self._member.transaction() as tx:
             for key, text in texts.items():
-                map_rows.put(tx, self.name, key, values[key], text)
+                map_rows.put(tx, self.name, key, text)
 
     def clear(self) -> None:
         """Remove all keys in one transaction; their versions and their history stay.

@@ -128,7 +128,7 @@ class Topic:
                     raise queue.Full(f"queue {row['name']!r}, which subscribes to topic {self.name!r}, is full")
                 rank = delivery.rank(value) if row["discipline"] == "priority" else 0.0
                 delivery.put(
-                    tx, row["name"], Letter(body, artifacts.logged(value, body), rank, priority),
+                    tx, row["name"], Letter(body, rank, priority),
                     discipline=row["discipline"], sender=me.agent, sender_task=me.task, claimed=bool(row["maxsize"]),
                 )  # fmt: skip
             return once.remember(tx, f"topic {self.name}", key, len(rows))

@@ -24,11 +24,15 @@ MOST = 2**53
 """The largest whole number, up or down, that is taken for a priority."""
 
 
+quoted = json.encoder.encode_basestring
+"""A string as JSON text, quotes and all, as the log and the rows hold it."""
+
+
 def checked_name(what: str, name: object) -> str:
     """The name, if it can be one."""
     if not isinstance(name, str) or not name or len(name) > NAME_CHARACTERS:
         raise Invalid(f"{what} {_short(name)}", f"a string of 1 to {NAME_CHARACTERS} characters")
-    if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
+    if "\0" in name or (not name.isascii() and any("\ud800" <= character <= "\udfff" for character in name)):
         raise Invalid(f"{what} {_short(name)}", "a string without NUL and without lone surrogates")
     return name
 

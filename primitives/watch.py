@@ -7,6 +7,7 @@ gone, leases that ran out, rings that were lost, circles of waits.
 from __future__ import annotations
 
 from prong.primitives import holdings, wait_graph
+from prong.primitives.presence import Processes
 from prong.state import Store
 from prong.state.ticket import Ticket
 
@@ -16,13 +17,16 @@ class Round:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._processes: Processes | None = None  # most waits are over before the first look
         self._reaped_to = 0
         self._search = wait_graph.Search()
 
     def __call__(self) -> None:
         """Look once."""
         store = self._store
-        self._reaped_to = holdings.reap(store, self._reaped_to)
+        if self._processes is None:
+            self._processes = Processes()
+        self._reaped_to = holdings.reap(store, self._processes, self._reaped_to)
         with store.transaction(None) as tx:
             holdings.expire(tx)
         for row in store.rows(

@@ -31,7 +31,7 @@ from prong.primitives.errors import NotDelivered
 from prong.primitives.future import tell
 from prong.primitives.message_queue import MessageQueue
 from prong.state import Membership, Row, Transaction, process
-from prong.state.store import compact
+from prong.state.transaction import compact
 
 INITIALIZER_FAILED = 73
 """The exit status of a worker whose initializer raised."""

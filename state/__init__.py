@@ -3,7 +3,8 @@
 from prong.state.clock import Clock, FileClock, SystemClock
 from prong.state.errors import Deposed, Invalid, ProngError, StoreBusy, StoreError, TaskLost, WaitInsideAtomic
 from prong.state.member import Membership, join
-from prong.state.store import Member, Row, Store, Transaction
+from prong.state.store import Store
+from prong.state.transaction import Member, Row, Transaction
 
 __all__ = [
     "Clock",

@@ -26,13 +26,8 @@ class Gate:
     """One thread's door to the writers' queue."""
 
     def __init__(self, path: Path) -> None:
-        self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(self.file, 0, _BYTES)  # a hole could not be written on a full disk
-            self._memory = mmap.mmap(self.file, _BYTES)
-        except BaseException:
-            self.close()
-            raise
+        self._memory = _mapped(path)
+        self.file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self._me = b"%-20d" % os.getpid()
 
     def enter(self) -> None:
@@ -58,6 +53,17 @@ class Gate:
         if self.file >= 0:
             os.close(self.file)
             self.file = -1
+            self._memory.close()
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """The file's bytes, by a descriptor of their own: a mapping keeps a copy of it, which would keep the gate shut."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(file, 0, _BYTES)  # a hole could not be written on a full disk
+        return mmap.mmap(file, _BYTES)
+    finally:
+        os.close(file)
 
 
 def process_inside(path: Path) -> int | None:

@@ -13,7 +13,8 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from prong.state.store import Member, Store, Transaction
+from prong.state.store import Store
+from prong.state.transaction import Member, Transaction
 from prong.state.ticket import Ticket
 
 LEASE_S = 15.0

@@ -10,9 +10,11 @@ import functools
 import os
 import sys
 import threading
+from concurrent.futures import thread as thread_pool
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from prong.state.clock import boot_id
 
@@ -80,6 +82,22 @@ def helping() -> Iterator[None]:
 
 
 def threads_beside_me() -> int:
-    """How many other threads this process has, whatever they do now, but for helpers."""
+    """How many other threads this process has that could do something by themselves, now or when their wait is over.
+
+    Not among them: helpers, whoever waits without end for another thread to end, and a pool's threads without work.
+    """
     # Threads that were started without `threading` count, too.
-    return max(0, len(sys._current_frames()) - 1 - _threads_of(os.getpid()).helpers)  # noqa: SLF001  nothing else tells
+    frames = sys._current_frames()  # noqa: SLF001  nothing else tells
+    del frames[threading.get_ident()]
+    idle = sum(map(_is_idle, frames.values()))
+    return max(0, len(frames) - idle - _threads_of(os.getpid()).helpers)
+
+
+def _is_idle(frame: FrameType) -> bool:
+    """Whether a thread can only go on after another one of its process has done something."""
+    code, values = frame.f_code, frame.f_locals
+    if code.co_filename == thread_pool.__file__:
+        return code.co_name == "_worker"  # it has no work
+    if code.co_filename == threading.__file__ and code.co_name in ("join", "_wait_for_tstate_lock"):
+        return values.get("timeout", -1) in (None, -1)
+    return False

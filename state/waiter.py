@@ -23,7 +23,8 @@ from prong.state import process
 from prong.state.bell import slot_of
 from prong.state.errors import StoreError, WaitInsideAtomic
 from prong.state.member import Membership
-from prong.state.store import Row, Store, Transaction, compact
+from prong.state.store import Store
+from prong.state.transaction import Row, Transaction, compact
 from prong.state.ticket import Ticket
 from prong.state.watch import ROUND_S
 
@@ -42,6 +43,8 @@ select id, agent, task, wants, since_at from waiter
  where kind = :kind and object = :object and state = 'waiting' and (until_at is null or until_at > :now)
  order by id limit 1
 """
+
+_LOOK = "select state, outcome, until_at, running from waiter where id = :waiter"
 
 _GRANT = "update waiter set state = 'granted', outcome = :outcome where id = :waiter"
 
@@ -162,7 +165,7 @@ class Place:
             raise WaitInsideAtomic(self._ticket.kind, self._ticket.object)
         with self._member.parking(self._ticket) if parks else nullcontext():
             self._left = _sleep_until_decided(store, self._ticket, look)
-        if self._left is not None:
+        if self._left is not None and self._ticket.kind != "tasks":  # whose row others refer to
             # A lock's next transaction is its release, for which somebody waits: its row is left until the next wait.
             (store.read_locks if self._ticket.kind == "lock" else store.read_waits).append(self._ticket.waiter)
             return self._left
@@ -181,13 +184,22 @@ class Place:
         never_taken = self._ticket is None and self._left is None
         if error is None or never_taken or (self._taken_in is not None and self._taken_in.undone):
             return
-        with self._member.transaction() as tx:
-            left = self._left
+        try:
+            with self._member.transaction() as tx:
+                self._leave(tx)
+        except StoreError:
+            # Nobody is to be granted what nobody waits for: this process's next transaction takes the row away.
             if self._ticket is not None:
-                # The row is there still, unless the exception came after the commit at the end of the wait.
-                left = _take_away(tx, self._ticket, undecided="interrupted", before=left)
-            if left is not None and left.state in ("interrupted", "granted") and self._withdraw is not None:
-                self._withdraw(tx, left)
+                self._member.store.read_waits.append(self._ticket.waiter)
+
+    def _leave(self, tx: Transaction) -> None:
+        """Undo what an exception has left half done."""
+        left = self._left
+        if self._ticket is not None:
+            # The row is there still, unless the exception came after the commit at the end of the wait.
+            left = _take_away(tx, self._ticket, undecided="interrupted", before=left)
+        if left is not None and left.state in ("interrupted", "granted") and self._withdraw is not None:
+            self._withdraw(tx, left)
 
 
 def wait(member: Membership, ticket: Ticket, *, parks: bool = True) -> Outcome:
@@ -202,17 +214,18 @@ def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] 
     bells, slot = store.bells, ticket.slot
     keeping, nap, quiet = False, FIRST_S, 0
     until: float | None = None
-    seen = 0
+    seen, running = 0, -1
     try:
         while True:
             before, seen = seen, bells.read(slot)
             if quiet == 0 or seen != before:  # it may have rung just after the sleep had ended by itself
-                row = store.row("select state, outcome, until_at from waiter where id = :waiter", waiter=ticket.waiter)
+                row = store.row(_LOOK, waiter=ticket.waiter)
                 if row is None:
                     return None
                 if row["state"] != "waiting":
                     return Outcome(row["state"], json.loads(row["outcome"]))
                 until = row["until_at"]
+                running = row["running"]
             if nap != FIRST_S and look is not None:
                 keeping = keeping or store.watch.begin()
                 if keeping:
@@ -220,6 +233,8 @@ def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] 
             remaining = nap if until is None else until - store.clock.now()
             if remaining <= 0:
                 return None
+            if nap != FIRST_S:
+                running = _tell_threads(store, ticket, running)
             rang = bells.wait(slot, seen, min(remaining, nap))
             quiet = 0 if rang else (quiet + 1) % ROW_TURNS
             nap = ROUND_S if keeping else FALLBACK_S
@@ -227,6 +242,19 @@ def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] 
         if keeping:
             store.watch.end()
             _wake_another(store)
+
+
+def _tell_threads(store: Store, ticket: Ticket, told: int) -> int:
+    """Write down anew how many threads could do something beside the sleeper, where that has changed."""
+    running = process.threads_beside_me()
+    if running != told:
+        with suppress(StoreError), store.transaction(None) as tx:
+            tx.execute(
+                "update waiter set running = :running where id = :waiter and running <> :running",
+                running=running,
+                waiter=ticket.waiter,
+            )
+    return running
 
 
 def _look(look: Callable[[], None]) -> None:

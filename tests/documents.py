@@ -8,7 +8,7 @@
 A block is left out by a comment right above it that gives the reason:   <!-- not run: needs a key -->
 
 "Looks like": a number stands for any number, a hexadecimal id for any, blanks for any blanks; `…` stands for anything
-in its line, and a line of nothing but `…` for any lines.  What a program in Python prints is shown exactly, but for `…`.
+in its line, and a line of nothing but `…` for any lines.  What a Python program prints is shown exactly, but for `…`.
 """
 
 import re

@@ -3,10 +3,13 @@
 import os
 import shutil
 import subprocess
+from contextlib import contextmanager
 
 import pytest
 
-from .. import stepped
+from prong.state import Membership, join
+
+from .. import stepped  # noqa: TID252  tests are no package that has a name
 from .operations import clean, waiting
 
 DISK = "12m"
@@ -23,7 +26,10 @@ def mounted(tmp_path_factory):
     mount = f'mount -t tmpfs -o size={DISK} none "$0" && exec "$@"'
     alone = ["unshare", "--mount", *(["--map-root-user"] if os.getuid() else [])]
     within = [*alone, "sh", "-c", mount, str(path)]
-    if shutil.which("unshare") is None or subprocess.run([*within, "true"], capture_output=True, check=False).returncode:
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*within, "true"], capture_output=True, check=False).returncode
+    ):
         pytest.skip("this user may not mount a file system here")
     nest = stepped.Nest(within)
     yield nest, path
@@ -54,3 +60,24 @@ def aboard(mounted, tmp_path):
 def in_line():
     """Waits until so many wait, as a process on the small disk sees it."""
     return lambda witness, count=1: stepped.until(lambda: len(witness.run(waiting)) == count, f"{count} wait")
+
+
+@pytest.fixture
+def people(store):
+    """Makes more members in the test's own process."""
+    return lambda *names: [join(store, name) for name in names]
+
+
+@pytest.fixture
+def during():
+    """A member that does something as it falls asleep."""
+
+    def during(member, asleep):
+        @contextmanager
+        def parking(_ticket):
+            asleep()
+            yield
+
+        return Membership(member.store, member.me, parking)
+
+    return during

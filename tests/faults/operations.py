@@ -9,15 +9,18 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import time
 from contextlib import suppress
+from typing import NamedTuple
 
 import pytest
 
+from prong import primitives
 from prong.primitives import (
-    RLock,
     Atomic,
     Barrier,
     BoundedSemaphore,
+    BrokenBarrier,
     BrokenFuture,
     Condition,
     Event,
@@ -25,6 +28,7 @@ from prong.primitives import (
     Lock,
     MessageQueue,
     Plan,
+    RLock,
     Semaphore,
     SharedList,
     SharedMap,
@@ -33,7 +37,16 @@ from prong.primitives import (
     join,
 )
 from prong.primitives.values import VALUE_BYTES
-from prong.state import Membership, Store, StoreBusy, StoreError
+from prong.state import Deposed, Invalid, Member, Membership, ProngError, Store, StoreBusy, StoreError
+
+
+class Here(NamedTuple):
+    """What a stepped process has, as far as is needed here."""
+
+    store: Store
+    member: Membership
+    kept: dict
+
 
 LARGE = "x" * (VALUE_BYTES + 1)
 """What becomes an artifact."""
@@ -146,7 +159,7 @@ def sound(store):
 def fill(here):
     """Leave no room on the disk, nor in the files of the database, for the least of transactions."""
     here.store.rows("pragma wal_checkpoint(truncate)")
-    with open(here.store.directory / "filler", "wb", buffering=0) as filler, suppress(OSError):
+    with (here.store.directory / "filler").open("wb", buffering=0) as filler, suppress(OSError):
         while True:
             filler.write(bytes(1 << 16))
     _write_until_refused(here)
@@ -162,7 +175,7 @@ def limit(here):
 
 
 def _write_until_refused(here):
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError):  # noqa: PT012  any of them may be the one
         while True:
             with here.member.transaction() as tx:
                 tx.event("grow")
@@ -203,7 +216,7 @@ def swallow(here):
     entries = SharedMap(here.member, "swallowed")
     entries["before"] = 0
     fill(here)
-    with pytest.raises(StoreError) as caught, here.member.atomic():
+    with pytest.raises(StoreError) as caught, here.member.atomic():  # noqa: PT012  a whole block is what is tested
         entries["first"] = 1
         with suppress(Exception):
             _several(here.member, 4_000)
@@ -253,7 +266,8 @@ def held(here):
 def waiting(here):
     """Who waits, as the database has it."""
     return [
-        tuple(row) for row in here.store.rows("select agent, kind, state from waiter where state = 'waiting' order by id")
+        tuple(row)
+        for row in here.store.rows("select agent, kind, state from waiter where state = 'waiting' order by id")
     ]
 
 
@@ -282,7 +296,10 @@ def write_something(here):
 def read_only(here):
     """Let nothing be written any more where the swarm is, whoever asks."""
     here.store.close()
-    for how in (["--bind", here.store.directory, here.store.directory], ["-o", "remount,bind,ro", here.store.directory]):
+    for how in (
+        ["--bind", here.store.directory, here.store.directory],
+        ["-o", "remount,bind,ro", here.store.directory],
+    ):
         subprocess.run(["mount", *how], check=True)
 
 
@@ -364,3 +381,135 @@ def refused_by_a_foreigner(here, which, pid):
 def do(here, which):
     prepare, write = WRITES[which]
     write(prepare(here.member))
+
+
+def read_all(here):
+    """What each primitive says when it is read, for comparison."""
+    m = here.member
+    return {
+        "lock": lambda: Lock(m, "r").statistics().holder,
+        "semaphore": lambda: Semaphore(m, "s", 2).statistics().value,
+        "event": lambda: Event(m, "e").is_set(),
+        "barrier": lambda: Barrier(m, "b", 1).statistics().round,
+        "atomic": lambda: Atomic(m, "a").get(),
+        "map": lambda: SharedMap(m, "mu").copy(),
+        "list": lambda: SharedList(m, "le").copy(),
+        "queue": lambda: [message.value for message in MessageQueue(m, "qm").peek(count=1_000)],
+        "topic": lambda: Topic(m, "t").queues(),
+        "future": lambda: Future(m, "f").result(timeout=0),
+        "history": lambda: [change.value for change in SharedMap(m, "m").history("k")],
+    }
+
+
+def outcomes(here, path):
+    """What each primitive says of a database that may be damaged: its value, or the error's text."""
+    found = {}
+    try:
+        store = Store(path, clock=here.store.clock)
+    except StoreError as error:
+        return str(error)
+    there = Here(store, Membership(store, Member(1, 1)), None)
+    for which, read in read_all(there).items():
+        try:
+            found[which] = read()
+        except (StoreError, Deposed) as error:
+            found[which] = error
+    for which, (prepare, write) in WRITES.items():
+        if "large" not in which:
+            try:
+                write(prepare(there.member))
+            except Exception as error:  # noqa: BLE001  the test looks at what it is
+                found[f"write: {which}"] = error
+    store.close()
+    return found
+
+
+def stop_inside(here):
+    """Be stopped in the middle of a transaction."""
+    with here.member.transaction() as tx:
+        tx.event("half way")
+        os.kill(os.getpid(), signal.SIGSTOP)
+        tx.event("whole")
+
+
+def swarm_of(here):
+    """A joined member, whose heart beats, by the clock of the test."""
+    if "swarm" not in here.kept:
+        here.kept["swarm"] = join(here.store.directory, "stopped", clock=here.store.clock)
+    return here.kept["swarm"]
+
+
+def hold_all(here):
+    """Hold one of each that has a lease; the fence of the lock."""
+    swarm = swarm_of(here)
+    here.kept |= {"l": swarm.Lock("l"), "r": swarm.RLock("r"), "s": swarm.Semaphore("s"), "q": swarm.MessageQueue("q")}
+    here.kept["shared"] = swarm.Lock("shared")
+    for held in "lrs":
+        assert here.kept[held].acquire()
+    assert here.kept["shared"].acquire(shared=True)
+    here.kept["fence"] = here.kept["l"].grant.fence
+    here.kept["q"].put("a")
+    here.kept["message"] = here.kept["q"].take()[0]
+
+
+def told_when_awake(here):
+    """What somebody hears who still believes to hold it all."""
+    kept = here.kept
+    calls = {
+        "check": lambda: kept["l"].check(kept["fence"]),
+        "renew": kept["l"].renew,
+        "release": kept["l"].release,
+        "release rlock": kept["r"].release,
+        "release share": kept["shared"].release,
+        "release permit": kept["s"].release,
+        "done": lambda: kept["q"].done(kept["message"]),
+        "task_done": kept["q"].task_done,
+    }
+    said = {}
+    for which, call in calls.items():
+        try:
+            call()
+        except (ProngError, ValueError) as error:
+            said[which] = type(error).__name__, str(error)
+    return said | {"grant": kept["l"].grant}
+
+
+def take_all(here):
+    """What another member gets of it when it comes."""
+    m = here.member
+    queue = here.kept["queue"] = MessageQueue(m, "q")
+    return (
+        Lock(m, "l").acquire(timeout=20),
+        RLock(m, "r").acquire(timeout=20),
+        Lock(m, "shared").acquire(timeout=20),
+        Semaphore(m, "s").acquire(timeout=20),
+        queue.get(timeout=20),
+    )
+
+
+def memory(_here):
+    """How much memory this process has needed at most, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def take_most(here):
+    """Whether another member gets any of it at once."""
+    m = here.member
+    locks = Lock(m, "l"), RLock(m, "r"), Lock(m, "shared"), Semaphore(m, "s")
+    return sum(lock.acquire(timeout=0) for lock in locks) > 0
+
+
+def wait_for_kind(here, kind):
+    """Wait for the event `e` or the future `f`."""
+    return Event(here.member, "e").wait() if kind == "event" else Future(here.member, "f").result()
+
+
+def disagree(here, moment, kind, arguments, more, method, options):  # noqa: PLR0917  it comes over a wire
+    """Make and use a primitive at a moment; the refusal where there was one."""
+    while here.store.clock.now() < moment:
+        time.sleep(0.0005)
+    try:
+        getattr(getattr(primitives, kind)(here.member, *arguments, **more), method)(**options)
+    except (Invalid, BrokenBarrier) as error:
+        return error
+    return None

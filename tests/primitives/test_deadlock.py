@@ -206,6 +206,18 @@ def same_line(one, other):
 
 
 @st.composite
+def holdings(draw, owners):
+    """Who holds two locks, a semaphore's permits and a queue's messages."""
+    holds = []
+    for name in ("a", "b"):
+        how = draw(st.sampled_from(["alone", "alone", "shared", "free"]))
+        count = {"alone": 1, "shared": draw(st.integers(1, 2)), "free": 0}[how]
+        holds += [Hold("lock", name, *draw(owners), shared=how == "shared") for _ in range(count)]
+    holds += [Hold("semaphore", "s", *draw(owners)) for _ in range(draw(st.integers(0, 2)))]
+    return holds + [Hold("queue", "q", *draw(owners)) for _ in range(draw(st.integers(0, 1)))]
+
+
+@st.composite
 def systems(draw):
     """Up to four processes and three more tasks that hold and want a few things of every kind."""
 
@@ -228,13 +240,7 @@ def systems(draw):
         tasks.append(Task(number, "blocked" if needs else "ready", None, tuple(needs)))
     people = [one.id for one in members]
     owners = st.sampled_from([(one, None) for one in people] + [(None, number) for number in numbers])
-    holds = []
-    for name in ("a", "b"):
-        how = draw(st.sampled_from(["alone", "alone", "shared", "free"]))
-        count = {"alone": 1, "shared": draw(st.integers(1, 2)), "free": 0}[how]
-        holds += [Hold("lock", name, *draw(owners), shared=how == "shared") for _ in range(count)]
-    holds += [Hold("semaphore", "s", *draw(owners)) for _ in range(draw(st.integers(0, 2)))]
-    holds += [Hold("queue", "q", *draw(owners)) for _ in range(draw(st.integers(0, 1)))]
+    holds = draw(holdings(owners))
     bounded = draw(st.booleans())
     lent = draw(st.booleans()) and any(hold.kind == "semaphore" for hold in holds)
     wants = {

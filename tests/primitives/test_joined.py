@@ -233,3 +233,11 @@ def test_opening_a_store_beside_a_membership_of_the_same_file_is_harmless(swarm,
     other.close()
     swarm.SharedMap("m")["k"] = 1
     assert swarm.SharedMap("m")["k"] == 1
+
+
+def test_what_a_swarm_makes_takes_the_arguments_of_the_standard_library_in_their_order(swarm):
+    acted = []
+    barrier = swarm.Barrier("meeting", 1, lambda: acted.append("here"), 5)
+    assert (barrier.wait(), acted) == (0, ["here"])
+    with swarm.Executor("pool", 1, None, acted.append, ("ready",), workers="elsewhere") as pool:
+        assert pool.statistics().queued == 0

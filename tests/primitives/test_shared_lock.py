@@ -557,12 +557,12 @@ def test_what_nobody_contends_costs_one_row_and_one_event(lock, statements):
     assert statements(lambda: lock.acquire(shared=True)) == ["insert", "insert", "insert"]
 
 
-def test_handing_over_costs_six_statements(lock, spawn, in_line, statements):
+def test_handing_over_costs_five_statements(lock, spawn, in_line, statements):
     lock.acquire()
     spawn("ada").start("acquire")
     in_line("lock")
     found = statements(lock.release)
-    assert found == ["update", "select", "update", "insert", "insert", "update"]
+    assert found == ["update", "select", "update", "insert", "update"]
 
 
 def test_a_round_of_the_watch_reads_once_a_line_and_no_lock_that_nobody_waits_for(store, statements, expired):

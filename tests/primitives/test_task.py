@@ -569,7 +569,7 @@ def test_a_wait_killed_at_each_commit(make, do, spawn, until, bury, waiters, sto
         until(waiters, "ada in line")
         do(finish, task, "done")
     ada.gone()
-    assert len(waiters()) == len(store.rows("select waiter from waiter_task")) == left
+    assert len(store.rows("select id from waiter")) == len(store.rows("select waiter from waiter_task")) == left
     bury(ada)
     assert waiters() == store.rows("select waiter from waiter_task") == []
 

@@ -37,7 +37,7 @@ def test_an_error_is_the_same_after_a_pickle_and_a_copy(kind, copied):
 @pytest.mark.parametrize("kind", sorted(set(kinds()), key=lambda kind: kind.__name__))
 def test_an_error_tells_every_field_it_has(kind):
     error = made(kind)
-    for value in vars(error).values():
+    for value in filter(None, vars(error).values()):
         assert all(str(one) in str(error) for one in (value if isinstance(value, tuple) else [value]))
 
 
