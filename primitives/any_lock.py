@@ -20,6 +20,11 @@ from prong.state.waiter import Outcome
 LEASE_S = 60.0
 """How long a grant lasts without a heartbeat of its holder, in seconds."""
 
+_ALL_HOLDERS = """
+select holder from lock where name = :name and holder is not null
+ union all select holder from lock_share where lock = :name and holder is not null
+"""
+
 _STATISTICS = """
 select coalesce(agent.name, 'task ' || lock.task) as who, lock.*,
        (select json_group_array(name)
@@ -175,6 +180,19 @@ class AnyLock:
 
     def _acquire(self, timeout: float | None, wanted: Wanted) -> Grant | None:
         """Take the lock at once, or wait in line for at most `timeout` seconds (None: for ever)."""
+        # In one line: an interrupt between two would lose what was got.
+        return self._try(timeout, wanted) or (self._try(timeout, wanted) if self._bury_holders(timeout) else None)
+
+    def _bury_holders(self, timeout: float | None) -> bool:
+        """Whoever waits finds a holder whose process is gone; a call that does not wait has to look by itself."""
+        if timeout != 0:
+            return False
+        from prong.primitives.watch import bury_gone  # noqa: PLC0415  it looks after every kind
+
+        store = self._member.store
+        return bury_gone(store, [row["holder"] for row in store.rows(_ALL_HOLDERS, name=self.name)])
+
+    def _try(self, timeout: float | None, wanted: Wanted) -> Grant | None:
         with Place(self._member, withdraw=partial(self._withdraw, wanted)) as place:
             with self._member.transaction() as tx:
                 grant = self._take(tx, place, wanted)

@@ -86,7 +86,7 @@ class TooLarge(ProngError):
     def __str__(self) -> str:
         return (
             f"{self.what} is {self.size_bytes} bytes, over the bound of {self.bound_bytes}. "
-            "Write it to a shared file and store the file's path."
+            "Store it in parts, or write it to a file of your own and store the file's path."
         )
 
 

@@ -16,10 +16,11 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from prong.primitives import holdings
 from prong.primitives.atomic import Atomic
@@ -35,6 +36,8 @@ from prong.primitives.rlock import RLock
 from prong.primitives.semaphore import BoundedSemaphore, Semaphore
 from prong.primitives.shared_list import SharedList
 from prong.primitives.shared_map import SharedMap
+from prong.primitives.task import Plan, Task, create_task, wait_tasks
+from prong.primitives.task_future import TaskFuture
 from prong.primitives.topic import Topic
 from prong.primitives.values import checked_name
 from prong.state import Clock, Member, Membership, ProngError, Store, process
@@ -196,6 +199,32 @@ class Swarm(Membership):
     def Future(self, name: str) -> Future:
         """The future of this name."""
         return Future(self, name)
+
+    def TaskFuture(self, task: int) -> TaskFuture:
+        """Task number `task` as a future."""
+        return TaskFuture(self, task)
+
+    def create_task(
+        self, title: str, prompt: str, *, needs: Sequence[int] = (), priority: int = 0, key: str | None = None
+    ) -> Task:
+        """Write a task down for whichever agent claims it; the same `key` a second time returns the first task.
+
+        >>> swarm.create_task("Count", "Count the files.").state
+        'ready'
+        """
+        with self.transaction() as tx:
+            return create_task(tx, Plan(title, prompt, needs=needs, priority=priority, key=key))[0]
+
+    def wait_tasks(
+        self, tasks: Sequence[int], *, mode: Literal["all", "any"] = "all", timeout: float | None = None
+    ) -> list[Task]:
+        """Wait until all (or any) of the tasks are final, at most `timeout` seconds; returns all as they are then.
+
+        >>> task = swarm.create_task("Count", "Count the files.")
+        >>> [found.state for found in swarm.wait_tasks([task.id], timeout=0)]
+        ['ready']
+        """
+        return wait_tasks(self, tasks, mode=mode, timeout=timeout)
 
     def Executor(self, name: str, max_workers: int | None = None, *more: Any, **options: Any) -> Executor:
         """The executor of this name, with what else the class takes, in the standard library's order."""

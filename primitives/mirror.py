@@ -19,8 +19,8 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from prong.state.bell import slot_of
 from prong.state import Membership, ProngError, Transaction
+from prong.state.bell import slot_of
 from prong.state.transaction import compact
 
 if TYPE_CHECKING:

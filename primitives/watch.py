@@ -6,10 +6,27 @@ gone, leases that ran out, rings that were lost, circles of waits.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+
 from prong.primitives import holdings, wait_graph
 from prong.primitives.presence import Processes
-from prong.state import Store
+from prong.state import Store, process
 from prong.state.ticket import Ticket
+
+
+def bury_gone(store: Store, agents: Iterable[int]) -> bool:
+    """Bury those of the agents whose process is gone, for a call that has no time to wait; whether there was one."""
+    rows = store.rows(
+        "select id, process from agent where ended_at is null and process is not null"
+        " and id in (select value from json_each(:agents))",
+        agents=json.dumps(list(agents)),
+    )
+    gone = [row["id"] for row in rows if process.gone(row["process"])]
+    for agent in gone:
+        with store.transaction(None) as tx:
+            holdings.bury(tx, agent, state="dead", reason="its process is gone", task=None)
+    return bool(gone)
 
 
 class Round:

@@ -61,8 +61,8 @@ class Deposed(ProngError):
 
     def __str__(self) -> str:
         return (
-            f"agent {self.agent} (incarnation {self.incarnation}) was declared dead: {self.reason}. "
-            "What it held belongs to others now; end this process."
+            f"agent {self.agent} (incarnation {self.incarnation}) is no member any more: {self.reason}. "
+            "What it held belongs to others now; end this process, or join anew."
         )
 
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from prong.state.store import Store
-from prong.state.transaction import Member, Transaction
 from prong.state.ticket import Ticket
+from prong.state.transaction import Member, Transaction
 
 LEASE_S = 15.0
 """An agent that has not beaten its heart for this many seconds is declared dead."""

@@ -10,8 +10,8 @@ import functools
 import os
 import sys
 import threading
-from concurrent.futures import thread as thread_pool
 from collections.abc import Iterator
+from concurrent.futures import thread as thread_pool
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType

@@ -264,6 +264,7 @@ class Change:
 
 
 def check_alive(tx: Transaction, member: Member) -> None:
+    """Raise `Deposed` where the member was declared dead, or has left."""
     row = tx.row("select incarnation, ended_at, reason from agent where id = :agent", agent=member.agent)
     if row is None or row["ended_at"] is not None or row["incarnation"] != member.incarnation:
         reason = (row["reason"] if row is not None else None) or "it is not a member of this swarm"

@@ -24,8 +24,8 @@ from prong.state.bell import slot_of
 from prong.state.errors import StoreError, WaitInsideAtomic
 from prong.state.member import Membership
 from prong.state.store import Store
-from prong.state.transaction import Row, Transaction, compact
 from prong.state.ticket import Ticket
+from prong.state.transaction import Row, Transaction, compact
 from prong.state.watch import ROUND_S
 
 FALLBACK_S = 2.0

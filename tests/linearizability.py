@@ -47,7 +47,7 @@ class Operation:
         until = f"{self.returned / 1e6:.3f}" if self.returned != NEVER else "…"
         sure = "" if self.certain else "?"
         asked = ", ".join(map(repr, self.arguments))
-        return f"{self.invoked / 1e6:.3f}–{until} {self.member}: {self.kind}({asked}){sure} -> {self.result!r}"
+        return f"{self.invoked / 1e6:.3f} to {until} {self.member}: {self.kind}({asked}){sure} -> {self.result!r}"
 
 
 class Verdict(NamedTuple):
@@ -81,7 +81,10 @@ class _Search:
             (number for number, operation in enumerate(operations) if operation.certain or operation.returned != NEVER),
             key=lambda number: operations[number].returned,
         )
+        self.count = model.count
+        self.counts = [model.told_count(operation) if operation.certain else None for operation in operations]
         self.under_way = list(self._under_way())
+        self.counted_later = self._counted_later()
 
     def _under_way(self):
         """Before each end: which operations have begun and not ended, those that must have a moment soonest first."""
@@ -94,6 +97,16 @@ class _Search:
             under_way.sort(key=lambda n: (not self.operations[n].certain, self.operations[n].returned))
             yield tuple(under_way)
             under_way.remove(end)
+
+    def _counted_later(self):
+        """Before each end: the least count that an operation is told which has not begun then."""
+        least, found = NEVER, []
+        not_begun = [number for number, count in enumerate(self.counts) if count is not None]
+        for end in reversed(self.ends):
+            while not_begun and self.operations[not_begun[-1]].invoked > self.operations[end].returned:
+                least = min(least, self.counts[not_begun.pop()])
+            found.append(least)
+        return found[::-1]
 
     def run(self, limit):
         farthest, stuck = -1, []
@@ -145,8 +158,18 @@ class _Search:
         for number in (end, *(n for n in self.under_way[at] if n != end)):
             if number not in done:
                 then = self.step(state, self.operations[number])
-                if then is not NOT_SO and (then != state or self.operations[number].certain):
+                if then is NOT_SO or (then == state and not self.operations[number].certain):
+                    continue
+                if then == state or self._can_go_on(at, then, done | {number}):
                     yield at, then, done | {number}
+
+    def _can_go_on(self, at, state, done):
+        """Whether no operation is left that was told a count which is over."""
+        count = self.count(state)
+        return count < self.counted_later[at] and all(
+            self.counts[number] is None or number in done or count < self.counts[number]
+            for number in self.under_way[at]
+        )
 
     def _story(self, farthest, stuck):
         end = self.operations[self.ends[farthest]]
@@ -176,6 +199,14 @@ class Model:
     initial: Any = None
     looks: frozenset = frozenset({"read", "check", "locked", "get", "both", "entry", "copy", "len", "qsize"})
 
+    def count(self, _state):
+        """What only grows."""
+        return 0
+
+    def told_count(self, _operation):
+        """The count that a change was told to have made; None where it was told none."""
+        return None
+
     def only_looks(self, operation):
         """Whether the operation, with the result that it had, changes no state at all."""
         return operation.kind in self.looks or operation.result is None or operation.result is False
@@ -200,6 +231,12 @@ class LockModel(Model):
     """
 
     initial = (None, frozenset(), 0, None)
+
+    def count(self, state):
+        return state[2]
+
+    def told_count(self, operation):
+        return operation.result if operation.kind == "acquire" else None
 
     def acquire(self, state, operation, shared):
         alone, sharing, fence, value = state
@@ -295,6 +332,12 @@ class KeyModel(Model):
     """A map's key: (its value, None where it is absent; its version)."""
 
     initial = (None, 0)
+
+    def count(self, state):
+        return state[1]
+
+    def told_count(self, operation):
+        return operation.result if operation.kind == "put" and isinstance(operation.result, int) else None
 
     def put(self, state, _operation, value, if_version=None):
         if if_version is not None and if_version != state[1]:
@@ -397,6 +440,12 @@ class QueueModel(Model):
     initial = (0, ())
     looks = frozenset({"qsize"})
 
+    def count(self, state):
+        return state[0]
+
+    def told_count(self, operation):
+        return operation.result if operation.kind == "put" else None
+
     def __init__(self, *, maxsize=0, lifo=False):
         self.maxsize = maxsize
         self.lifo = lifo
@@ -433,7 +482,7 @@ class QueueModel(Model):
         return (last, after), len(after) < len(messages)
 
     def fail(self, state, operation, value):
-        """Whether it is queued again, which it is, since it takes more attempts than there are to become a dead letter."""
+        """Whether it is queued again: it is, since there are always more attempts left."""
         last, messages = state
         if not any(m[:2] == (value, operation.member) for m in messages):
             return state, False

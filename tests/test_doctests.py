@@ -78,7 +78,7 @@ def test_every_class_and_every_function_shows_how_it_is_used():
 
 def test_every_primitive_is_made_by_a_swarm():
     made = {name for name, _ in methods(primitives.Swarm) if name[0].isupper()}
-    others = {"Swarm", "TaskFuture"}  # which are not made by a name
+    others = {"Swarm"}
     primitive = {
         name
         for name, kind in CLASSES.items()

@@ -426,6 +426,10 @@ def main():
     Crew(options).run()
     with join(options.file, "last") as swarm:
         Client(swarm, Journal(options.logs, "last"), "last", options.objects).look_at_all()
+        journal = Journal(options.logs, "buried")
+        for row in swarm.store.rows("select name, ended_at from agent where state = 'dead'"):
+            ago_s = swarm.store.clock.now() - row["ended_at"]
+            journal.write("buried", row["name"], at=time.monotonic_ns() - int(ago_s * 1e9))
 
 
 if __name__ == "__main__":

@@ -506,7 +506,7 @@ def test_a_worker_elsewhere_that_is_killed_gives_its_call_to_another(pool, swarm
 
 def test_a_worker_that_was_declared_dead_cannot_set_its_call(pool, swarm):
     call = pool.submit(bury_me, str(swarm.store.place))
-    with join(swarm.store.place, "slow") as slow, pytest.raises(Exception, match="declared dead"):
+    with join(swarm.store.place, "slow") as slow, pytest.raises(Exception, match="no member any more"):
         Executor(slow, "pool").work(calls=1)
     assert call.running()
     assert Executor(swarm, "pool", attempts=5).work(calls=1, timeout=0) == 1

@@ -241,3 +241,21 @@ def test_what_a_swarm_makes_takes_the_arguments_of_the_standard_library_in_their
     assert (barrier.wait(), acted) == (0, ["here"])
     with swarm.Executor("pool", 1, None, acted.append, ("ready",), workers="elsewhere") as pool:
         assert pool.statistics().queued == 0
+
+
+def test_whoever_only_asks_gets_what_a_killed_program_held(swarm, program):
+    for how in ({"shared": True}, {}):
+        process = program(f"swarm.Lock('a').acquire(**{how})")
+        assert not swarm.Lock("a").acquire(timeout=0)
+        process.kill()
+        process.wait()
+        assert swarm.Lock("a").acquire(blocking=False)
+        swarm.Lock("a").release()
+
+
+def test_tasks_are_made_and_waited_for_by_a_program(swarm):
+    first = swarm.create_task("First", "Do this.", key="one")
+    assert swarm.create_task("First", "Do this.", key="one").id == first.id
+    second = swarm.create_task("Second", "Do that.", needs=[first.id])
+    assert [task.state for task in swarm.wait_tasks([first.id, second.id], timeout=0)] == ["ready", "blocked"]
+    assert swarm.TaskFuture(second.id).cancel()

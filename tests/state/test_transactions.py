@@ -156,7 +156,7 @@ def test_a_member_that_was_declared_dead_can_never_write_again(store, events):
     bob = join(store, "bob")
     with store.transaction(None) as tx:
         end(tx, bob.me.agent, state="dead", reason="its heart stopped")
-    with pytest.raises(Deposed, match="declared dead: its heart stopped"), bob.transaction() as tx:
+    with pytest.raises(Deposed, match="no member any more: its heart stopped"), bob.transaction() as tx:
         tx.event("ghost")
     assert events("ghost") == []
 
