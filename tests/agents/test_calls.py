@@ -15,7 +15,11 @@ class Toolbox:
     def __init__(self, **runs):
         self.tools = {
             name: Tool(
-                {"name": name}, run, replay="again" if "again" in name else "uncertain", ordered="ordered" in name
+                {"name": name},
+                run,
+                replay="again" if "again" in name else "uncertain",
+                ordered="ordered" in name,
+                instant=lambda _call, name=name: "instant" in name,
             )
             for name, run in runs.items()
         }
@@ -144,3 +148,33 @@ def test_a_turn_that_was_cut_off_runs_nothing(calls):
     [(text, is_error)] = texts(calls(toolbox).refuse(turn("note")))
     assert is_error
     assert "cut off" in text
+
+
+def test_calls_that_wait_for_nobody_are_one_transaction_where_they_stand_side_by_side(calls, store):
+    inside = []
+
+    def note(call):
+        inside.append((call.name, store.inside_atomic))
+        return "noted"
+
+    results = calls(Toolbox(instant_again=note, slow=note)).run(
+        turn("instant_again", "instant_again", "slow", "instant_again")
+    )
+    assert inside == [("instant_again", True), ("instant_again", True), ("slow", False), ("instant_again", False)]
+    assert texts(results) == [("noted", False)] * 4
+
+
+def test_a_call_that_is_refused_undoes_only_itself(calls, store, claimed):
+    member, _, _ = claimed()
+
+    def say(call):
+        with member.transaction() as tx:
+            tx.event("said", object=call.id)
+            if call.id == "call-1":
+                raise ToolError("not this one")
+        return "said"
+
+    results = calls(Toolbox(instant_again=say)).run(turn(*["instant_again"] * 3))
+    assert texts(results) == [("said", False), ("not this one", True), ("said", False)]
+    said = store.rows("select object from event where kind = 'said' order by seq")
+    assert [row["object"] for row in said] == ["call-0", "call-2"]
