@@ -51,7 +51,7 @@ def locks(swarm: str | None, *, repo: Path, file: Path | None, as_json: bool) ->
         store,
         ("lock", "semaphore"),
         as_json=as_json,
-        columns=("kind", "name", "held by", "for another", "fence", "waiting"),
+        columns=("kind", "name", "held by", "expires in", "fence", "waiting"),
         cells=lambda one: _lock_cells(one, store.clock.now()),
     )
 
@@ -79,7 +79,7 @@ def queues(swarm: str | None, *, repo: Path, file: Path | None, as_json: bool) -
         _store(swarm, repo, file),
         ("queue",),
         as_json=as_json,
-        columns=("name", "order", "queued", "delivered", "dead", "room for", "readers wait", "writers wait"),
+        columns=("name", "order", "queued", "delivered", "dead", "room", "readers wait", "writers wait"),
         cells=lambda one: (one.name, *_queue_cells(one.statistics)),
     )
 

@@ -63,6 +63,7 @@ class LockTools:
         grant, held = self._acquire(lock, timeout_of(inputs, call), shared=shared, key=call.key)
         if keep:
             lock.keep()
+            self._locks_of_turn = [name for name in self._locks_of_turn if name != lock.name]
         elif not held:
             self._locks_of_turn.append(lock.name)
         how = "share" if grant.shared else "hold"
@@ -111,7 +112,9 @@ class LockTools:
             return answer(f"Semaphore {name!r}:", asdict(semaphore.statistics()))
         if op == "release":
             semaphore.release(key=call.key)
-            self._permits_of_turn = [one for one in self._permits_of_turn if one[0] != name]
+            mine = next((one for one in self._permits_of_turn if one[0] == name), None)
+            if mine is not None:
+                self._permits_of_turn.remove(mine)
             return answer(f"Gave a permit of semaphore {name!r} back.", {"name": name, "held": False})
         if not semaphore.acquire(timeout=timeout_of(inputs, call), key=call.key):
             found = semaphore.statistics()
@@ -123,6 +126,8 @@ class LockTools:
         keep = inputs.flag("keep")
         if keep:
             semaphore.keep()
+        elif semaphore.statistics().initial == 0:
+            return answer(f"You have used up one permit of semaphore {name!r}.", {"name": name, "held": False})
         else:
             self._permits_of_turn.append((name, call.key))
         until = "until you release it" if keep else "until this turn ends"

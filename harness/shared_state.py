@@ -6,7 +6,7 @@ Nothing here changes anything: it reads, beside writers, what each primitive's o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -116,6 +116,7 @@ def named(store: Store, name: str) -> list[Primitive]:
             for kind in wanted
             if store.rows(f"{_KINDS[kind].names} where name = :name", name=wanted[kind])
         ]
+    found += _only_awaited(store, wanted, {one.kind for one in found})
     if not found:
         names = sorted({one.name for one in everything(store)})
         known = ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
@@ -123,6 +124,15 @@ def named(store: Store, name: str) -> list[Primitive]:
             f"nothing is named {name!r} here", f"one of: {known}" if names else "a swarm that shares something"
         )
     return found
+
+
+def _only_awaited(store: Store, wanted: dict[str, str], known: Collection[str]) -> list[Primitive]:
+    """What somebody waits for, although nobody has written it yet: that is when one asks why a program hangs."""
+    return [
+        Primitive(kind, name, {}, waiting=waiting)
+        for kind, name in wanted.items()
+        if kind not in known and (waiting := _waiting(store, kind, name))
+    ]
 
 
 def _statistics(store: Store, kind: str, name: str) -> dict[str, Any]:

@@ -197,9 +197,7 @@ class Atomic:
         new = decide(old)
         if new is None:
             return old, old, version, False
-        tx.execute(
-            _MAKE if row is None else _WRITE, name=self.name, value=new, agent=self._member.me.agent, now=tx.now
-        )
+        tx.execute(_MAKE if row is None else _WRITE, name=self.name, value=new, agent=self._member.me.agent, now=tx.now)
         version += 1
         tx.logged("atomic.changed", self.name, f'{{"op":"{op}","version":{version},{artifacts.told(new)}}}')
         return old, new, version, True

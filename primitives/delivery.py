@@ -16,13 +16,12 @@ row by row either: it ends so long after the reader's last heartbeat, which is o
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from prong.primitives import artifacts, once
 from prong.primitives.errors import ShutDown
-from prong.state import Invalid, Membership, Row, Transaction, waiter
+from prong.primitives.letters import Letter
+from prong.state import Row, Transaction, waiter
 
 ATTEMPTS = 5
 """After how many failed deliveries a message is a dead letter, unless its queue says otherwise."""
@@ -120,29 +119,6 @@ select m.id, m.deliveries from agent as a cross join queue as q cross join queue
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A delivered message: its number in the log's order, the value, who sent it, and how often it was delivered.
-
-    `deliveries` is the fence of this delivery: once the message is delivered anew, this one counts no more.
-    """
-
-    id: int
-    value: Any
-    sender: str
-    priority: int
-    deliveries: int = 1
-
-
-class Letter(NamedTuple):
-    """What is put: the text that a row holds for it, and its place among the others."""
-
-    body: str
-    rank: float = 0.0
-    priority: int = 0
-    key: str | None = None
-
-
 def put(
     tx: Transaction, name: str, letter: Letter, *, discipline: str, sender: int, sender_task: int | None, claimed: bool
 ) -> int | None:
@@ -189,17 +165,6 @@ def claim(tx: Transaction, name: str) -> str | None:
     """Count one more message in a queue with a bound, and return its discipline; None where it is full or closed."""
     row = tx.row(_CLAIM, queue=name)
     return row["discipline"] if row is not None else None
-
-
-def rank(value: Any) -> float:
-    """What a priority queue orders a message by: the number that it is, or that it begins with."""
-    first = value[0] if isinstance(value, list | tuple) and value else value
-    try:
-        if isinstance(first, int | float) and math.isfinite(first):
-            return float(first)
-    except OverflowError:
-        pass
-    raise Invalid("this message of a priority queue", "a number, or a list that begins with one, the lowest first")
 
 
 def serve(tx: Transaction, name: str, count: int) -> None:
@@ -366,21 +331,6 @@ def closed(tx: Transaction, name: str) -> ShutDown | None:
     """What is raised where the queue is closed; None while it is open."""
     row = tx.row("select closed from queue where name = :queue", queue=name)
     return ShutDown(name, row["closed"]) if row is not None and row["closed"] is not None else None
-
-
-def message(source: Membership, row: dict[str, Any]) -> Message:
-    """The record of a delivered row."""
-    return Message(row["id"], value(source, row), sender(row), row["priority"], row["deliveries"])
-
-
-def value(source: Membership, row: dict[str, Any]) -> Any:
-    """The value alone."""
-    return artifacts.loaded(source, row["body"])
-
-
-def sender(row: dict[str, Any] | Row) -> str:
-    """Who put a message, in words."""
-    return f"task {row['sender_task']}" if row["sender_task"] is not None else f"agent {row['sender']}"
 
 
 def withdraw(tx: Transaction, name: str, number: int) -> None:

@@ -40,7 +40,8 @@ from prong.primitives.task import Plan, Task, create_task, wait_tasks
 from prong.primitives.task_future import TaskFuture
 from prong.primitives.topic import Topic
 from prong.primitives.values import checked_name
-from prong.state import Clock, Member, Membership, ProngError, Store, process
+from prong.primitives.watch import Round as _Round  # noqa: F401  waits import it late: a fork then must not meet that
+from prong.state import Clock, Invalid, Member, Membership, ProngError, Store, process
 from prong.state.member import LEASE_S, enlist, no_parking
 
 AnyLock = Lock | RLock
@@ -58,6 +59,8 @@ def join(path: Path | str, name: str | None = None, *, clock: Clock | None = Non
     ...     bob.SharedMap("findings")["src"]
     12
     """
+    if not str(path):
+        raise Invalid("an empty path to join", "a file's name with a suffix, or a directory")
     name = checked_name("name of a member", name) if name is not None else Path(sys.argv[0] or "python").stem[:150]
     return Swarm(Store(Path(path), clock=clock), name)
 
@@ -76,7 +79,7 @@ class Swarm(Membership):
     def __init__(self, store: Store, name: str) -> None:
         self.store = store
         self.parking = no_parking
-        self._base = name
+        self.base = name
         self._lock = threading.Lock()
         self._me: Member | None = None
         self._left = False
@@ -87,16 +90,16 @@ class Swarm(Membership):
     def me(self) -> Member:
         """Who acts; a forked child is somebody else than its parent."""
         me = self._me
-        return me if me is not None else self._become(f"{self._base}-{os.getpid()}")
+        return me if me is not None else self._become(f"{self.base}-{os.getpid()}")
 
     @property
     def name(self) -> str:
         """What others read of this member."""
         row = self.store.row("select name from agent where id = :agent", agent=self.me.agent)
-        return str(row["name"]) if row is not None else self._base
+        return str(row["name"]) if row is not None else self.base
 
     def __repr__(self) -> str:
-        return f"<Swarm {str(self.store.place)!r}, member {self._base!r}>"
+        return f"<Swarm {str(self.store.place)!r}, member {self.base!r}>"
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +110,7 @@ class Swarm(Membership):
         self.leave()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (str(self.store.place.absolute()), self._base)
+        return _again, (str(self.store.place.absolute()), self.base)
 
     @property
     def left(self) -> bool:
@@ -116,6 +119,8 @@ class Swarm(Membership):
 
     def leave(self, reason: str = "it left") -> None:
         """Give back all that this process holds and be a member no more; a second call does nothing."""
+        if self.store.inside_atomic:
+            raise RuntimeError("leave() inside an atomic block: leave the block first")
         me, self._left = self._me, True
         if me is not None:
             self._heart.stop()
@@ -259,6 +264,9 @@ def _joined() -> dict[tuple[int, str, str], Swarm]:
 
 def _again(place: str, name: str) -> Swarm:
     """This process's membership of a swarm that something was unpickled from."""
+    for there in list(_everybody()):
+        if (str(there.store.place.absolute()), there.base) == (place, name) and not there.left:
+            return there
     swarm = _joined().get((os.getpid(), place, name))
     if swarm is None or swarm.left:
         swarm = _joined()[os.getpid(), place, name] = join(place, f"{name}-{os.getpid()}")

@@ -177,6 +177,8 @@ def release(tx: Transaction, name: str, *, thread: int | None, rather: int = 0, 
     if freed is not None:
         tx.event("lock.released", object=name, fence=freed["fence"])
     elif not _pass_on(tx, name, mine):
+        if thread is not None:
+            raise not_held(tx, name)
         release_share(tx, name, rather=rather)
 
 

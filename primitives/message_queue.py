@@ -22,9 +22,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, ClassVar, Literal
 
-from prong.primitives import artifacts, delivery, once, queue_settings
-from prong.primitives.delivery import Letter, Message
+from prong.primitives import artifacts, delivery, letters, once, queue_settings
 from prong.primitives.errors import ShutDown
+from prong.primitives.letters import Letter, Message
 from prong.primitives.place import Place
 from prong.primitives.queue_reader import QueueReader, checked_wait
 from prong.primitives.queue_settings import Discipline, QueueStatistics, Settings
@@ -202,7 +202,7 @@ class MessageQueue(QueueReader):
         _queue.Empty
         """
         patience = checked_wait(timeout) if block else 0.0
-        values = self._next(1, patience, read=delivery.value)
+        values = self._next(1, patience, read=letters.value)
         if not values:
             raise queue.Empty
         return values[0]
@@ -330,7 +330,7 @@ class MessageQueue(QueueReader):
         return self._ranked(letter, item) if self._discipline == "priority" else letter
 
     def _ranked(self, letter: Letter, item: Any) -> Letter:
-        return letter._replace(rank=delivery.rank(item) if self._discipline == "priority" else 0.0)
+        return letter._replace(rank=letters.rank(item) if self._discipline == "priority" else 0.0)
 
     def _put(self, tx: Transaction, letter: Letter, item: Any) -> int | None:
         """Put a message if there is room; None where there is none."""

@@ -25,7 +25,7 @@ def remember(tx: Transaction, what: str, once: str | None, result: _T) -> _T:
     """Write down what the change returns, and return it."""
     if once is not None:
         tx.execute(
-            "insert into once (key, result) values (:key, :result)",
+            "insert into once (key, result) values (:key, :result) on conflict (key) do nothing",
             key=_key(what, once),
             result=encoded("result", result),
         )
@@ -39,4 +39,5 @@ def forget(tx: Transaction, what: str, once: str | None) -> None:
 
 
 def _key(what: str, once: str) -> str:
-    return f"{what} {checked_name('name of a change', once)}"
+    # No name holds a NUL, so no two objects and changes make one key.
+    return f"{what}\0{checked_name('name of a change', once)}"

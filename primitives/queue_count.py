@@ -59,7 +59,8 @@ def read(store: Store, name: str, select: str) -> Row:
     if row is None or row["unsure"]:
         row = store.row(select.replace("{count}", _COUNTED), queue=name)
         assert row is not None, "it tells of what is absent, too"
-    _known(store)[name] = _Known(row["queued"], row["entry"], row["entered_at"])
+    if not store.inside_atomic:  # which may be undone
+        _known(store)[name] = _Known(row["queued"], row["entry"], row["entered_at"])
     return row
 
 

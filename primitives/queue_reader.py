@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from prong.primitives import artifacts, delivery, queue_settings
-from prong.primitives.delivery import Message
+from prong.primitives import artifacts, delivery, letters, queue_settings
 from prong.primitives.errors import DONE, NotDelivered, ShutDown
+from prong.primitives.letters import Message
 from prong.primitives.place import Place
 from prong.primitives.queue_settings import Settings
 from prong.primitives.values import checked_name, checked_number, checked_timeout
@@ -28,6 +28,9 @@ from prong.state.waiter import Outcome
 
 TAKEN_AT_ONCE = 1_000
 """The most messages that one call can ask for."""
+
+SWEPT_S = 3.0
+"""What was waited for and needs no acknowledgement is gone for good after a third of this, which is a heartbeat."""
 
 REMEMBERED = 10_000
 """How many messages a thread that calls no `task_done` keeps in mind; the queue itself knows of all."""
@@ -168,7 +171,7 @@ class QueueReader:
         """
         checked_number("count", count, least=1)
         rows = self._member.store.rows(_QUEUED, queue=self.name, count=count)
-        return [delivery.message(self._member, dict(row)) for row in rows]
+        return [letters.message(self._member, dict(row)) for row in rows]
 
     def dead_letters(self, *, count: int = TAKEN_AT_ONCE) -> list[DeadLetter]:
         """Messages whose delivery failed too often, or that a shutdown left; at most `count`, the oldest first.
@@ -185,7 +188,7 @@ class QueueReader:
             DeadLetter(
                 row["id"],
                 artifacts.loaded(self._member, row["body"]),
-                delivery.sender(row),
+                letters.sender(row),
                 row["deliveries"],
                 row["dead_reason"],
                 row["dead_at"],
@@ -238,7 +241,7 @@ class QueueReader:
         *,
         named: str | None = None,
         ended: Iterable[Message] = (),
-        read: Callable[[Membership, dict[str, Any]], Any] = delivery.message,
+        read: Callable[[Membership, dict[str, Any]], Any] = letters.message,
     ) -> list[Any]:
         """Up to `count` messages, made by `read` of their rows; those `ended` are done in the same transaction."""
         with Place(self._member, withdraw=self._withdraw) as place:
@@ -257,6 +260,8 @@ class QueueReader:
                 raise closed
             if not rows and timeout != 0:
                 rows = self._waited_for(place.wait())
+                if rows and self._for_good:  # until the wait's row is swept, its message would come back with our death
+                    self._member.holding(SWEPT_S)
             return self._in_hand(rows, read)
 
     def _at_once(self, tx: Transaction, count: int, named: str | None, place: Place) -> list[dict[str, Any]]:

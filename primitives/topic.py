@@ -11,8 +11,8 @@ from __future__ import annotations
 import queue
 from typing import Any
 
-from prong.primitives import artifacts, delivery, once
-from prong.primitives.delivery import Letter
+from prong.primitives import artifacts, delivery, letters, once
+from prong.primitives.letters import Letter
 from prong.primitives.message_queue import MessageQueue
 from prong.primitives.values import checked_name, checked_number
 from prong.state import Membership
@@ -126,7 +126,7 @@ class Topic:
             for row in rows:
                 if row["maxsize"] and delivery.claim(tx, row["name"]) is None:
                     raise queue.Full(f"queue {row['name']!r}, which subscribes to topic {self.name!r}, is full")
-                rank = delivery.rank(value) if row["discipline"] == "priority" else 0.0
+                rank = letters.rank(value) if row["discipline"] == "priority" else 0.0
                 delivery.put(
                     tx, row["name"], Letter(body, rank, priority),
                     discipline=row["discipline"], sender=me.agent, sender_task=me.task, claimed=bool(row["maxsize"]),

@@ -26,9 +26,9 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from prong.primitives import artifacts, remote
-from prong.primitives.delivery import Message
 from prong.primitives.errors import NotDelivered
 from prong.primitives.future import tell
+from prong.primitives.letters import Message
 from prong.primitives.message_queue import MessageQueue
 from prong.state import Membership, Row, Transaction, process
 from prong.state.transaction import compact

@@ -6,7 +6,9 @@ the pid namespace it names one process for ever, and whoever shares the namespac
 
 from __future__ import annotations
 
+import _thread
 import functools
+import gc
 import os
 import sys
 import threading
@@ -82,22 +84,44 @@ def helping() -> Iterator[None]:
 
 
 def threads_beside_me() -> int:
-    """How many other threads this process has that could do something by themselves, now or when their wait is over.
-
-    Not among them: helpers, whoever waits without end for another thread to end, and a pool's threads without work.
-    """
+    """How many other threads this process has, whatever they do, but for helpers."""
     # Threads that were started without `threading` count, too.
-    frames = sys._current_frames()  # noqa: SLF001  nothing else tells
-    del frames[threading.get_ident()]
-    idle = sum(map(_is_idle, frames.values()))
-    return max(0, len(frames) - idle - _threads_of(os.getpid()).helpers)
+    return max(0, _thread._count() - _threads_of(os.getpid()).helpers)  # noqa: SLF001  nothing else tells
+
+
+def working_beside_me() -> int:
+    """How many of them could do something by themselves, now or when their wait is over.
+
+    Not among them: whoever waits without end for another thread to end, and a pool's threads without work.  Whoever was
+    given work a moment ago may look idle still.
+    """
+    others = threads_beside_me()
+    return max(0, others - sum(map(_is_idle, _frames()))) if others else 0
+
+
+def _frames() -> list[FrameType]:
+    """Where the other threads are."""
+    with _looking:
+        # Before 3.12 the interpreter holds a lock of its own meanwhile, which what is collected may want, too.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            frames = sys._current_frames()  # noqa: SLF001  nothing else tells
+        finally:
+            if collects:
+                gc.enable()
+    frames.pop(threading.get_ident(), None)
+    return list(frames.values())
+
+
+_looking = threading.Lock()
 
 
 def _is_idle(frame: FrameType) -> bool:
     """Whether a thread can only go on after another one of its process has done something."""
     code, values = frame.f_code, frame.f_locals
     if code.co_filename == thread_pool.__file__:
-        return code.co_name == "_worker"  # it has no work
+        return code.co_name == "_worker" and values["work_queue"].empty()
     if code.co_filename == threading.__file__ and code.co_name in ("join", "_wait_for_tstate_lock"):
         return values.get("timeout", -1) in (None, -1)
     return False

@@ -33,10 +33,11 @@ APPLICATION = int.from_bytes(b"Prng")
 def bring_up_to_date(path: Path, *, lock: Path, patience_s: float) -> None:
     """Create the database or migrate it, one process at a time; returns at once where it is up to date."""
     with opening(path):
-        if path.exists() and _version(path, patience_s) == VERSION:
-            return
         try:
+            if path.exists() and _version(path, patience_s) == VERSION:
+                return
             path.parent.mkdir(parents=True, exist_ok=True)
+            lock.touch()  # or what cannot be made would be waited for as if somebody had it
             with FileLock(lock):
                 _mend(path, patience_s)
         except OSError as error:
@@ -123,6 +124,8 @@ def _renew(database: Database) -> None:
 
 
 _FILL = """
+delete from waiter;
+delete from waiter_task;
 insert or ignore into map select map, sum(deleted = 0), sum(version) from map_entry group by map;
 insert or ignore into queue (name, discipline, maxsize, attempts, lease_s)
     select distinct queue, 'fifo', 0, 5, 60 from queue_message;

@@ -17,6 +17,7 @@ Reading needs no transaction and waits for nobody.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -179,12 +180,14 @@ class Store:
             yield tx
         except BaseException:
             tx.undone = True
+            self.read_locks.extend(tx._swept)  # noqa: SLF001  as above
             if not outer._door.inherited and outer._door.connection.in_transaction:  # noqa: SLF001  as above
                 tx.execute("rollback to part")
                 tx.execute("release part")
             raise
         tx.execute("release part")
         outer._slots_to_ring += tx._slots_to_ring  # noqa: SLF001  as above
+        outer._swept += tx._swept  # noqa: SLF001  as above
 
     def enter(self) -> Door:
         """This thread's door, which keeps forks out until the caller leaves it."""
@@ -237,9 +240,10 @@ class Store:
 
 def _layout(place: Path) -> tuple[Path, Path, str]:
     """Where a store's files stand: the directory, the database, and how the names of the others begin."""
-    if place.suffix and not place.is_dir():
-        return place.parent, place, f"{place.name}-"
-    return place, place / "state.db", ""
+    real = Path(os.path.realpath(place))  # or a link would have a gate of its own
+    if place.suffix and not real.is_dir():
+        return real.parent, real, f"{real.name}-"
+    return real, real / "state.db", ""
 
 
 def _latest(tx: Transaction) -> float:

@@ -6,10 +6,12 @@ import json
 import os
 import re
 import sqlite3
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fcntl import LOCK_UN, flock
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -179,6 +181,16 @@ class Transaction:
             os.sched_yield()
 
 
+class _Own(threading.local):
+    """What belongs to one thread: the databases whose gate it is inside of, for it would wait for itself there."""
+
+    def __init__(self) -> None:
+        self.inside: set[Path] = set()
+
+
+_own = _Own()
+
+
 class Change:
     """A transaction from begin to commit, as a `with` block.
 
@@ -199,6 +211,12 @@ class Change:
         if door.connection.in_transaction:
             door.leave()
             raise RuntimeError("a transaction was begun inside another one of the same thread")
+        if store.path in _own.inside:
+            door.leave()
+            raise RuntimeError(
+                f"another membership of this thread is inside a transaction of {store.path}; use that one"
+            )
+        _own.inside.add(store.path)
         self._door = door
         try:
             # An interrupt may strike right behind each of these, so they already stand where leaving is certain.
@@ -247,6 +265,7 @@ class Change:
         if door is None:
             return
         tx = self._tx
+        _own.inside.discard(self._store.path)
         if not door.inherited:
             try:
                 if door.connection.in_transaction:

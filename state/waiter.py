@@ -228,8 +228,10 @@ def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] 
                 running = row["running"]
             if nap != FIRST_S and look is not None:
                 keeping = keeping or store.watch.begin()
-                if keeping:
+                if keeping or store.watch.neglected():
+                    store.watch.stamp()
                     _look(look)  # what it grants us rings our own bell, so that we do not sleep over it
+            nap = ROUND_S if keeping else nap
             remaining = nap if until is None else until - store.clock.now()
             if remaining <= 0:
                 return None
@@ -245,10 +247,11 @@ def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] 
 
 
 def _tell_threads(store: Store, ticket: Ticket, told: int) -> int:
-    """Write down anew how many threads could do something beside the sleeper, where that has changed."""
-    running = process.threads_beside_me()
-    if running != told:
+    """Write down anew how many threads could do something beside the sleeper, and sweep, where that has changed."""
+    running = process.working_beside_me()
+    if running != told or store.read_locks or store.read_waits:
         with suppress(StoreError), store.transaction(None) as tx:
+            tx.sweep_locks()
             tx.execute(
                 "update waiter set running = :running where id = :waiter and running <> :running",
                 running=running,

@@ -11,12 +11,21 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
+import struct
 import threading
+import time
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 ROUND_S = 0.5
 """How often the keeper of the watch looks, in seconds."""
+
+
+NEGLECTED_S = 3 * ROUND_S
+"""After how long without a look others look for the keeper, in seconds."""
+
+_moment = struct.Struct("=d")
 
 
 class Watch:
@@ -40,9 +49,22 @@ class Watch:
             self._mine.release()
             return False
         except BaseException:
+            if self._file >= 0:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
             self._mine.release()
             raise
         return True
+
+    def stamp(self) -> None:
+        """Say that somebody looks now."""
+        if self._file >= 0:
+            with suppress(OSError):  # a full disk: then others look as well
+                os.pwrite(self._file, _moment.pack(time.monotonic()), 0)
+
+    def neglected(self) -> bool:
+        """Whether the keeper has not looked for some rounds: it is stopped, or busy with something else."""
+        written = os.pread(self._file, _moment.size, 0) if self._file >= 0 else b""
+        return len(written) == _moment.size and not 0 <= time.monotonic() - _moment.unpack(written)[0] < NEGLECTED_S
 
     def end(self) -> None:
         """Let somebody else keep it."""

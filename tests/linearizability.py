@@ -83,6 +83,12 @@ class _Search:
         )
         self.count = model.count
         self.counts = [model.told_count(operation) if operation.certain else None for operation in operations]
+        self.grown = model.grown
+        self.told_of = defaultdict(list)
+        for number, operation in enumerate(operations):
+            thing, count = model.told_of(operation) if operation.certain else (None, 0)
+            if thing is not None:
+                self.told_of[thing].append((number, count))
         self.under_way = list(self._under_way())
         self.counted_later = self._counted_later()
 
@@ -160,15 +166,22 @@ class _Search:
                 then = self.step(state, self.operations[number])
                 if then is NOT_SO or (then == state and not self.operations[number].certain):
                     continue
-                if then == state or self._can_go_on(at, then, done | {number}):
+                if then == state or self._can_go_on(at, state, then, done | {number}):
                     yield at, then, done | {number}
 
-    def _can_go_on(self, at, state, done):
+    def _can_go_on(self, at, before, state, done):
         """Whether no operation is left that was told a count which is over."""
         count = self.count(state)
-        return count < self.counted_later[at] and all(
-            self.counts[number] is None or number in done or count < self.counts[number]
+        if count >= self.counted_later[at] or any(
+            self.counts[number] is not None and number not in done and count >= self.counts[number]
             for number in self.under_way[at]
+        ):
+            return False
+        thing, count = self.grown(before, state)
+        now = self.operations[self.ends[at]].returned
+        return all(
+            count < told or number in done or self.operations[number].returned < now
+            for number, told in self.told_of.get(thing, ())
         )
 
     def _story(self, farthest, stuck):
@@ -203,9 +216,16 @@ class Model:
         """What only grows."""
         return 0
 
-    def told_count(self, _operation):
+    def told_count(self, _operation) -> Any:
         """The count that a change was told to have made; None where it was told none."""
-        return None
+
+    def grown(self, _before, _state) -> tuple:
+        """The thing in it that has grown in this step, and its count: each has one of its own."""
+        return None, 0
+
+    def told_of(self, _operation) -> tuple:
+        """The thing, and the count of its own, that an operation was told to have made."""
+        return None, 0
 
     def only_looks(self, operation):
         """Whether the operation, with the result that it had, changes no state at all."""
@@ -445,6 +465,15 @@ class QueueModel(Model):
 
     def told_count(self, operation):
         return operation.result if operation.kind == "put" else None
+
+    def grown(self, before, state):
+        for old, new in zip(before[1], state[1], strict=False):
+            if old != new:
+                return (new[0], new[2]) if new[2] > old[2] else (None, 0)
+        return None, 0
+
+    def told_of(self, operation):
+        return operation.result if operation.kind == "take" and operation.result is not None else (None, 0)
 
     def __init__(self, *, maxsize=0, lifo=False):
         self.maxsize = maxsize

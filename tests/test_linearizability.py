@@ -5,7 +5,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from .linearizability import (
@@ -382,25 +382,54 @@ ASKED = st.one_of(
 )
 
 
+MESSAGES = st.one_of(
+    st.tuples(st.just("put"), st.just(()), st.integers(1, 3)),
+    st.tuples(st.just("take"), st.just(()), st.tuples(st.integers(0, 1), st.integers(1, 2))),
+    st.tuples(st.just("take"), st.just(()), st.none()),
+    st.tuples(st.just("done"), st.tuples(st.integers(0, 1)), st.just(True)),
+    st.tuples(st.just("died"), st.just(()), st.just(UNKNOWN)),
+)
+
+GRANTS = st.one_of(
+    st.tuples(st.just("acquire"), st.tuples(st.booleans()), st.sampled_from([1, 2, 3, None])),
+    st.tuples(st.just("release"), st.tuples(st.integers(1, 2)), st.just(True)),
+    st.tuples(st.just("check"), st.tuples(st.integers(1, 2)), st.booleans()),
+    st.tuples(st.just("died"), st.just(()), st.just(UNKNOWN)),
+)
+
+
 @st.composite
-def histories(draw):
+def histories(draw, asked):
     found = []
     for number in range(draw(st.integers(1, 5))):
-        kind, arguments, result = draw(ASKED)
+        kind, arguments, result = draw(asked)
+        if kind == "put":
+            arguments = (number,)  # no message is put twice
         invoked = draw(st.integers(0, 12)) + number / 100
         returned = invoked + draw(st.integers(1, 12))
         fate = draw(st.sampled_from(["told", "told", "told", "killed", "killed, and it waited"]))
         if fate == "told":
-            found.append(Operation(str(number), kind, arguments, result, invoked, returned))
+            found.append(Operation(draw(st.sampled_from("ab")), kind, arguments, result, invoked, returned))
         else:
             until = returned if fate == "killed" else NEVER
-            found.append(Operation(str(number), kind, arguments, UNKNOWN, invoked, until, certain=False))
+            found.append(
+                Operation(draw(st.sampled_from("ab")), kind, arguments, UNKNOWN, invoked, until, certain=False)
+            )
     return found
 
 
-@given(histories())
-def test_it_says_what_trying_every_order_says(history):
-    assert bool(check(history, Small())) == by_force(history, Small())
+@settings(max_examples=400)
+@given(
+    st.one_of(
+        st.tuples(st.just(Small()), histories(ASKED)),
+        st.tuples(st.just(LOCK), histories(GRANTS)),
+        st.tuples(st.sampled_from([QUEUE, QueueModel(lifo=True), QueueModel(maxsize=1)]), histories(MESSAGES)),
+    )
+)
+def test_it_says_what_trying_every_order_says(found):
+    model, history = found
+    event("linearizable" if by_force(history, model) else "not linearizable")
+    assert bool(check(history, model)) == by_force(history, model)
 
 
 def made_up(seed, count=400, members=6):

@@ -43,7 +43,7 @@ def test_locks_tell_who_holds_them_and_how_many_wait(swarm, prong, file, until):
         waits.start()
         until(lambda: swarm.Lock("index").statistics().waiting, "bob waits")
         assert [line.split() for line in prong("locks")] == [
-            ["kind", "name", "held", "by", "for", "another", "fence", "waiting"],
+            ["kind", "name", "held", "by", "expires", "in", "fence", "waiting"],
             ["lock", "doc", "ada", "(shared)", "1", "0"],
             ["lock", "index", "ada", "60", "s", "1", "1"],
             ["semaphore", "gpu", "1", "of", "2", "permits", "0"],

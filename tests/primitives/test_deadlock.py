@@ -217,6 +217,28 @@ def holdings(draw, owners):
     return holds + [Hold("queue", "q", *draw(owners)) for _ in range(draw(st.integers(0, 1)))]
 
 
+RARE = st.sampled_from([False] * 5 + [True])
+
+
+@st.composite
+def waitings(draw, members, kinds, objects, wants):
+    """What the threads of each process wait for; a process may have another thread that does not wait."""
+    waits, ids = [], draw(st.permutations(range(1, 9)))
+    for party in dict.fromkeys(one.process or one.id for one in members):
+        own = [one for one in members if (one.process or one.id) == party]
+        count = draw(st.sampled_from([0, 1, 1, 1, 1, 2]))
+        others = count - 1 + int(draw(RARE))
+        for number in sorted(ids[len(waits) : len(waits) + count]):
+            kind = draw(st.sampled_from(kinds))
+            waits.append(
+                Wait(
+                    number, draw(st.sampled_from(own)).id, kind, draw(st.sampled_from(objects.get(kind, ["x"]))),
+                    others, draw(RARE) and draw(RARE), draw(wants.get(kind, st.just({}))),
+                )
+            )  # fmt: skip
+    return waits
+
+
 @st.composite
 def systems(draw):
     """Up to four processes and three more tasks that hold and want a few things of every kind."""
@@ -224,15 +246,14 @@ def systems(draw):
     def several(items, most):
         return draw(st.lists(st.sampled_from(items), max_size=most, unique=True)) if items else []
 
-    rare = st.sampled_from([False] * 5 + [True])
     agents, programs = draw(st.sampled_from([(0, 2), (0, 3), (1, 1), (1, 2), (2, 0), (2, 1), (3, 0), (2, 2)]))
     more = draw(st.integers(0, 2))
     numbers = draw(st.permutations(range(1, agents + more + 1)))
-    members = [Member(n + 1, f"a{n}", None, numbers[n], parked=not draw(rare)) for n in range(agents)]
+    members = [Member(n + 1, f"a{n}", None, numbers[n], parked=not draw(RARE)) for n in range(agents)]
     for n in range(agents, agents + programs):
         process = draw(st.sampled_from([None, f"p{n}"]))
         members.append(Member(2 * n + 1, f"p{n}", process))
-        if process is not None and draw(rare):
+        if process is not None and draw(RARE):
             members.append(Member(2 * n + 2, f"p{n}again", process))
     tasks = [Task(one.task, "parked" if one.parked else "running", one.id) for one in members if one.task]
     for number in numbers[agents:]:
@@ -256,25 +277,13 @@ def systems(draw):
     }
     objects = {"lock": ["a", "a", "b"], "semaphore": ["s"], "barrier": ["group", "number"], "joined": ["q"]}
     kinds = ["lock"] * 8 + ["semaphore", "condition", "tasks", "barrier", "joined", "future", "event", "queue", "slot"]
-    waits, ids = [], draw(st.permutations(range(1, 9)))
-    for party in dict.fromkeys(one.process or one.id for one in members):
-        own = [one for one in members if (one.process or one.id) == party]
-        count = draw(st.sampled_from([0, 1, 1, 1, 1, 2]))
-        spare = int(draw(rare))
-        for nth, number in enumerate(sorted(ids[len(waits) : len(waits) + count])):
-            kind = draw(st.sampled_from(kinds))
-            waits.append(
-                Wait(
-                    number, draw(st.sampled_from(own)).id, kind, draw(st.sampled_from(objects.get(kind, ["x"]))),
-                    spare + count - nth - 1, draw(rare) and draw(rare), draw(wants.get(kind, st.just({}))),
-                )
-            )  # fmt: skip
+    waits = draw(waitings(members, kinds, objects, wants))
     return Snapshot(
         members, waits, holds, tasks,
         missing={"group": several(list(numbers), 2)},
         owners={"x": draw(st.sampled_from(people))} if draw(st.booleans()) else {},
         lent={"s"} if lent else set(),
-        queued={"q"} if draw(rare) else set(),
+        queued={"q"} if draw(RARE) else set(),
         closed=not programs and draw(st.booleans()),
     )  # fmt: skip
 

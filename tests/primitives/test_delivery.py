@@ -2,7 +2,9 @@
 # ruff: noqa: PLR0917  fixtures are named, so their number does not confuse
 
 import itertools
+import os
 import queue
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -277,6 +279,27 @@ def test_what_a_reader_has_and_acknowledged_at_get_does_not_come_back_when_it_le
             swarm.MessageQueue("mail").put("hello")
             assert got.result() == "hello"
         assert swarm.MessageQueue("mail").empty()
+
+
+def test_what_a_reader_waited_for_and_acknowledged_at_get_does_not_come_back_when_it_dies_later(tmp_path, until):
+    """Goal: done is done, also for a reader that does nothing but work on it.  Method: its lock tells of its burial."""
+    with join_swarm(tmp_path / "work.db", "test") as swarm:
+        mail = swarm.MessageQueue("mail")
+        pid = os.fork()
+        if pid == 0:
+            try:
+                swarm.Lock("alive").acquire()
+                swarm.MessageQueue("mail", acknowledge="at_get").get()
+                signal.pause()
+            finally:
+                os._exit(1)  # nothing of a child goes on as its parent
+        until(lambda: mail.statistics().waiting, "the reader waits")
+        mail.put("hello")
+        until(lambda: swarm.store.row("select 1 from waiter") is None, "its wait is swept")
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert swarm.Lock("alive").acquire(timeout=30)
+        assert mail.empty()
 
 
 @pytest.mark.parametrize(("n", "when", "left"), [(1, "before", 1), (1, "after", 0)])

@@ -2,7 +2,8 @@
 
     PRONG_SOAK_S=600 .venv/bin/python -m pytest -s tests/primitives/test_histories.py -k soak
 
-records and checks for ten minutes, and prints what was done.  tests/workload.py does it, tests/linearizability.py checks.
+records and checks for ten minutes, and prints what was done.  tests/workload.py does it, and tests/linearizability.py
+checks it.
 """
 
 import itertools

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,20 @@ def test_helpers_are_not_counted_among_the_threads():
     for thread in threads:
         thread.join()
     assert process.threads_beside_me() == before
+
+
+def test_a_pool_without_work_and_who_waits_for_a_thread_to_end_do_nothing_by_themselves(until):
+    go_on, before = threading.Event(), process.working_beside_me()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+        worker = threading.Thread(target=go_on.wait)
+        worker.start()
+        waits = threading.Thread(target=worker.join)
+        waits.start()
+        until(lambda: process.working_beside_me() == before + 1, "only the worker counts")
+        assert process.threads_beside_me() >= before + 3
+        held = pool.submit(go_on.wait)
+        until(lambda: process.working_beside_me() == before + 2, "the pool's thread works")
+        go_on.set()
+        held.result()
+    waits.join()
