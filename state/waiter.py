@@ -34,6 +34,9 @@ FALLBACK_S = 2.0
 FIRST_S = 0.05
 """After how many seconds a sleeper does so for the first time; most waits are over by then."""
 
+TURNS_PER_S = 40
+"""How many sleepers may turn over in a second, all together: where there are more, each does so less often."""
+
 ROW_TURNS = 5
 """How many times it turns over before it looks at its row although nothing rang."""
 
@@ -228,10 +231,11 @@ def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] 
                 running = row["running"]
             if nap != FIRST_S and look is not None:
                 keeping = keeping or store.watch.begin()
-                if keeping or store.watch.neglected():
-                    store.watch.stamp()
-                    _look(look)  # what it grants us rings our own bell, so that we do not sleep over it
-            nap = ROUND_S if keeping else nap
+                recent, sleepers = store.watch.seen()
+                nap = ROUND_S if keeping else max(FALLBACK_S, sleepers / TURNS_PER_S)
+                if keeping or not recent:
+                    # What it grants us rings our own bell, so that we do not sleep over it.
+                    _look(store, look)
             remaining = nap if until is None else until - store.clock.now()
             if remaining <= 0:
                 return None
@@ -239,7 +243,7 @@ def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] 
                 running = _tell_threads(store, ticket, running)
             rang = bells.wait(slot, seen, min(remaining, nap))
             quiet = 0 if rang else (quiet + 1) % ROW_TURNS
-            nap = ROUND_S if keeping else FALLBACK_S
+            nap = FALLBACK_S if nap == FIRST_S else nap
     finally:
         if keeping:
             store.watch.end()
@@ -260,9 +264,10 @@ def _tell_threads(store: Store, ticket: Ticket, told: int) -> int:
     return running
 
 
-def _look(look: Callable[[], None]) -> None:
+def _look(store: Store, look: Callable[[], None]) -> None:
     # A full disk, or a foreign program that holds the file, is for those to hear who want to write.
     with suppress(StoreError):
+        store.watch.stamp(store.rows("select count(*) from waiter where state = 'waiting'")[0][0])
         look()
 
 

@@ -25,7 +25,7 @@ ROUND_S = 0.5
 NEGLECTED_S = 3 * ROUND_S
 """After how long without a look others look for the keeper, in seconds."""
 
-_moment = struct.Struct("=d")
+_moment = struct.Struct("=dq")
 
 
 class Watch:
@@ -55,16 +55,19 @@ class Watch:
             raise
         return True
 
-    def stamp(self) -> None:
-        """Say that somebody looks now."""
+    def stamp(self, sleepers: int) -> None:
+        """Say that somebody looks now, for so many."""
         if self._file >= 0:
             with suppress(OSError):  # a full disk: then others look as well
-                os.pwrite(self._file, _moment.pack(time.monotonic()), 0)
+                os.pwrite(self._file, _moment.pack(time.monotonic(), sleepers), 0)
 
-    def neglected(self) -> bool:
-        """Whether the keeper has not looked for some rounds: it is stopped, or busy with something else."""
+    def seen(self) -> tuple[bool, int]:
+        """Whether the keeper has looked not long ago (it may be stopped, or busy), and how many sleep."""
         written = os.pread(self._file, _moment.size, 0) if self._file >= 0 else b""
-        return len(written) == _moment.size and not 0 <= time.monotonic() - _moment.unpack(written)[0] < NEGLECTED_S
+        if len(written) < _moment.size:
+            return True, 0
+        at, sleepers = _moment.unpack(written)
+        return 0 <= time.monotonic() - at < NEGLECTED_S, sleepers
 
     def end(self) -> None:
         """Let somebody else keep it."""
