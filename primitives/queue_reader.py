@@ -244,6 +244,24 @@ class QueueReader:
         read: Callable[[Membership, dict[str, Any]], Any] = letters.message,
     ) -> list[Any]:
         """Up to `count` messages, made by `read` of their rows; those `ended` are done in the same transaction."""
+        # Who only polls has to look by himself whether a reader is gone; in one line, as an interrupt may come between.
+        return self._try(count, timeout, named, ended, read) or (
+            self._try(count, timeout, named, (), read) if timeout == 0 and self._glance() else []
+        )
+
+    def _glance(self) -> bool:
+        from prong.primitives.watch import glance  # noqa: PLC0415  it looks after every kind, this one too
+
+        return glance(self._member.store)
+
+    def _try(
+        self,
+        count: int,
+        timeout: float | None,
+        named: str | None,
+        ended: Iterable[Message],
+        read: Callable[[Membership, dict[str, Any]], Any],
+    ) -> list[Any]:
         with Place(self._member, withdraw=self._withdraw) as place:
             with self._member.transaction() as tx:
                 if not self._settled:

@@ -162,6 +162,17 @@ class Semaphore:
         lease_s = self._lease(lease_s)
         if key is not None:
             checked_name("key of a call", key)
+        return self._try(patience, lease_s, key) or (
+            patience == 0 and self._glance() and self._try(patience, lease_s, key)
+        )
+
+    def _glance(self) -> bool:
+        """Who only polls has to look by himself whether a holder is gone."""
+        from prong.primitives.watch import glance  # noqa: PLC0415  it looks after every kind, this one too
+
+        return glance(self._member.store)
+
+    def _try(self, patience: float | None, lease_s: float | None, key: str | None) -> bool:
         with Place(self._member, withdraw=self._withdraw) as place:
             with self._member.transaction() as tx:
                 got = self._has(tx, key) or self._take(tx, place, lease_s, key)

@@ -29,6 +29,20 @@ def bury_gone(store: Store, agents: Iterable[int]) -> bool:
     return bool(gone)
 
 
+def glance(store: Store) -> bool:
+    """Look once for a call that found nothing and does not wait, unless somebody has looked lately; whether it did."""
+    if store.inside_atomic or not store.watch.begin():
+        return False
+    try:
+        due = store.watch.is_due()
+        if due:
+            store.watch.stamp(0)
+            Round(store)()
+    finally:
+        store.watch.end()
+    return due
+
+
 class Round:
     """What one keeper of the watch does again and again."""
 

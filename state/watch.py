@@ -61,6 +61,11 @@ class Watch:
             with suppress(OSError):  # a full disk: then others look as well
                 os.pwrite(self._file, _moment.pack(time.monotonic(), sleepers), 0)
 
+    def is_due(self) -> bool:
+        """Whether nobody has looked for a round; for who keeps the watch."""
+        written = os.pread(self._file, _moment.size, 0)
+        return len(written) < _moment.size or not 0 <= time.monotonic() - _moment.unpack(written)[0] < ROUND_S
+
     def seen(self) -> tuple[bool, int]:
         """Whether the keeper has looked not long ago (it may be stopped, or busy), and how many sleep."""
         written = os.pread(self._file, _moment.size, 0) if self._file >= 0 else b""

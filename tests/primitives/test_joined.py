@@ -259,3 +259,15 @@ def test_tasks_are_made_and_waited_for_by_a_program(swarm):
     second = swarm.create_task("Second", "Do that.", needs=[first.id])
     assert [task.state for task in swarm.wait_tasks([first.id, second.id], timeout=0)] == ["ready", "blocked"]
     assert swarm.TaskFuture(second.id).cancel()
+
+
+def test_whoever_only_polls_gets_the_message_and_the_permit_of_a_killed_program(swarm, program, until):
+    swarm.MessageQueue("mail").put("work")
+    process = program("swarm.MessageQueue('mail').get()\nswarm.Semaphore('gpu').acquire()")
+    assert swarm.MessageQueue("mail").take(timeout=0) == []
+    assert not swarm.Semaphore("gpu").acquire(blocking=False)
+    process.kill()
+    process.wait()
+    messages = until(lambda: swarm.MessageQueue("mail").take(timeout=0), "the message comes back")
+    assert [message.value for message in messages] == ["work"]
+    until(lambda: swarm.Semaphore("gpu").acquire(blocking=False), "the permit comes back")
