@@ -177,14 +177,14 @@ class MessageQueue(QueueReader):
         checked_number("a number of messages", len(values), least=0, most=PUT_AT_ONCE)
         letters = [self._letter(item, priority, None) for item in values]
         with self._member.transaction() as tx:
-            numbers: list[int] | None = once.returned(tx, f"queue {self.name}", key)
+            numbers: list[int] | None = once.returned(tx, f"puts of queue {self.name}", key)
             if numbers is not None:
                 return numbers
             found = [self._put(tx, letter, item) for letter, item in zip(letters, values, strict=True)]
             numbers = [number for number in found if number is not None]
             if len(numbers) < len(found):
                 raise queue.Full
-            return once.remember(tx, f"queue {self.name}", key, numbers)
+            return once.remember(tx, f"puts of queue {self.name}", key, numbers)
 
     def get(
         self,

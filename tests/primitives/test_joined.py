@@ -271,3 +271,32 @@ def test_whoever_only_polls_gets_the_message_and_the_permit_of_a_killed_program(
     messages = until(lambda: swarm.MessageQueue("mail").take(timeout=0), "the message comes back")
     assert [message.value for message in messages] == ["work"]
     until(lambda: swarm.Semaphore("gpu").acquire(blocking=False), "the permit comes back")
+
+
+def together(*calls):
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def test_a_call_that_waits_twice_for_a_signal_uses_one_up(swarm, until):
+    done = swarm.Semaphore("done", 0)
+    threads = together(*[lambda: done.acquire(key="call")] * 2)
+    until(lambda: done.statistics().waiting == 2, "both wait")
+    done.release(2)
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert done.statistics().value == 1
+
+
+def test_a_call_that_waits_twice_for_room_puts_once(swarm, until):
+    mail = swarm.MessageQueue("mail", 1)
+    mail.put("first")
+    threads = together(*[lambda: swarm.MessageQueue("mail").put("second", key="call")] * 2)
+    until(lambda: mail.statistics().waiting_to_put == 2, "both wait")
+    assert mail.get() == "first"
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert [message.value for message in mail.peek()] == ["second"]
+    assert mail.put_many(["a"][:0], key="call") == []  # another operation, whose keys are its own
