@@ -11,12 +11,13 @@ merger finds by the number what is on the branch already, so nothing is merged t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from prong.harness.git import AGENT, RepositoryError
 from prong.harness.merging import Conflict, Integration, IntegrationBusy, Merged
 from prong.harness.repository import BranchCheckedOut
 from prong.primitives import task as tasks
-from prong.state import Membership, Row, Store, Transaction, waiter
+from prong.state import Membership, Row, Store, TaskLost, Transaction, waiter
 
 
 def trailers(swarm: str, task: int, agent: int) -> Mapping[str, str]:
@@ -44,7 +45,8 @@ def submit(member: Membership, task: int, fence: int, *, commit: str, result: st
         tx.event("merge.queued", object=str(task), commit=commit)
         ticket = waiter.enrol(tx, "merge", str(task), timeout=None)
         tx.ring_merger()
-    waiter.wait(member, ticket)
+    with suppress(TaskLost):  # it may be decided, and the task final, before its agent has even parked
+        waiter.wait(member, ticket)
 
 
 def is_queued(tx: Transaction, task: int) -> bool:

@@ -139,10 +139,21 @@ class Stepped:
         return self.signal(signal.SIGINT)
 
     def stop(self):
-        """SIGSTOP, and the process stands still when this returns."""
+        """SIGSTOP, and the process stands still when this returns, but never in the gate: it goes on until it is out.
+
+        Whoever waits writes now and then, so that it may be inside at any moment.
+        """
+        until(self._stands_outside_the_gate, f"{self.name} stopped outside the gate")
+        return self
+
+    def _stands_outside_the_gate(self):
         self.signal(signal.SIGSTOP)
         until(lambda: _state(self.pid) == "T", f"{self.name} stopped")
-        return self
+        files = [file for file in Path(f"/proc/{self.pid}/fd").iterdir() if file.readlink().name.endswith("gate")]
+        if not {file.stat().st_ino for file in files} & _locked(self.pid):
+            return True
+        self.go_on()
+        return False
 
     def go_on(self):
         return self.signal(signal.SIGCONT)
@@ -187,6 +198,12 @@ class Nest:
 
 def _state(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def _locked(pid):
+    """The files, by inode, that a process holds a `flock` on."""
+    locks = (line.split() for line in Path("/proc/locks").read_text().splitlines() if " FLOCK " in line)
+    return {int(lock[5].rpartition(":")[2]) for lock in locks if lock[1] == "FLOCK" and int(lock[4]) == pid}
 
 
 def _send(line, value):
