@@ -7,13 +7,17 @@ another agent goes on from the conversation's last message.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 from prong.agents import fork_point
 from prong.agents.calls import Calls
 from prong.agents.conversation import Block, Conversation, Message, prefix_hash
+from prong.agents.governor import Priority
 from prong.agents.model import Answer, Listener, Model, Request
 from prong.agents.models import lookup
-from prong.state import Membership, ProngError, Transaction
+from prong.agents.purse import Ceiling, Purse
+from prong.state import Membership, ProngError, TaskLost, Transaction
 
 CACHE_KEPT = 0.95
 """A fork's first request should read at least this share of its prefix from the prompt cache."""
@@ -32,24 +36,35 @@ class Refused(ProngError):
 
 
 class Agent:
-    """An agent with a claimed task.  `run` returns its last words."""
+    """An agent with a claimed task.  `run` returns its last words.
+
+    With a `purse` it reserves what a call can cost before the call, and counts what it has cost with the answer.
+    """
 
     def __init__(
         self, member: Membership, conversation: Conversation, *, model: Model, calls: Calls, system: Sequence[Block],
-        tools: Sequence[Block],
+        tools: Sequence[Block], purse: Purse | None = None, priority: Priority = 0,
     ) -> None:  # fmt: skip
+        """`priority` says whose call of the model goes first where calls have to wait."""
         self._member = member
         self._conversation = conversation
         self._model = model
         self._calls = calls
         self._system = system
         self._tools = tools
+        self._purse = purse
+        self._priority = priority
+        self._prices = purse.model if purse else lookup(model.endpoint.model)
         self._stop_reason = self._last_stop_reason()
         self._asked_before = self._has_asked()
         self._prefix_hash = self._hash_of_prefix()
+        self._ceiling = Ceiling(member.store, conversation, model.endpoint.model, self._prefix_hash)
 
     def run(self) -> str:
-        """Work until the model ends its turn; raises `Refused`, `ModelUnavailable`, `TaskLost` or `Deposed`."""
+        """Work until the model ends its turn; raises `Refused`, `ModelUnavailable`, `TaskLost` or `Deposed`.
+
+        What the purse raises where nothing is left comes through: the conversation is whole then, and goes on later.
+        """
         while (result := self.step()) is None:
             pass
         return result
@@ -82,20 +97,62 @@ class Agent:
         self._conversation.extend(message)
 
     def _ask(self) -> None:
+        self._tell_of_budget()
+        request = self._reserved(self._request())
+        try:
+            answer = self._answer(request)
+        except BaseException:
+            if self._purse is not None:
+                with suppress(ProngError):  # then the end of this agent gives it back
+                    self._purse.hand_back()
+            raise
+        try:
+            with self._member.transaction() as tx:
+                message = self._conversation.append(tx, "assistant", answer.content)
+                self._account(tx, message, answer)
+        except TaskLost:
+            with self._member.transaction() as tx:  # nobody needs the answer any more, but it was paid for
+                self._account(tx, None, answer)
+            raise
+        self._conversation.extend(message)
+        self._ceiling.learn(message, answer.usage)
+        self._stop_reason = answer.stop_reason
+        self._asked_before = True
+
+    def _request(self) -> Request:
+        return Request(self._system, self._tools, self._conversation.messages, self._last_fork_point())
+
+    def _answer(self, request: Request) -> Answer:
         warms = self._warms()
-        request = Request(self._system, self._tools, self._conversation.messages, self._last_fork_point())
 
         def began() -> None:
             if warms is not None:
                 fork_point.warmed(self._member, warms)
 
-        answer = self._model.ask(request, Listener(began=began, waits=self._waits))
+        return self._model.ask(request, Listener(began=began, waits=self._waits), priority=self._priority)
+
+    def _reserved(self, request: Request) -> Request:
+        """The request, for an answer no longer than can be paid for."""
+        if self._purse is None:
+            return request
+        most = self._purse.reserve(self._ceiling.of(request), self._model.endpoint.max_tokens)
+        return replace(request, max_tokens=most)
+
+    def _tell_of_budget(self) -> None:
+        """Say that little is left, behind all that is in the prompt cache already."""
+        last = self._conversation.last
+        if self._purse is None or last is None or last.role != "user":
+            return
+        notice = self._purse.notice(self._ceiling.of(self._request()))
+        if notice is None:
+            return
+        # Models that know no such message get one more of the user's, which is one turn with that before it.
+        takes_it = self._prices is not None and "system_messages" not in self._prices.refuses
         with self._member.transaction() as tx:
-            message = self._conversation.append(tx, "assistant", answer.content)
-            self._account(tx, message, answer)
+            content = [{"type": "text", "text": notice.text}]
+            message = self._conversation.append(tx, "system" if takes_it else "user", content)
+            self._purse.told(tx, notice)
         self._conversation.extend(message)
-        self._stop_reason = answer.stop_reason
-        self._asked_before = True
 
     def _warms(self) -> int | None:
         """The fork point whose cache entry this request is the first to write; waits while somebody else writes it."""
@@ -109,21 +166,22 @@ class Agent:
 
     def _own_fork_point(self) -> int | None:
         """The turn whose results were just appended, if children were forked from it."""
-        messages = self._conversation.messages
-        if len(messages) < 2 or messages[-2].id == self._conversation.fork_point:  # noqa: PLR2004  a turn and its results
+        turn = next((one for one in reversed(self._conversation.messages) if one.role == "assistant"), None)
+        if turn is None or turn is self._conversation.last or turn.id == self._conversation.fork_point:
             return None
-        turn = messages[-2]
-        return turn.id if turn.role == "assistant" and fork_point.exists(self._member, turn.id) else None
+        return turn.id if fork_point.exists(self._member, turn.id) else None
 
     def _last_fork_point(self) -> int | None:
         """Where the breakpoint stands: the latest turn from which others forked, or from which we were."""
         return self._own_fork_point() or self._conversation.fork_point
 
-    def _account(self, tx: Transaction, message: Message, answer: Answer) -> None:
+    def _account(self, tx: Transaction, message: Message | None, answer: Answer) -> None:
         usage = answer.usage
         model = self._model.endpoint.model
-        known = lookup(model)
-        usd = known.cost_usd(usage) if known else None
+        usd = self._prices.cost_usd(usage) if self._prices else None
+        if self._purse is not None:
+            self._purse.settle(tx, usage)
+        number = message.id if message else None
         first = not self._asked_before and self._conversation.fork_point is not None
         prefix_tokens = self._prefix_tokens(tx) if first else None
         tx.execute(
@@ -131,13 +189,13 @@ class Agent:
             " cache_write_tokens, output_tokens, usd, prefix_hash, prefix_tokens, started_at, first_byte_at, ended_at)"
             " values (:task, :agent, :message, :model, :stop_reason, :input, :read, :write, :output, :usd, :hash,"
             " :prefix_tokens, :started_at, :first_byte_at, :ended_at)",
-            task=self._conversation.task, agent=self._member.me.agent, message=message.id, model=model,
+            task=self._conversation.task, agent=self._member.me.agent, message=number, model=model,
             stop_reason=answer.stop_reason, input=usage.input, read=usage.cache_read, write=usage.cache_write,
             output=usage.output, usd=usd, hash=self._prefix_hash, prefix_tokens=prefix_tokens,
             started_at=answer.started_at, first_byte_at=answer.first_byte_at, ended_at=answer.ended_at,
         )  # fmt: skip
         tx.event(
-            "model.answered", object=model, message=message.id, stop_reason=answer.stop_reason, input=usage.input,
+            "model.answered", object=model, message=number, stop_reason=answer.stop_reason, input=usage.input,
             cache_read=usage.cache_read, cache_write=usage.cache_write, output=usage.output, usd=usd,
             seconds=round(answer.ended_at - answer.started_at, 3),
         )  # fmt: skip

@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -75,6 +75,15 @@ def main_of_parts(name: str, parts: Mapping[str, Measure]) -> None:
             rows += found_rows
             print(f"{part}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     _report(name, claims, rows, as_json=options.json)
+
+
+def main_of_contestants(name: str, measure: Callable[[bool, Collection[str]], Measured], names: Sequence[str]) -> None:
+    """The same for a benchmark of several contestants, which is told also which of them take part."""
+    parser = _parser()
+    parser.add_argument("--only", choices=names, action="append", help="let this one take part; may be repeated")
+    options = parser.parse_args()
+    taking_part = [one for one in names if options.only is None or one in options.only]
+    _report(name, *measure(options.quick, taking_part), as_json=options.json)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,13 +9,11 @@ starts.  The peers are diskcache, huey, litequeue, persist-queue and redis-py, w
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 from claims import Measure, Measured, main_of_parts
 from family import barriers, contest, growth, idle, locks, maps, queues, writes
+from machine import Load
 
 PARTS = {
     "writes": writes.measure,
@@ -32,29 +30,12 @@ def _at_scale(name: str, part: Callable[[contest.Scale], Measured]) -> Measure:
     """The part, and a row that tells how busy others kept the machine meanwhile."""
 
     def measure(quick: bool) -> Measured:  # noqa: FBT001  the command line's flag
-        began, ours, everybody = time.monotonic(), _ours_s(), _everybody_s()
+        load = Load()
         claims, rows = part(contest.QUICK if quick else contest.FULL)
-        ours, everybody = _ours_s() - ours, _everybody_s() - everybody
-        machine_s = (time.monotonic() - began) * (os.cpu_count() or 1)
-        rows.append(
-            {"part": name, "percent of the machine that others used": round((everybody - ours) / machine_s * 100)}
-        )
+        rows.append({"part": name, "percent of the machine that others used": load.of_others_percent()})
         return claims, rows
 
     return measure
-
-
-def _ours_s() -> float:
-    """Seconds of CPU that this process used, and its children that have ended."""
-    return sum(os.times()[:4])
-
-
-def _everybody_s() -> float:
-    """Seconds of CPU that the whole machine used since it was started."""
-    user, nice, system, _idle, _waiting, *interrupts = map(
-        int, Path("/proc/stat").read_text().split("\n")[0].split()[1:]
-    )
-    return (user + nice + system + sum(interrupts[:2])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ import click
 from prong.agents.emulator import EmulatorNotStarted, ScriptsNotFound, load_scripts
 from prong.agents.emulator.cli import command as emulator
 from prong.agents.models import EMULATOR_MODEL
+from prong.harness import cli_control
+from prong.harness.cli_bounds import bounding, bounds, overridden
+from prong.harness.cli_rules import READS_RULES, from_file, given, may_send_key, rules_of_repository
 from prong.harness.cli_state import COMMANDS
 from prong.harness.git import RepositoryError
 from prong.harness.repository import Repository
@@ -23,7 +26,7 @@ from prong.harness.swarms import Offline, Options, Swarm, create, find
 from prong.state import ProngError
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
-EXIT_CODES = {"done": 0, "failed": 1, "stopped": 130}
+EXIT_CODES = {"done": 0, "failed": 1, "budget": 3, "stopped": 130}
 
 _REPO = click.option(
     "--repo",
@@ -65,44 +68,53 @@ def main() -> None:
 
 
 main.add_command(emulator)
-for command in COMMANDS:
+for command in (*cli_control.COMMANDS, *COMMANDS):
     main.add_command(command)
 
 
 @main.command(epilog='Example: prong run --offline "Survey this repository"')
 @click.argument("goal")
-@_REPO
+@READS_RULES
 @click.option(
-    "--agents", "slots", type=click.IntRange(1, 1000), default=8, show_default=True, help="How many run at once."
-)
+    "--agents", "slots", type=click.IntRange(1, 1000), default=8, show_default=True, envvar="PRONG_RUN_AGENTS",
+    help="How many run at once.",
+)  # fmt: skip
 @click.option("--model", help=f"The model's name.  [default: {DEFAULT_MODEL}; offline: {EMULATOR_MODEL}]")
 @click.option(
     "--base-url", envvar=["PRONG_RUN_BASE_URL", "ANTHROPIC_BASE_URL"], help="An endpoint that speaks the Messages API."
 )
 @click.option("--max-tokens", type=click.IntRange(1_000), default=32_000, show_default=True, help="Of one answer.")
-@click.option("--offline", is_flag=True, help="No model and no network: play a script on the emulator.")
+@click.option("--offline/--online", help="No model and no network: play a script on the emulator.")
 @click.option(
     "--script", "scripts", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Offline: play the scripts of this Python file instead of the built-in survey.",
+    envvar="PRONG_RUN_SCRIPT", help="Offline: play the scripts of this Python file instead of the built-in survey.",
 )  # fmt: skip
 @click.option("--latency", type=click.FloatRange(min=0), default=0, help="Offline: seconds that each call takes.")
+@bounding
 @_JSON
+@click.pass_context
 def run(
-    goal: str, *, repo: Path, slots: int, model: str | None, base_url: str | None, max_tokens: int, offline: bool,
-    scripts: tuple[Path, ...], latency: float, as_json: bool,
+    ctx: click.Context, /, goal: str, *, repo: Path, slots: int, model: str | None, base_url: str | None,
+    max_tokens: int, offline: bool, scripts: tuple[Path, ...], latency: float, as_json: bool, **bounded: Any,
 ) -> None:  # fmt: skip
     """Launch a swarm on a repository to reach GOAL.
 
     Your working tree and branches stay as they are: the result is a branch of its own, prong/SWARM.  The key comes
     from ANTHROPIC_API_KEY.  With --offline nothing leaves this machine and no model is asked: a script, by default
     the built-in survey, plays by fixed rules whatever the goal says.
+
+    Options may stand in the file PRONG.md at the root of the repository; those given here or in the environment count
+    before those.
     """
+    rules = rules_of_repository(ctx)
     if not goal.strip():
         raise click.UsageError("the goal is empty; say what the swarm shall do")
-    if (scripts or latency) and not offline:
+    if not offline and (given(ctx, "scripts") or given(ctx, "latency")):
         raise click.UsageError("--script and --latency belong to --offline")
-    for script in scripts:
+    for script in scripts if offline else ():
         _check_script(script)
+    if offline and from_file(ctx, "model") and not from_file(ctx, "offline"):
+        model = None  # the file names it for runs that ask a model
     repository = Repository.open(repo)
     if repository.has_uncommitted_changes():
         _note("note: the swarm starts from the last commit; your uncommitted changes are not in it")
@@ -113,22 +125,34 @@ def run(
         base_url=None if offline else base_url,
         max_tokens=max_tokens,
         offline=Offline(tuple(str(path.resolve()) for path in scripts), latency) if offline else None,
+        prose=rules.prose,
+        roles=rules.roles,
+        bounds=bounds(rules, **bounded),
+        given=overridden(ctx),
     )
     key = _key(options)
+    may_send_key(ctx, options.base_url)
     _run(create(repository, options), key, as_json=as_json)
 
 
 @main.command(epilog="Example: prong resume")
 @_SWARM
+@click.option("--task", type=int, help="Only let this paused task, and all below it, go on.")
 @_REPO
 @_JSON
-def resume(swarm: str | None, *, repo: Path, as_json: bool) -> None:
-    """Go on with a stopped or killed swarm."""
-    from prong.harness.status import read_status  # noqa: PLC0415  each command imports what it needs
+def resume(swarm: str | None, *, task: int | None, repo: Path, as_json: bool) -> None:
+    """Go on with a swarm that was stopped, killed or paused, or in which something was opened again."""
+    from prong.harness import control  # noqa: PLC0415  each command imports what it needs
+    from prong.harness.cli_control import resume_paused  # noqa: PLC0415  as above
 
     found = find(Repository.open(repo), swarm)
-    state = read_status(found.store()).state
-    if state in ("done", "failed"):
+    state, paused, runs = control.standing(found)
+    if task is not None or (paused and runs):
+        resume_paused(found, task, as_json=as_json)
+        return
+    if paused:
+        control.resume(found, None)
+    if state in ("done", "failed") and not control.has_open_tasks(found):
         _end(found, state, as_json=as_json)
     _run(found, _key(found.options), as_json=as_json)
 
@@ -152,6 +176,8 @@ def status(swarm: str | None, *, repo: Path, as_json: bool) -> None:
 
     console = Console() if sys.stdout.isatty() else Console(width=WIDE)
     console.print(picture(now, width=console.width, height=10_000))
+    if now.paused:
+        click.echo(f"It is paused. Let it go on with: prong resume {found.id}")
     _advise(found, now.state)
 
 
@@ -198,27 +224,6 @@ def log(swarm: str | None, *, repo: Path, follow: bool, task: int | None, as_jso
         time.sleep(0.1)
 
 
-@main.command(epilog="Example: prong cancel 3")
-@click.argument("task", type=int)
-@_REPO
-@click.option("--swarm", help="Which swarm; the newest if left out.")
-@_JSON
-def cancel(task: int, *, repo: Path, swarm: str | None, as_json: bool) -> None:
-    """Cancel TASK and everything below it.
-
-    Returns when their agents are gone.  Work that was not merged stays in the task's workspace.
-    """
-    from prong.harness.control import cancel_task  # noqa: PLC0415
-
-    cancelled = cancel_task(find(Repository.open(repo), swarm), task)
-    if as_json:
-        click.echo(json.dumps({"cancelled": cancelled}))
-    elif cancelled:
-        click.echo(f"cancelled {', '.join(f'task {number}' for number in cancelled)}")
-    else:
-        click.echo(f"task {task} and all below it had ended before")
-
-
 def _run(swarm: Swarm, key: str | None, *, as_json: bool) -> None:
     from prong.harness import display  # noqa: PLC0415
     from prong.harness.running import run_swarm  # noqa: PLC0415
@@ -258,6 +263,8 @@ def _advise(swarm: Swarm, state: str) -> None:
         "done": f"The result is branch {swarm.branch}. See it with: git log -p {swarm.branch} --not HEAD",
         "failed": f"Not every task is done. What was merged is on {swarm.branch}; see why with: prong tasks {swarm.id}",
         "stopped": f"Stopped; nothing is lost. Go on with: prong resume {swarm.id}",
+        "budget": f"A budget is spent, so tasks wait. See which with: prong why; raise it with: prong budget; then go"
+        f" on with: prong resume {swarm.id}",
         "interrupted": f"Its process was killed; nothing is lost. Go on with: prong resume {swarm.id}",
         "running": f"It runs. Follow it with: prong log --follow {swarm.id}",
     }

@@ -134,10 +134,10 @@ def _list(
     if not found:
         click.echo(f"There is no {' or '.join(kinds)} here.")
         return
-    _table(columns, [cells(one) for one in found])
+    table(columns, [cells(one) for one in found])
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Columns as wide as they need, numbers to the right."""
     from prong.harness.display import printable  # noqa: PLC0415  as above
 

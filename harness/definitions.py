@@ -30,9 +30,26 @@ CREATE_TASK = _tool(
         "needs": {
             "type": "array",
             "items": {"type": "integer"},
-            "description": "Numbers of tasks that must be done before it starts.",
+            "description": "Numbers of tasks that must be done before it starts. It reads their results.",
+        },
+        "on_failed_need": {
+            "type": "string",
+            "enum": ["fail", "continue", "any"],
+            "description": "When a need fails: fail (default): it fails too. continue: it starts when all have ended,"
+            " and reads what failed. any: it starts as soon as one of them is done.",
         },
         "priority": {"type": "integer", "description": "Higher starts first; 0 is usual."},
+        "role": {
+            "type": "string",
+            "description": "What kind of work it is, such as test or review: the name of a role in PRONG.md, or one"
+            " that you use for all like tasks, from which their time is learnt.",
+        },
+        "attempts": {"type": "integer", "description": "How often it may fail for reasons that may pass; 3 is usual."},
+        "tokens": {
+            "type": "integer",
+            "description": "The most tokens that it and all below it may use, taken from your own budget and returned"
+            " where they are not used. Leave it out to let it share yours.",
+        },
     },
     ["title", "prompt"],
 )

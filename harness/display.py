@@ -31,7 +31,10 @@ _COLOURS = {
 _MARKS = {
     "blocked": "·", "ready": "○", "running": "●", "parked": "◐", "done": "✔", "failed": "✖", "cancelled": "⊘",
 }  # fmt: skip
-_TOLD = ("task.", "merge.", "swarm.", "cache.lost", "model.waits", "barrier.broken", "lock.inherited")
+_TOLD = (
+    "task.", "merge.", "swarm.", "command.", "scheduler.", "cache.lost", "model.waits", "barrier.broken",
+    "lock.inherited", "budget.warned", "budget.raised", "deadlock.found",
+)  # fmt: skip
 _ORDER = {"running": 0, "parked": 1, "ready": 2, "blocked": 3, "failed": 4, "cancelled": 5, "done": 6}
 
 
@@ -109,6 +112,8 @@ def picture(status: Status, *, width: int, height: int) -> Group:
     for task, depth in _tree(ordered):
         table.add_row(*(column.cell(task, depth) for column in columns))
     parts: list[Any] = [_headline(status), table]
+    if status.refused:
+        parts.append(Text(f"  none starts: {printable(status.refused)}", style="yellow"))
     rest = len(status.tasks) - len(ordered)
     if rest:
         parts.append(Text(f"  and {rest} more: prong tasks", style="dim"))
@@ -116,7 +121,8 @@ def picture(status: Status, *, width: int, height: int) -> Group:
 
 
 def _headline(status: Status) -> Text:
-    text = Text.assemble(("prong ", "bold"), (status.swarm, "bold cyan"), "  ", (status.state, "bold"), "  ")
+    state = f"{status.state}, paused" if status.paused else status.state
+    text = Text.assemble(("prong ", "bold"), (status.swarm, "bold cyan"), "  ", (state, "bold"), "  ")
     for state, count in status.counts().items():
         if count:
             text.append(f"{_MARKS[state]} {count} {state}  ", style=_COLOURS[state])
@@ -139,7 +145,14 @@ def _tree(tasks: Sequence[TaskStatus]) -> list[tuple[TaskStatus, int]]:
 
 
 def _what(task: TaskStatus) -> str:
-    """What it waits for, why it failed, or what came of it."""
+    """Why it stands still, what it waits for, why it failed, or what came of it."""
+    if task.state in ("ready", "parked") and task.paused:
+        return "paused"
+    if task.held == "budget":
+        return printable(" ".join(f"held: {task.error or 'its budget is spent'}".split()))
+    if task.state == "ready" and task.again_in_s:
+        again = f"again in {task.again_in_s:.0f} s, {task.failures} of {task.attempts} attempts failed"
+        return printable(" ".join(f"{again}: {task.error or 'its agent died'}".split()))
     if task.waits_for:
         return printable(f"waits for {task.waits_for}")
     return printable(" ".join((task.error or task.result or "").split()))

@@ -38,7 +38,8 @@ def submit(member: Membership, task: int, fence: int, *, commit: str, result: st
         tx.execute(
             "insert into merge (task, base, commit_id, state, queued_at)"
             " select id, base_commit, commit_id, 'waiting', :now from task where id = :task"
-            " on conflict (task) do update set commit_id = excluded.commit_id",
+            " on conflict (task) do update set base = excluded.base, commit_id = excluded.commit_id, state = 'waiting',"
+            "    detail = null, queued_at = excluded.queued_at, ended_at = null",
             now=tx.now,
             task=task,
         )
@@ -132,7 +133,7 @@ class MergeQueue:
             elif state == "conflict":
                 kept = f"{self._integration.branch}-task-{task}"
                 tx.execute("update task set kept_branch = :kept where id = :task", kept=kept, task=task)
-                tasks.finish(tx, task, "failed", error=detail)
+                tasks.finish(tx, task, "failed", error=detail, failure="merge")
             for waiting in waiter.line(tx, "merge", str(task)):
                 waiter.grant(tx, waiting["id"], state=state)
             tx.ring_scheduler()

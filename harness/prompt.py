@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
+from prong.harness.answers import cut
+from prong.harness.rules import Role
+from prong.primitives import Task
+from prong.primitives.task_record import past
+
 SYSTEM = """\
 You are an agent of a Prong swarm: several agents that work in parallel on one git repository. Each has a process, a \
 conversation and a clone of the repository of its own. Paths are relative to your clone, which is where bash starts.
@@ -19,6 +26,41 @@ short change of something that all share, and release it in the same turn.
 
 Your last message is your result: say what you did and what you found, briefly.
 """
+
+
+def system(prose: str, roles: Mapping[str, Role] | None = None) -> str:
+    """The system prompt with the prose and roles of the repository's rules; it holds for the life of a swarm."""
+    text = SYSTEM
+    if prose:
+        text += f"\nThe rules of this repository, which its people wrote in PRONG.md:\n\n{prose}\n"
+    if roles:
+        lines = [f"- {name}" + (f": {role.description}" if role.description else "") for name, role in roles.items()]
+        text += "\nThe roles that a task can have here:\n" + "\n".join(lines) + "\n"
+    return text
+
+
+def of_role(role: Role | None) -> str | None:
+    """What a task of a role reads when it starts; None where the rules say nothing."""
+    return None if role is None or not role.prompt else f"This holds for tasks of your role:\n\n{role.prompt}"
+
+
+NEED_CHARACTERS = 4_000
+"""How much of the result of each need a task reads when it starts, in characters."""
+
+NEEDS_CHARACTERS = 40_000
+"""The same of all of them together."""
+
+
+def results_of_needs(needs: Iterable[Task]) -> str | None:
+    """What a task reads of those that it needed, those that failed too; None where it needed none."""
+    lines = []
+    left = NEEDS_CHARACTERS
+    for need in needs:
+        told = need.result if need.state == "done" else need.error
+        text = cut(told or "(no word)", min(NEED_CHARACTERS, max(left, 100)))
+        left -= len(text)
+        lines.append(f"Task {need.id} ({need.title}) {'is done' if need.state == 'done' else past(need.state)}: {text}")
+    return "You needed these tasks, and this is what came of them.\n\n" + "\n\n".join(lines) if lines else None
 
 
 def first_message(*, goal: str, repository: str) -> str:

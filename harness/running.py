@@ -6,16 +6,24 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from prong.agents import fork_point
 from prong.agents.emulator.options import EmulatorOptions
 from prong.agents.emulator.process import EmulatorProcess
+from prong.agents.governor import Governor, family
+from prong.agents.governor_file import Identity
 from prong.agents.nursery import Nursery
+from prong.harness.admission import Provider
 from prong.harness.supervisor import LOOK_S, Supervisor, alone
 from prong.harness.swarms import Offline, Swarm
 
 Display = Callable[[Swarm, threading.Event], None]
 """Shows a swarm until the event is set; runs in a thread of its own."""
+
+_ANTHROPIC_URL = "https://api.anthropic.com"
+"""Where models are asked when nobody says where: the SDK's own default."""
 
 _SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
@@ -34,9 +42,23 @@ def run_swarm(swarm: Swarm, *, api_key: str | None, display: Display) -> str:
                     made.configure(settings)
                     return made
 
-                return Supervisor(swarm, nurseries=nurseries).run()
+                return Supervisor(swarm, nurseries=nurseries, provider=_provider(settings)).run()
         finally:
             nursery.close()
+
+
+def _provider(settings: Mapping[str, Any]) -> Callable[[float], Provider]:
+    """What the governor of the agents knows of the endpoint; how many calls fly at once is its own affair."""
+    endpoint = settings["endpoint"]
+    base_url = endpoint["base_url"] or _ANTHROPIC_URL
+    identity = Identity(base_url, endpoint["api_key"] or "", family(endpoint["model"]))
+    governor = Governor(Path(settings["governed_in"]), identity)
+
+    def provider(now: float) -> Provider:
+        closed_s = governor.statistics().closed_for_s
+        return Provider(closed_until=now + closed_s if closed_s > 0 else None)
+
+    return provider
 
 
 def _nursery(swarm: Swarm) -> Nursery:

@@ -14,10 +14,18 @@ from prong.state import Row, Store
 
 STATES = ("blocked", "ready", "running", "parked", "done", "failed", "cancelled")
 
+SELDOM = """kind in
+    ('command.cancel', 'command.pause', 'scheduler.admits', 'scheduler.refuses', 'swarm.created', 'swarm.running')"""
+"""The condition of the index `event_seldom`, word by word: a query that contains it reads no other events."""
+
 
 @dataclass(frozen=True, slots=True)
 class TaskStatus:
-    """One task: who works or last worked on it, what it waits for, and what it has used."""
+    """One task: who works or last worked on it, what it waits for, and what it has used.
+
+    `paused` is whether a person paused it, `held` why it is parked without a process (`budget`, `asleep`).  `failures`
+    of `attempts` tries have failed, and the next begins in `again_in_s` seconds, None where it need not wait.
+    """
 
     id: int
     parent: int | None
@@ -35,6 +43,11 @@ class TaskStatus:
     kept_branch: str | None
     result: str | None
     error: str | None
+    paused: bool = False
+    held: str | None = None
+    failures: int = 0
+    attempts: int = 0
+    again_in_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +63,10 @@ class AgentStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A swarm at one moment.  `state` is `interrupted` where it should be running, but nobody supervises it."""
+    """A swarm at one moment.  `state` is `interrupted` where it should be running, but nobody supervises it.
+
+    `paused` is whether a person paused all of it; `refused` why the scheduler starts nobody just now, in words.
+    """
 
     swarm: str
     state: str
@@ -64,6 +80,8 @@ class Status:
     usage: Usage
     usd: float | None
     forks: tuple[float, ...]
+    paused: bool = False
+    refused: str | None = None
 
     def counts(self) -> Mapping[str, int]:
         """How many tasks are in each state."""
@@ -74,6 +92,8 @@ class Status:
         return {
             "swarm": self.swarm,
             "state": self.state,
+            "paused": self.paused,
+            "refused": self.refused,
             "goal": self.goal,
             "model": self.model,
             "branch": self.branch,
@@ -106,10 +126,11 @@ def read_status(store: Store) -> Status:
     with store.snapshot():
         swarm = store.row("select * from swarm")
         assert swarm is not None, "a swarm's row is written when it is made"
-        unsupervised = swarm["state"] == "running" and not _is_supervised(store, swarm["supervisor_pid"])
+        unsupervised = swarm["state"] == "running" and not is_supervised(store)
         now = _now(store, swarm, unsupervised=unsupervised)
         tasks = tuple(_task(row, now=now, unsupervised=unsupervised) for row in store.rows(_TASKS))
         agents = store.rows("select id, pid, task, state, reason from agent where task is not null order by id")
+        refusal = None if unsupervised or swarm["state"] != "running" else last_refusal(store)
         forks = store.rows(
             "select 1.0 * cache_read_tokens / prefix_tokens as share from model_call where prefix_tokens > 0"
         )
@@ -127,6 +148,8 @@ def read_status(store: Store) -> Status:
         usage=sum((task.usage for task in tasks), Usage()),
         usd=sum(known) if len(known) == len(tasks) else None,
         forks=tuple(min(1.0, row["share"]) for row in forks),
+        paused=bool(swarm["paused"]),
+        refused=None if refusal is None else json.loads(refusal["data"])["detail"],
     )
 
 
@@ -147,7 +170,8 @@ select task.*, (select max(id) from agent where agent.task = task.id) as last_ag
 
 def _task(row: Row, *, now: float, unsupervised: bool) -> TaskStatus:
     ended_at = row["ended_at"] or now
-    state = "ready" if unsupervised and row["state"] in ("running", "parked") else row["state"]
+    gone = unsupervised and row["state"] in ("running", "parked") and row["held"] != "budget"
+    state = "ready" if gone else row["state"]
     return TaskStatus(
         id=row["id"],
         parent=row["parent"],
@@ -157,7 +181,7 @@ def _task(row: Row, *, now: float, unsupervised: bool) -> TaskStatus:
         attempt=row["attempt"],
         agent=row["last_agent"],
         needs=tuple(int(need) for need in (row["needs"] or "").split(",") if need),
-        waits_for=_waits_for(row) if state in ("running", "parked") else None,
+        waits_for=_waits_for(row) if state in ("running", "parked") and row["held"] != "budget" else None,
         usage=Usage(row["input"], row["cache_read"], row["cache_write"], row["output"]),
         usd=None if row["unpriced"] else row["usd"],
         seconds=ended_at - row["started_at"] if row["started_at"] is not None else 0.0,
@@ -165,6 +189,11 @@ def _task(row: Row, *, now: float, unsupervised: bool) -> TaskStatus:
         kept_branch=row["kept_branch"],
         result=row["result"],
         error=row["error"],
+        paused=bool(row["paused"]),
+        held=row["held"],
+        failures=row["failures"],
+        attempts=row["attempts"],
+        again_in_s=max(0.0, row["not_before"] - now) if row["not_before"] is not None else None,
     )
 
 
@@ -195,12 +224,25 @@ def _now(store: Store, swarm: Row, *, unsupervised: bool) -> float:
     return store.clock.now()
 
 
-def _is_supervised(store: Store, pid: int | None) -> bool:
-    """Whether the supervisor's process lives; a younger one that was given its number does not count."""
-    if pid is None:
+def is_supervised(source: Store) -> bool:
+    """Whether a supervisor's process lives; a younger one that was given its number does not count."""
+    row = source.row("select supervisor_pid as pid from swarm where state = 'running'")
+    if row is None or row["pid"] is None:
         return False
-    row = store.row("select max(at) as at from event where kind in ('swarm.created', 'swarm.running')")
+    began = source.row(
+        f"select max(at) as at from event where {SELDOM} and kind in ('swarm.created', 'swarm.running')"  # noqa: S608  a constant
+    )
     try:
-        return row is not None and psutil.Process(pid).create_time() <= row["at"]
+        process = psutil.Process(row["pid"])
+        return began is not None and process.create_time() <= began["at"] and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def last_refusal(source: Store) -> Row | None:
+    """The event by which the scheduler said why it starts nobody, where that is its last word."""
+    row = source.row(
+        f"select kind, object, at, data from event where {SELDOM}"  # noqa: S608  a constant
+        " and kind in ('scheduler.admits', 'scheduler.refuses', 'swarm.running') order by seq desc limit 1"
+    )
+    return row if row is not None and row["kind"] == "scheduler.refuses" and row["object"] != "paused" else None

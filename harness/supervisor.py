@@ -13,21 +13,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
 
 from prong.agents import fork_point
 from prong.agents.nursery import Exited, Forked, Nursery, adopt_orphans, children, end_orphans
-from prong.harness import merge_queue, scheduler
+from prong.harness import merge_queue, pressure
+from prong.harness.admission import Provider
+from prong.harness.dispatch import Dispatcher
 from prong.harness.merge_queue import MergeQueue
 from prong.harness.merging import Integration
-from prong.harness.scheduler import Candidate, Snapshot, Start, Unpark
-from prong.harness.swarms import Swarm, tidy_all
+from prong.harness.rule_keeper import RuleKeeper
+from prong.harness.swarms import Bounds, Swarm, tidy_all
 from prong.primitives import holdings
 from prong.primitives import task as tasks
-from prong.state import ProngError, Transaction, member, waiter
+from prong.state import ProngError, Transaction, member
 from prong.state.bell import MERGER_SLOT, SCHEDULER_SLOT
 from prong.state.gate import process_inside
 
@@ -39,6 +40,20 @@ STOPPED_IN_GATE_S = 5.0
 
 NURSERY_STARTS = 5
 """How often a nursery that dies is started again."""
+
+
+# Whoever is neither ready nor running, and waits without a timeout, is moved only by others.
+_LEFT = """
+with unfinished as (select state, held, id from task where state not in ('done', 'failed', 'cancelled'))
+select exists (select 1 from unfinished) as open,
+       exists (select 1 from unfinished where held = 'budget') as held,
+       exists (select 1 from agent where ended_at is null and task is not null) as alive,
+       exists (select 1 from unfinished where state in ('ready', 'running'))
+         or exists (select 1 from waiter where state <> 'waiting' or until_at is not null or kind = 'slot')
+         or exists (select 1 from merge where state = 'waiting')
+         or exists (select 1 from agent where ended_at is null and task is not null
+                       and state not in ('parked', 'asleep')) as moving
+"""
 
 
 class AlreadySupervised(ProngError):
@@ -80,18 +95,29 @@ def alone(swarm: Swarm) -> Iterator[None]:
 class Supervisor:
     """Runs a swarm until every task is final, or until it is told to stop."""
 
-    def __init__(self, swarm: Swarm, *, nurseries: Callable[[], Nursery]) -> None:
-        """`nurseries` starts a nursery; it is called again if one dies."""
+    def __init__(
+        self, swarm: Swarm, *, nurseries: Callable[[], Nursery], provider: Callable[[float], Provider] | None = None
+    ) -> None:
+        """`nurseries` starts a nursery, again if one dies; `provider` tells how the models' endpoint is at a time."""
         self._swarm = swarm
         self._store = swarm.store()
         self._nurseries = nurseries
+        self._dispatcher = Dispatcher(
+            self._store,
+            slots=swarm.options.slots,
+            parked=swarm.options.bounds.parked,
+            limits=swarm.options.bounds.admission(),
+            pressure=pressure.read,
+            provider=provider,
+        )
+        self._rules = RuleKeeper(swarm, self._store, self._obey)
         self._queue = MergeQueue(self._store, Integration(swarm.repository, swarm.branch, swarm.base_commit), swarm.id)
         self._nursery_starts = 0
         self._stopping = False
         self._failure: Exception | None = None
 
     def run(self) -> str:
-        """Run the swarm; returns its state then: done, failed or stopped.  Must run `alone`."""
+        """Run the swarm; returns its state then: done, failed, stopped or budget.  Must run `alone`."""
         with self._signals():
             adopt_orphans()
             self._bury_all("its supervisor is gone")
@@ -115,7 +141,7 @@ class Supervisor:
             others = children()  # an emulator, say
             nursery = self._start_nursery()
             try:
-                with self._ears(nursery) as listen, self._threads():
+                with self._ears(nursery) as listen, self._threads(), self._rules.keeping():
                     outcome = self._tend(nursery, listen)
             finally:
                 nursery.close()
@@ -139,6 +165,13 @@ class Supervisor:
             self._bury_silent(nursery)
         return "stopped"
 
+    def _obey(self, slots: int, bounds: Bounds) -> None:
+        """The rules have changed; called in a thread of theirs."""
+        self._dispatcher.slots = slots
+        self._dispatcher.parked = bounds.parked
+        self._dispatcher.limits = bounds.admission()
+        self._store.bells.ring(SCHEDULER_SLOT)
+
     def _start_nursery(self) -> Nursery:
         log = self._swarm.directory / "log" / "agents.log"
         self._nursery_starts += 1
@@ -147,47 +180,12 @@ class Supervisor:
         return self._nurseries()
 
     def _schedule(self, nursery: Nursery) -> None:
-        """Fill the free slots, all in one transaction, and only then fork."""
-        orders = []
-        with self._store.transaction(None) as tx:
-            for decision in scheduler.decide(self._snapshot(tx)):
-                if isinstance(decision, Unpark):
-                    self._unpark(tx, decision)
-                else:
-                    orders.append(self._start(tx, decision))
-        for order in orders:
+        """Fill the free slots, and only then fork; end the processes that wait beyond their number."""
+        orders = self._dispatcher.round()
+        for order in orders.forks:
             nursery.fork(order["agent"], order)
-
-    def _snapshot(self, tx: Transaction) -> Snapshot:
-        ready = tx.rows("select id, priority, ready_at from task where state = 'ready'")
-        wakers = tx.rows(
-            "select waiter.id, waiter.task, waiter.since_at, task.priority"
-            " from waiter join task on task.id = waiter.task where waiter.kind = 'slot' and waiter.state = 'waiting'"
-        )
-        return Snapshot(
-            slots=self._swarm.options.slots,
-            taken=tx.value("select count(*) from task where state = 'running'"),
-            candidates=[
-                *(Candidate(row["id"], row["priority"], row["ready_at"] or 0) for row in ready),
-                *(Candidate(row["task"], row["priority"], row["since_at"], row["id"]) for row in wakers),
-            ],
-        )
-
-    def _start(self, tx: Transaction, start: Start) -> dict[str, Any]:
-        agent = member.enlist(
-            tx, f"task {start.task}", pid=None, task=start.task, state="starting", lease_s=member.LEASE_S
-        )
-        fence = tasks.claim(tx, start.task, agent)
-        assert fence is not None, "the snapshot was taken in this transaction"
-        return {"agent": agent, "task": start.task, "fence": fence}
-
-    def _unpark(self, tx: Transaction, unpark: Unpark) -> None:
-        tx.execute("update task set state = 'running' where id = :task and state = 'parked'", task=unpark.task)
-        tx.execute(
-            "update agent set state = 'running' where id = (select agent from task where id = :task)", task=unpark.task
-        )
-        tx.event("task.unparked", object=str(unpark.task), task=unpark.task)
-        waiter.grant(tx, unpark.waiter)
+        for agent in orders.sleeps:
+            nursery.kill(agent)
 
     def _hear(self, nursery: Nursery) -> bool:
         """Write down births and deaths; False where the nursery is gone."""
@@ -197,14 +195,16 @@ class Supervisor:
                 if isinstance(one, Forked):
                     tx.execute("update agent set pid = :pid where id = :agent", pid=one.pid, agent=one.agent)
                     tx.event("agent.forked", object=str(one.agent), pid=one.pid)
-                else:
+                elif not _fell_asleep(tx, one):
                     self._bury(tx, one.agent, _in_words(one), blame=True)
         return heard is not None
 
     def _bury(self, tx: Transaction, agent: int, reason: str, *, blame: bool) -> None:
         """An agent is gone: what it held goes on to others, its task back to the ready ones."""
-        row = tx.row("select task from agent where id = :agent", agent=agent)
+        row = tx.row("select task, state, reason from agent where id = :agent", agent=agent)
         task = row["task"] if row else None
+        if row is not None and row["state"] != "ended" and row["reason"] is not None:  # somebody said why beforehand
+            reason, blame = row["reason"], False
         holdings.bury(tx, agent, state="dead", reason=reason, task=task)
         fork_point.abandon(tx, agent)
         if task is not None and not merge_queue.is_queued(tx, task):
@@ -243,12 +243,17 @@ class Supervisor:
             nursery.end(row["id"])
 
     def _finished(self) -> bool:
-        """Whether nothing is left to do, and nobody left who does it."""
-        open_task = self._store.row("select 1 from task where state not in ('done', 'failed', 'cancelled') limit 1")
-        alive = self._store.row("select 1 from agent where ended_at is null and task is not null limit 1")
-        return open_task is None and alive is None
+        """Whether nothing is left to do and nobody left who does it, or all who are left wait for a budget."""
+        left = self._store.row(_LEFT)
+        assert left is not None
+        if left["open"] and left["held"]:
+            return not left["moving"]
+        return not left["open"] and not left["alive"]
 
     def _outcome(self) -> str:
+        """What is still open when nobody goes on waits for what no budget is left for."""
+        if self._store.row("select 1 from task where state not in ('done', 'failed', 'cancelled') limit 1"):
+            return "budget"
         return "failed" if self._store.row("select 1 from task where state <> 'done' limit 1") else "done"
 
     def _set_state(self, state: str) -> None:
@@ -291,7 +296,7 @@ class Supervisor:
             selector.register(reader, selectors.EVENT_READ)
 
             def listen() -> None:
-                for key, _ in selector.select(LOOK_S):
+                for key, _ in selector.select(self._dispatcher.pause_s(LOOK_S)):
                     if key.fd == reader:
                         os.read(reader, 4096)
 
@@ -365,6 +370,17 @@ class Supervisor:
             if self._store.clock.now() - began >= STOPPED_IN_GATE_S:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+
+def _fell_asleep(tx: Transaction, exited: Exited) -> bool:
+    """Whether it was a process that was ended while its agent waits; from now on another may go on for it."""
+    return bool(
+        tx.execute(
+            "update agent set pid = null where id = :agent and pid = :pid and state = 'asleep'",
+            agent=exited.agent,
+            pid=exited.pid,
+        )
+    )
 
 
 def _in_words(exited: Exited) -> str:

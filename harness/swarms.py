@@ -17,16 +17,26 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from prong.agents.governor import default_directory
+from prong.harness.admission import Limits
 from prong.harness.repository import Repository
+from prong.harness.rules import Load, Memory, Role
 from prong.harness.workspaces import NotAWorkspace, Workspace
 from prong.primitives import Plan, create_task
-from prong.state import ProngError, Row, Store
+from prong.primitives.budget import SWARM, Budget, open_account
+from prong.primitives.task import set_limits, set_role
+from prong.state import ProngError, Row, Store, Transaction
 
 FOLDER = ".prong"
+
+_COLUMNS = ("goal", "model", "slots")
+"""The options that have a column in the swarm's row."""
 
 
 class NoSwarm(ProngError):
@@ -53,8 +63,62 @@ class Offline:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a swarm must not pass; None: what is the default, or no bound.
+
+    `tokens` and `usd` are its budget, `agent_tokens` and `agent_usd` that of one attempt, `task_tokens` and `task_usd`
+    that of a task that an agent creates without one.  `open` and `tasks` bound the
+    tasks that are open and that are ever created, `depth` and `children` how deep they stand and how many below one,
+    `attempts` the failures of one, `parked` the processes that wait.  `cpu_percent`, `load` (for each core) and
+    `reserve_bytes` are what the machine must bear when an agent starts.
+    """
+
+    tokens: int | None = None
+    usd: float | None = None
+    agent_tokens: int | None = None
+    agent_usd: float | None = None
+    open: int = 1_000
+    tasks: int = 10_000
+    depth: int | None = None
+    children: int = 50
+    attempts: int | None = None
+    ageing_s: float | None = None
+    task_tokens: int | None = None
+    task_usd: float | None = None
+    parked: int = 64
+    cpu_percent: float = 100.5  # never, unless somebody asks for it: a busy machine is what a swarm is for
+    load: float = 16.0
+    reserve_bytes: int | None = None
+
+    def admission(self) -> Limits:
+        """What the scheduler asks of the machine."""
+        return Limits(cpu_percent=self.cpu_percent, load=self.load, reserve_bytes=self.reserve_bytes)
+
+    def with_machine(self, load: Load | None, memory: Memory | None) -> Bounds:
+        """The same with what the rules ask of the machine; None: what is the default."""
+        usual = Bounds()
+        return replace(
+            self,
+            cpu_percent=usual.cpu_percent if load is None or load.pressure_percent is None else load.pressure_percent,
+            load=usual.load if load is None or load.per_core is None else load.per_core,
+            reserve_bytes=None if memory is None else memory.of(total_bytes=psutil.virtual_memory().total),
+        )
+
+    def set_limits(self, tx: Transaction) -> None:
+        """Make them hold for whoever creates tasks."""
+        set_limits(
+            tx, open=self.open, tasks=self.tasks, depth=self.depth, children=self.children, attempts=self.attempts,
+            ageing_s=self.ageing_s,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
-    """How a swarm runs: what `prong run` was given, and `prong resume` needs again.  Holds no key."""
+    """How a swarm runs: what `prong run` was given, and `prong resume` needs again.  Holds no key.
+
+    `prose` and `roles` are those of the repository's rules as they were at the start: what agents read stays the same
+    to the end.  `given` names the rules that somebody overrode for this run, so that no change of the file does.
+    """
 
     goal: str
     model: str
@@ -62,11 +126,14 @@ class Options:
     base_url: str | None = None
     max_tokens: int = 32_000
     offline: Offline | None = None
+    bounds: Bounds = field(default_factory=Bounds)
+    prose: str = ""
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    given: tuple[str, ...] = ()
 
     def more(self) -> str:
         """The part of the options that has no column of its own, as JSON."""
-        offline = asdict(self.offline) if self.offline is not None else None
-        return json.dumps({"base_url": self.base_url, "max_tokens": self.max_tokens, "offline": offline})
+        return json.dumps({name: value for name, value in asdict(self).items() if name not in _COLUMNS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +158,11 @@ class Swarm:
             "repository": str(self.repository.root),
             "branch": self.branch,
             "base_commit": self.base_commit,
+            "prose": self.options.prose,
+            "roles": {name: asdict(role) for name, role in self.options.roles.items()},
+            "task_budget": {"tokens": self.options.bounds.task_tokens, "usd": self.options.bounds.task_usd},
+            "governed_in": str(self.directory / "governor" if self.options.offline else default_directory()),
+            "agent_budget": {"tokens": self.options.bounds.agent_tokens, "usd": self.options.bounds.agent_usd},
             "endpoint": {
                 "model": self.options.model,
                 "base_url": base_url or self.options.base_url,
@@ -129,10 +201,19 @@ def create(repository: Repository, options: Options) -> Swarm:
             pid=os.getpid(),
             now=tx.now,
         )
+        options.bounds.set_limits(tx)
+        set_roles(tx, options.roles)
+        open_account(tx, SWARM, lender=None, budget=Budget(options.bounds.tokens, options.bounds.usd))
         tx.event("swarm.created", object=name, goal=options.goal, branch=swarm.branch, base_commit=base)
         title = " ".join(options.goal.split())[:80]
         create_task(tx, Plan(title=title, prompt=options.goal, base_commit=base))
     return swarm
+
+
+def set_roles(tx: Transaction, roles: Mapping[str, Role]) -> None:
+    """Make what the rules say of roles hold for whoever creates tasks."""
+    for name, role in roles.items():
+        set_role(tx, name, estimate_s=role.estimate_s, priority=role.priority, attempts=role.attempts)
 
 
 def find(repository: Repository, name: str | None) -> Swarm:
@@ -146,7 +227,7 @@ def find(repository: Repository, name: str | None) -> Swarm:
         row = Store(directory).row("select * from swarm")
         if row is not None:  # else its maker was interrupted before there was anything in it
             return Swarm(row["id"], directory, repository, row["branch"], row["base_commit"], _options(row))
-    raise NoSwarm(str(repository.root), name, known)
+    raise NoSwarm(str(repository.root), name, known if name is not None else ())
 
 
 def tidy(store: Store, task: int) -> None:
@@ -182,4 +263,8 @@ def _options(row: Row) -> Options:
         base_url=more["base_url"],
         max_tokens=more["max_tokens"],
         offline=Offline(tuple(offline["scripts"]), offline["latency_s"]) if offline is not None else None,
+        bounds=Bounds(**more.get("bounds", {})),
+        prose=more.get("prose", ""),
+        roles={name: Role(**role) for name, role in more.get("roles", {}).items()},
+        given=tuple(more.get("given", ())),
     )

@@ -13,7 +13,9 @@ from prong.agents.tools.tool import Tool, ToolCall, ToolError
 from prong.harness import definitions
 from prong.harness.answers import answer, cut, read, timeout_of
 from prong.primitives import Plan, Task, create_task, wait_tasks
-from prong.primitives.task import NEEDS, PROMPT_BYTES, TITLE_CHARACTERS, cancel, find
+from prong.primitives.budget import LARGEST_TOKENS, Budget
+from prong.primitives.task import NEEDS, PROMPT_BYTES, TITLE_CHARACTERS, OnFailedNeed, cancel, find
+from prong.primitives.values import NAME_CHARACTERS
 from prong.state import Membership, Transaction
 
 RESULT_CHARACTERS = 4_000
@@ -54,7 +56,9 @@ class ForkSource:
 class TaskTools:
     """The four tools for one agent."""
 
-    def __init__(self, member: Membership, source: ForkSource) -> None:
+    def __init__(self, member: Membership, source: ForkSource, *, budget: Budget | None = None) -> None:
+        """`budget` is what a task gets for which the model names none."""
+        self._budget = budget
         self._member = member
         self._source = source
         self._turn: Message | None = None
@@ -78,12 +82,18 @@ class TaskTools:
         """The tool `create_task`."""
         inputs = read(call, definitions.CREATE_TASK)
         context = inputs.choice("context", ("fork", "fresh"), default="fork")
+        policy = inputs.choice("on_failed_need", ("fail", "continue", "any"), default="fail")
+        tokens = inputs.integer("tokens", least=1, most=LARGEST_TOKENS) if "tokens" in inputs else None
         plan = Plan(
             title=inputs.filled("title", most_characters=TITLE_CHARACTERS),
             prompt=inputs.filled("prompt", most_characters=PROMPT_BYTES),
             context=cast("Literal['fork', 'fresh']", context),
             needs=_numbers(inputs, call, "needs"),
-            priority=inputs.integer("priority", least=-1_000_000, most=1_000_000, default=0),
+            priority=inputs.integer("priority", least=-1_000_000, most=1_000_000) if "priority" in inputs else None,
+            role=inputs.text("role", most_characters=NAME_CHARACTERS, default="").strip(),
+            on_failed_need=cast("OnFailedNeed", policy),
+            attempts=inputs.integer("attempts", least=1, most=1_000) if "attempts" in inputs else None,
+            budget=self._budget if tokens is None else Budget(tokens),
             key=call.key,
             fork_point=self._turn.id if context == "fork" and self._turn else None,
             base_commit=self._snapshot_of_turn() if context == "fork" else None,

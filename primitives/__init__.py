@@ -7,8 +7,10 @@
 Each class can be made with a membership and a name, too: `Lock(swarm, "index")`.
 """
 
+from prong.primitives.artifacts import ArtifactLost
 from prong.primitives.atomic import Atomic, Change
 from prong.primitives.barrier import Barrier
+from prong.primitives.budget import Budget
 from prong.primitives.condition import Condition, NotAcquired
 from prong.primitives.errors import (
     BrokenBarrier,
@@ -19,6 +21,7 @@ from prong.primitives.errors import (
     NotDelivered,
     NotHeld,
     NotPromised,
+    OutOfBudget,
     PermitLost,
     ReleasedTooOften,
     RemoteError,
@@ -26,8 +29,10 @@ from prong.primitives.errors import (
     ShutDown,
     TaskFailed,
     TooLarge,
+    TooManyTasks,
     UnknownTask,
     VersionConflict,
+    WrongTaskState,
 )
 from prong.primitives.event import Event
 from prong.primitives.executor import Executor
@@ -39,11 +44,12 @@ from prong.primitives.rlock import RLock
 from prong.primitives.semaphore import BoundedSemaphore, Semaphore
 from prong.primitives.shared_list import SharedList
 from prong.primitives.shared_map import SharedMap
-from prong.primitives.task import Plan, Task, create_task, wait_tasks
+from prong.primitives.task import Claim, Plan, Task, create_task, create_tasks, take_next, wait_next, wait_tasks
 from prong.primitives.task_future import TaskFuture
 from prong.primitives.topic import Topic, inbox
 
 __all__ = [
+    "ArtifactLost",
     "Atomic",
     "Barrier",
     "BoundedSemaphore",
@@ -51,7 +57,9 @@ __all__ = [
     "BrokenCall",
     "BrokenFuture",
     "BrokenPool",
+    "Budget",
     "Change",
+    "Claim",
     "Condition",
     "Deadlock",
     "Event",
@@ -63,6 +71,7 @@ __all__ = [
     "NotDelivered",
     "NotHeld",
     "NotPromised",
+    "OutOfBudget",
     "PermitLost",
     "Plan",
     "RLock",
@@ -78,11 +87,16 @@ __all__ = [
     "TaskFailed",
     "TaskFuture",
     "TooLarge",
+    "TooManyTasks",
     "Topic",
     "UnknownTask",
     "VersionConflict",
+    "WrongTaskState",
     "create_task",
+    "create_tasks",
     "inbox",
     "join",
+    "take_next",
+    "wait_next",
     "wait_tasks",
 ]

@@ -32,11 +32,12 @@ _compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 
 
 class ArtifactLost(ProngError):
-    """The file of a large value is gone, or is not what was written."""
+    """The file of a large value is gone or is not what was written (`is_gone`), or cannot be read now."""
 
-    def __init__(self, path: str, problem: str) -> None:
+    def __init__(self, path: str, problem: str, *, is_gone: bool = True) -> None:
         self.path = path
         self.problem = problem
+        self.is_gone = is_gone
 
     def __str__(self) -> str:
         return (
@@ -84,7 +85,8 @@ def loaded(source: Membership | Store, text: str) -> Any:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ArtifactLost(str(path), error.strerror or str(error)) from error
+        is_gone = isinstance(error, FileNotFoundError)
+        raise ArtifactLost(str(path), error.strerror or str(error), is_gone=is_gone) from error
     if len(data) != int(size):
         raise ArtifactLost(str(path), f"it has {len(data)} bytes instead of {size}")
     if hashlib.sha256(data).hexdigest() != digest:

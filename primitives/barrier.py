@@ -24,6 +24,7 @@ from prong.primitives.barrier_round import Arrival, Passage
 from prong.primitives.errors import BrokenBarrier, Deadlock
 from prong.primitives.place import Place
 from prong.primitives.values import checked_name, checked_number, checked_timeout
+from prong.primitives.who import who
 from prong.state import Invalid, Membership, Transaction
 from prong.state.waiter import Outcome
 
@@ -133,8 +134,8 @@ class Barrier:
 
         >>> swarm.Barrier("measured", 2).wait(timeout=0)
         Traceback (most recent call last):
-        prong.primitives.errors.BrokenBarrier: barrier 'measured' is broken: agent 1 gave up waiting. Go on without \
-it, or reset it and meet again.
+        prong.primitives.errors.BrokenBarrier: barrier 'measured' is broken: ada (agent 1) gave up waiting. Go on \
+without it, or reset it and meet again.
         """
         return self.meet(timeout).index
 
@@ -278,7 +279,7 @@ class _Visit:
             return
         if arrival.action is not None:
             error = "".join(traceback.format_exception_only(sys.exc_info()[1])).strip()[:REASON_CHARACTERS]
-            reason = f"the action, which {self._who()} ran, ended with {error}"
+            reason = f"the action, which {self._who(tx)} ran, ended with {error}"
             barrier_round.fail(tx, self._name, reason, action=arrival.action)
         elif outcome.state == "interrupted":
             self._give_up(tx, "was interrupted while it waited")
@@ -287,15 +288,15 @@ class _Visit:
 
     def _give_up(self, tx: Transaction, how: str) -> bool:
         """Break the barrier; False where all have come already."""
-        reason = f"{self._who()} {how}"
+        reason = f"{self._who(tx)} {how}"
         if not barrier_round.give_up(tx, self._name, reason):
             return False
         self._end = reason
         return True
 
-    def _who(self) -> str:
-        task = self._member.me.task
-        return f"task {task}" if task is not None else f"agent {self._member.me.agent}"
+    def _who(self, tx: Transaction) -> str:
+        me = self._member.me
+        return f"task {me.task}" if me.task is not None else who(tx, me.agent)
 
 
 def break_for(tx: Transaction, *, agent: int | None, task: int | None, reason: str) -> None:
@@ -320,7 +321,7 @@ def break_for(tx: Transaction, *, agent: int | None, task: int | None, reason: s
 def free_held_by(tx: Transaction, agent: int, *, reason: str) -> None:
     """Break every barrier whose action a dead agent was running, also where its task goes on without it."""
     for row in tx.rows("select name from barrier where acting = :agent", agent=agent):
-        barrier_round.break_for_all(tx, row["name"], f"agent {agent}, which ran the action, is gone: {reason}")
+        barrier_round.break_for_all(tx, row["name"], f"{who(tx, agent)}, which ran the action, is gone: {reason}")
 
 
 def _seconds(timeout: float | None) -> float | None:

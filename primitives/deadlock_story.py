@@ -45,6 +45,12 @@ _VERBS = {"condition": "whose lock {!r}", "semaphore": "whose permits", "joined"
 _GIVE_BACK = (
     "Release what you hold, let the others finish, then try again; if all take things in one order, it stays away."
 )
+_ITSELF = {
+    "lock": "You hold it yourself: use an RLock, which its holder can take again, or release it first.",
+    "shared": "You share it yourself: release it first.",
+    "semaphore": "Its permits are with you: release one first.",
+    "joined": "Its messages are with you: say that they are done first.",
+}
 _DO_WITHOUT = "Nobody else can end this wait: do what you wait for yourself, or go on without it."
 
 
@@ -56,7 +62,7 @@ def tell(snapshot: Snapshot, knot: Knot) -> dict[str, Any]:
         "waits_for": story.thing(knot.victim),
         "story": story.text(),
         "reason": knot.reason,
-        "advice": _GIVE_BACK if story.held_by(knot.victim) else _DO_WITHOUT,
+        "advice": story.advice(knot.victim),
     }
 
 
@@ -108,6 +114,15 @@ class _Story:
         party = self._parties[wait.member]
         own = [hold for hold in self._holds if hold.member is not None and self._parties[hold.member] == party]
         return list(dict.fromkeys(map(_held, own)))
+
+    def advice(self, wait: Wait) -> str:
+        """What to do instead of this wait, which was given up."""
+        party = self._parties[wait.member]
+        if {self._parties[one.member] for one in self._waits} == {party}:
+            for hold in self._holds:
+                if (hold.kind, hold.object) == _held_as(wait) and self._parties.get(hold.member or 0) == party:
+                    return _ITSELF["shared" if hold.shared else wait.kind]
+        return _GIVE_BACK if self.held_by(wait) else _DO_WITHOUT
 
     def _sentence(self, wait: Wait) -> str:
         held = _listed(self.held_by(wait))

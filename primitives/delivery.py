@@ -105,6 +105,12 @@ insert into queue_message (id, queue, body, priority, rank, sender, sender_task,
 values (:id, :queue, :body, :priority, :rank, :sender, :sender_task, :put_at, :deliveries, :failures)
 """
 
+_SET_ASIDE = """
+update queue_message set holder = null, holder_task = null, delivery = null, delivered_at = null,
+                         dead_at = :now, dead_reason = :reason
+ where id = :id and deliveries = :deliveries and holder is :agent and dead_at is null
+"""
+
 _LEFT = f"""
 select exists (select 1 from queue_message where {_READY})
     or exists (select 1 from queue_message where queue = :queue and holder is not null)
@@ -261,10 +267,20 @@ def give_back(
     return rows
 
 
+def set_aside(tx: Transaction, name: str, row: dict[str, Any], *, gone: bool, reason: str) -> None:
+    """Make a dead letter of what was just delivered to the acting member; it may be `gone` from the queue for good."""
+    assert tx.member is not None
+    if gone:
+        tx.execute(_RESTORE, queue=name, **row)
+    agent = None if gone else tx.member.agent
+    if tx.execute(_SET_ASIDE, id=row["id"], deliveries=row["deliveries"], agent=agent, now=tx.now, reason=reason):
+        tx.event("queue.dead", object=name, message=row["id"], reason=reason)
+        finish(tx, name)
+
+
 def restore(tx: Transaction, name: str, row: dict[str, Any]) -> None:
     """Queue again what had left the queue for good, but never reached the one who took it."""
-    columns = ("id", "body", "priority", "rank", "sender", "sender_task", "put_at", "deliveries", "failures")
-    tx.execute(_RESTORE, queue=name, **{column: row[column] for column in columns})
+    tx.execute(_RESTORE, queue=name, **row)
     tx.event("queue.requeued", object=name, message=row["id"], reason="its reader never had it")
     requeued(tx, name, 1)
 

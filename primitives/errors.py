@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import queue
+from collections.abc import Mapping
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from threading import BrokenBarrierError
+from typing import Literal
 
 from prong.state import ProngError
+
+Limit = Literal["open", "tasks", "depth", "children"]
+"""What there can be too much of: open tasks, tasks ever created, tasks below one another, tasks below one."""
 
 
 class NotHeld(ProngError, RuntimeError):
@@ -98,6 +103,37 @@ class UnknownTask(ProngError):
 
     def __str__(self) -> str:
         return f"there is no task {self.task} in this swarm. Its tasks are those that create_task and prong tasks name."
+
+
+class WrongTaskState(ProngError):
+    """Something was asked of a task that its state does not allow."""
+
+    def __init__(self, task: int, state: str, wanted: str) -> None:
+        self.task = task
+        self.state = state
+        self.wanted = wanted
+
+    def __str__(self) -> str:
+        return f"task {self.task} is {self.state}, not {self.wanted}. See how it stands with: prong why {self.task}"
+
+
+class TooManyTasks(ProngError):
+    """A task that would pass one of the swarm's limits; `left` says how much each of them still allows."""
+
+    def __init__(self, limit: Limit, most: int, left: Mapping[Limit, int]) -> None:
+        self.limit = limit
+        self.most = most
+        self.left = left
+
+    def __str__(self) -> str:
+        what = {
+            "open": f"{self.most} tasks are open, and no more may be at once. Wait until some have ended",
+            "tasks": f"{self.most} tasks were created, and no more may be in this swarm. Do the rest yourself",
+            "depth": f"you are {self.most} tasks below the first, and none may stand deeper. Do the work yourself",
+            "children": f"you have created {self.most} tasks, and no task may create more. Do the rest yourself",
+        }[self.limit]
+        left = ", ".join(f"{name} {number}" for name, number in self.left.items())
+        return f"no task was created: {what}. What is left: {left}. A person can raise limits.{self.limit} in PRONG.md."
 
 
 class PermitLost(ProngError, RuntimeError):
@@ -235,3 +271,45 @@ class NotDelivered(ProngError, ValueError):
             f"message {self.message} of queue {self.name!r} is not with you: {self.now}. "
             "Drop what you made of it, and take the next."
         )
+
+
+class OutOfBudget(ProngError):
+    """A call, or a budget for a task, that would cost more than is open.
+
+    `kind` says whose bound it is: an `account`'s, which `account` names (0: the swarm's), or the `agent`'s own.  The
+    figures are in `unit`: whole tokens, or dollars.
+    """
+
+    def __init__(
+        self, kind: Literal["account", "agent"], account: int | None, unit: Literal["tokens", "usd"], *, asked: float,
+        open: float, bound: float, settled: float, reserved: float = 0, lent: float = 0, closed: bool = False,
+    ) -> None:  # fmt: skip
+        self.kind = kind
+        self.account = account
+        self.unit = unit
+        self.asked = asked
+        self.open = open
+        self.bound = bound
+        self.settled = settled
+        self.reserved = reserved
+        self.lent = lent
+        self.closed = closed
+
+    @property
+    def whose(self) -> str:
+        """Whose budget it is, in words."""
+        if self.kind == "agent":
+            return "this agent's budget"
+        return f"the budget of task {self.account}" if self.account else "the swarm's budget"
+
+    def __str__(self) -> str:
+        if self.closed:
+            return f"{self.whose} is closed: nobody spends from it any more. Retry the task to open it again."
+        return (
+            f"{self.whose} has {self._amount(self.open)} left, and {self._amount(self.asked)} would be needed: of"
+            f" {self._amount(self.bound)} {self._amount(self.settled)} are spent, {self._amount(self.reserved)} set"
+            f" aside for calls under way and {self._amount(self.lent)} lent to tasks. Ask for less, or have it raised."
+        )
+
+    def _amount(self, number: float) -> str:
+        return f"${number:,.4f}" if self.unit == "usd" else f"{number:,.0f} tokens"

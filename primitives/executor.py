@@ -30,7 +30,7 @@ from prong.primitives.calls import Call, Calls
 from prong.primitives.errors import BrokenPool
 from prong.primitives.pool import Pool
 from prong.primitives.values import checked_name, checked_number
-from prong.primitives.worker import Job, Worker, queue_of
+from prong.primitives.worker import UNGUARDED, Job, Worker, queue_of
 from prong.state import Invalid, Membership
 from prong.state.transaction import compact
 
@@ -129,6 +129,10 @@ class Executor(futures.Executor):
         >>> swarm.Executor("pool", workers="elsewhere").submit(pow, 2, 3).done()
         False
         """
+        if self._pool is not None and getattr(multiprocessing.current_process(), "_inheriting", False):
+            # This worker imports the program that made it, which tells what is wrong.  What the program would clean up
+            # at its end is in use there.
+            os._exit(UNGUARDED)
         call = Call(self._member, f"{self.name}/{uuid.uuid4().hex}")
         with self._lock:
             if self._calls.broken:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 from concurrent import futures
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -21,7 +22,8 @@ from prong.primitives.errors import BrokenFuture, NotPromised
 from prong.primitives.mirrored import STATES, Mirrored, Told
 from prong.primitives.place import Place
 from prong.primitives.values import FOREVER_S, checked_name
-from prong.state import Invalid, Membership, Row, Transaction
+from prong.primitives.who import who
+from prong.state import Invalid, Membership, Row, StoreError, Transaction
 from prong.state.bell import slot_of
 from prong.state.transaction import compact
 
@@ -211,10 +213,22 @@ class Future(Mirrored):
         return FutureStatistics(self.name, row["state"] or "pending", row["owner"], row["waiting"], row["set_at"])
 
     def _read(self) -> Told:
+        owner, told = self._row()
+        # Who only polls has to look by himself whether its owner is gone.
+        return self._row()[1] if owner not in (None, self.member.me.agent) and self._glance() else told
+
+    def _row(self) -> tuple[int | None, Told]:
         row = self.member.store.row(
-            "select state, result, error, pickled from future where name = :name", name=self.name
+            "select owner, state, result, error, pickled from future where name = :name", name=self.name
         )
-        return Told(*row) if row is not None else Told("pending")
+        return (row["owner"], Told(*row[1:])) if row is not None else (None, Told("pending"))
+
+    def _glance(self) -> bool:
+        from prong.primitives.watch import glance  # noqa: PLC0415  it looks after every kind, this one too
+
+        with suppress(StoreError):  # a full disk is for those to hear who want to write
+            return glance(self.member.store)
+        return False
 
     def _set(self, told: Told, logged: str, exception: BaseException | None = None) -> None:
         with self.member.transaction() as tx:
@@ -232,17 +246,13 @@ class Future(Mirrored):
 
     def _refusal(self, tx: Transaction) -> NotPromised | futures.InvalidStateError:
         """Why the row is not as a change of it needs it."""
-        row = tx.row(
-            "select future.*, agent.name as who from future left join agent on agent.id = owner"
-            " where future.name = :name",
-            name=self.name,
-        )
+        row = tx.row("select state, call, owner from future where name = :name", name=self.name)
         assert row is not None, "a future without a row can be changed by anybody"
         if row["state"] in ("pending", "running"):
             if row["call"] is not None:
                 return NotPromised(self.name, "a worker of its executor")
             if row["owner"] is not None and row["owner"] != self.member.me.agent:
-                return NotPromised(self.name, f"{row['who']} (agent {row['owner']})")
+                return NotPromised(self.name, who(tx, row["owner"]))
         return futures.InvalidStateError(f"{STATES[row['state']]}: {self!r}")
 
     def _outcome(self, told: Told) -> tuple[Any, BaseException | None]:
@@ -274,8 +284,7 @@ def tell(tx: Transaction, name: str) -> None:
 
 def free_held_by(tx: Transaction, agent: int, *, reason: str) -> None:
     """Break what a dead agent had promised; an executor's call that it ran is another worker's to run."""
-    who = tx.value("select name from agent where id = :agent", agent=agent)
-    why = f"{who} (agent {agent}) had promised it and is gone: {reason}"
+    why = f"{who(tx, agent)} had promised it and is gone: {reason}"
     for row in tx.rows(
         "update future set state = 'broken', owner = null, error = :why, set_at = :now"
         " where owner = :agent and call is null returning name",

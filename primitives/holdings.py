@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from prong.primitives import barrier, condition, delivery, future, lock, permits
+from prong.primitives import barrier, budget, condition, delivery, future, lock, permits
 from prong.primitives.presence import Processes
+from prong.primitives.who import who
 from prong.state import Store, Transaction, member
 
 REAPED_AT_ONCE = 500
@@ -34,9 +35,10 @@ def bury(tx: Transaction, agent: int, *, state: str, reason: str, task: int | No
     lock.free_held_by(tx, agent, reason=reason)
     permits.free_held_by(tx, agent, reason=reason)
     future.free_held_by(tx, agent, reason=reason)
+    budget.free_held_by(tx, agent, reason=reason)
     delivery.give_back_held_by(tx, agent=agent, reason=None if state == "ended" else reason)
     if task is None:
-        barrier.break_for(tx, agent=agent, task=None, reason=f"agent {agent} is gone: {reason}")
+        barrier.break_for(tx, agent=agent, task=None, reason=f"{who(tx, agent)} is gone: {reason}")
     return True
 
 

@@ -161,12 +161,12 @@ class Swarm(Membership):
         """The re-entrant lock of this name."""
         return RLock(self, name)
 
-    def Semaphore(self, name: str, value: int = 1) -> Semaphore:
-        """The semaphore of this name, with `value` permits where it is new."""
+    def Semaphore(self, name: str, value: int | None = None) -> Semaphore:
+        """The semaphore of this name, with `value` permits, or as it is."""
         return Semaphore(self, name, value)
 
-    def BoundedSemaphore(self, name: str, value: int = 1) -> BoundedSemaphore:
-        """The bounded semaphore of this name, with `value` permits."""
+    def BoundedSemaphore(self, name: str, value: int | None = None) -> BoundedSemaphore:
+        """The bounded semaphore of this name, with `value` permits, or as it is."""
         return BoundedSemaphore(self, name, value)
 
     def Event(self, name: str) -> Event:

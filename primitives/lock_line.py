@@ -67,7 +67,7 @@ _MY_OWN = """name = :name and holder = :agent and depth = 0 and expires_at > :no
 _RELEASE = f"{FREE} where {_MY_OWN} returning fence"
 
 # Contended or not, the row is written once: that is most of what a release costs.
-_RELEASE_UNCONTENDED = f"{FREE} where {_MY_OWN} and not exists ({_FIRST_IN_LINE}) returning fence"
+_RELEASE_UNCONTENDED = f"{FREE} where {_MY_OWN} and fence = :fence and not exists ({_FIRST_IN_LINE})"
 
 _PASS_ON = f"""
 update lock set holder = :heir, task = :heirs_task, fence = fence + 1, lease_s = :lease_s, acquired_at = :now,
@@ -149,10 +149,11 @@ def take(tx: Transaction, name: str, wanted: Wanted) -> Grant | None:
     if row is None:
         return None
     grant = Grant(name, row["fence"], tx.now + wanted.lease_s, wanted.shared)
+    told = f'"fence":{grant.fence},"expires_at":{grant.expires_at}'
     if wanted.depth and row["depth"] > wanted.depth:
-        tx.event("lock.entered", object=name, fence=grant.fence, expires_at=grant.expires_at, depth=row["depth"])
+        tx.logged("lock.entered", name, f'{{{told},"depth":{row["depth"]}}}')
     else:
-        tx.event("lock.acquired", object=name, fence=grant.fence, expires_at=grant.expires_at, **_mode(wanted))
+        tx.logged("lock.acquired", name, f"{{{told}{_mode(wanted)}}}")
     return grant
 
 
@@ -173,9 +174,8 @@ def release(tx: Transaction, name: str, *, thread: int | None, rather: int = 0, 
     """
     assert tx.member is not None
     mine = {"name": name, "agent": tx.member.agent, "thread": thread, "now": tx.now}
-    freed = None if awaited else tx.row(_RELEASE_UNCONTENDED, **mine)
-    if freed is not None:
-        tx.event("lock.released", object=name, fence=freed["fence"])
+    if rather and not awaited and tx.execute(_RELEASE_UNCONTENDED, fence=rather, **mine):
+        tx.logged("lock.released", name, f'{{"fence":{rather}}}')
     elif not _pass_on(tx, name, mine):
         if thread is not None:
             raise not_held(tx, name)
@@ -284,7 +284,7 @@ def _pass_on(tx: Transaction, name: str, mine: dict[str, Any]) -> bool:
     if heir is None or wanted is None or wanted.shared:
         row = tx.row(_RELEASE, **mine)
         if row is not None:
-            tx.event("lock.released", object=name, fence=row["fence"])
+            tx.logged("lock.released", name, f'{{"fence":{row["fence"]}}}')
             hand_over(tx, name)
         return row is not None
     row = tx.row(
@@ -292,18 +292,17 @@ def _pass_on(tx: Transaction, name: str, mine: dict[str, Any]) -> bool:
         lease_s=wanted.lease_s, depth=wanted.depth, key=wanted.key,
     )  # fmt: skip
     if row is not None:
-        _grant(tx, name, heir, wanted, row["fence"], ("lock.released", name, None, {"fence": row["fence"] - 1}))
+        _grant(tx, name, heir, wanted, row["fence"], ("lock.released", name, f'{{"fence":{row["fence"] - 1}}}', None))
     return row is not None
 
 
 def _grant(tx: Transaction, name: str, heir: Row, wanted: Wanted, fence: int, *before: Entry) -> None:
     """Tell the heir and the log, which is told what was `before` as well."""
     expires_at = tx.now + wanted.lease_s
-    told = {
-        "holder": heir["agent"], "waited_s": tx.now - heir["since_at"], "fence": fence, "expires_at": expires_at
-    } | _mode(wanted)  # fmt: skip
-    tx.events(*before, ("lock.acquired", name, heir["task"], told))
-    waiter.grant(tx, heir["id"], fence=fence, expires_at=expires_at)
+    told = f'"fence":{fence},"expires_at":{expires_at}'
+    waited = f'"holder":{heir["agent"]},"waited_s":{tx.now - heir["since_at"]}'
+    tx.events(*before, ("lock.acquired", name, f"{{{waited},{told}{_mode(wanted)}}}", heir["task"]))
+    waiter.grant_told(tx, heir["id"], f"{{{told}}}")
 
 
 def _granted(tx: Transaction, sql: str, values: dict[str, Any], wanted: Wanted) -> Row | None:
@@ -315,5 +314,6 @@ def _granted(tx: Transaction, sql: str, values: dict[str, Any], wanted: Wanted) 
     return row
 
 
-def _mode(wanted: Wanted) -> dict[str, bool]:
-    return _SHARED if wanted.shared else {}
+def _mode(wanted: Wanted) -> str:
+    """What an entry of the log ends with."""
+    return ',"shared":true' if wanted.shared else ""

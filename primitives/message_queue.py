@@ -37,6 +37,9 @@ __all__ = ["Message", "MessageQueue", "QueueStatistics"]
 PUT_AT_ONCE = 10_000
 """The most messages that one call can put."""
 
+EXECUTORS = "executor "
+"""How the names of the queues begin through which executors have their calls run; nobody else can have one."""
+
 _OLDEST = """
 delete from queue_message
  where id = (select id from queue_message where queue = :queue and holder = :agent
@@ -63,6 +66,8 @@ class MessageQueue(QueueReader):
     >>> jobs.join()
     """
 
+    _is_executors = False
+
     def __init__(
         self,
         member: Membership,
@@ -77,7 +82,9 @@ class MessageQueue(QueueReader):
         if acknowledge not in ("at_task_done", "at_get"):
             raise Invalid(f"acknowledge={acknowledge!r}", "'at_task_done' or 'at_get'")
         given = Settings.checked(maxsize, discipline, attempts, lease_s)
-        super().__init__(member, checked_name("queue name", name), given, for_good=acknowledge == "at_get")
+        if checked_name("queue name", name).startswith(EXECUTORS) and not self._is_executors:
+            raise Invalid(f"queue name {name!r}", f"another one: executors have those that begin with {EXECUTORS!r}")
+        super().__init__(member, name, given, for_good=acknowledge == "at_get")
         self._acknowledge = acknowledge
         self._bounded = False
         self._discipline: str = given.discipline or "fifo"
@@ -227,20 +234,13 @@ class MessageQueue(QueueReader):
         Traceback (most recent call last):
         ValueError: task_done() called too many times
         """
-        taken = self._taken.messages
+        first = self._taken.first()
         with self._member.transaction() as tx:
-            if taken and self._end(tx, *taken[0]):
-                taken.popleft()
-                return
-            if taken and (elsewhere := self._elsewhere(tx, taken[0][0])).is_there:
-                taken.popleft()
-                raise elsewhere
-            if taken:
-                taken.popleft()  # another object of this member was done with it
-            row = tx.row(_OLDEST, queue=self.name, agent=self._member.me.agent)
-            if row is None:
-                raise ValueError("task_done() called too many times")
-            self._ended(tx, row["id"])
+            problem = self._end_first(tx, first)
+        if first is not None:
+            self._taken.drop(*first)
+        if problem is not None:
+            raise problem
 
     def join(self) -> None:
         """Wait until every message that was put is done, or a dead letter.
@@ -331,6 +331,21 @@ class MessageQueue(QueueReader):
 
     def _ranked(self, letter: Letter, item: Any) -> Letter:
         return letter._replace(rank=letters.rank(item) if self._discipline == "priority" else 0.0)
+
+    def _end_first(self, tx: Transaction, first: tuple[int, int] | None) -> ValueError | None:
+        """Be done with what this thread got first, or with the oldest that the member has; what keeps it from that."""
+        if first is not None:
+            if self._end(tx, *first):
+                return None
+            elsewhere = self._elsewhere(tx, first[0])
+            if elsewhere.is_there:
+                return elsewhere
+            # Another object of this member was done with it.
+        row = tx.row(_OLDEST, queue=self.name, agent=self._member.me.agent)
+        if row is None:
+            return ValueError("task_done() called too many times")
+        self._ended(tx, row["id"])
+        return None
 
     def _put(self, tx: Transaction, letter: Letter, item: Any) -> int | None:
         """Put a message if there is room; None where there is none."""

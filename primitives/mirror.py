@@ -69,11 +69,20 @@ class Mirror:
         quiet = 0
         while True:
             seen = bells.read(self._slot)
+            if quiet:
+                self._glance()
             self._carry_over(quiet)
             if self._is_over():
                 self._member.store.close()
                 return
             quiet = 0 if bells.wait(self._slot, seen, FALLBACK_S) else quiet + 1
+
+    def _glance(self) -> None:
+        """Nobody keeps the watch for `concurrent.futures.wait`, which may wait for what a dead process had promised."""
+        from prong.primitives.watch import glance  # noqa: PLC0415  it looks after every kind, this one too
+
+        with _failure():
+            glance(self._member.store)
 
     def _carry_over(self, quiet: int) -> None:
         for reference in self._begin_watching() + self._rung() + self._unsure(quiet):

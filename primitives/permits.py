@@ -19,6 +19,15 @@ insert into permit (semaphore, holder, number, task, lease_s, acquired_at, expir
      values (:name, :holder, :number, :task, :lease_s, :now, :now + :lease_s, :key)
 """
 
+# Reading and then writing takes less than statements that return what they wrote; most releases are of one permit.
+_OLDEST = """
+select value, exists (select 1 from waiter where kind = 'semaphore' and object = :name and state = 'waiting'),
+       (select number from permit where semaphore = :name and holder = :agent and expired = 0
+         order by number limit 1) as number
+  from semaphore
+ where name = :name and initial = :initial and bounded = :bounded and value < :most
+"""
+
 _GRANT = "update semaphore set value = value - 1, grants = grants + 1 where name = :name returning grants"
 
 
@@ -73,6 +82,25 @@ def lend(
         return None
     tx.execute(_LEND, name=name, number=number, holder=holder, task=task, lease_s=lease_s, key=key, now=tx.now)
     return number
+
+
+def end_one(tx: Transaction, name: str, agent: int, *, initial: int, bounded: bool, most: int) -> bool:
+    """Free the oldest permit that an agent has; False where it has none, or the semaphore is not as is said here."""
+    row = tx.row(_OLDEST, name=name, agent=agent, initial=initial, bounded=bounded, most=most)
+    if row is None or row["number"] is None:
+        return False
+    value, awaited, number = row
+    tx.execute(
+        "delete from permit where semaphore = :name and holder = :agent and expired = 0 and number = :number",
+        name=name,
+        agent=agent,
+        number=number,
+    )
+    tx.execute("update semaphore set value = value + 1 where name = :name", name=name)
+    tx.logged("semaphore.released", name, f'{{"count":1,"permits":[{number}]}}')
+    if awaited:
+        hand_on(tx, name, value + 1)
+    return True
 
 
 def used_up(name: str) -> str:

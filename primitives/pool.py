@@ -19,11 +19,18 @@ from typing import Any
 
 from prong.primitives import holdings
 from prong.primitives.calls import Call, Calls
-from prong.primitives.worker import INITIALIZER_FAILED, Job, queue_of, serve
+from prong.primitives.worker import INITIALIZER_FAILED, UNGUARDED, Job, queue_of, serve
 from prong.state import Membership, ProngError, process
 
 STILLBORN = 3
 """After how many processes in a row that died before they were ready a pool is broken."""
+
+_BREAKS = {
+    INITIALIZER_FAILED: "its initializer raised an exception",
+    UNGUARDED: "each of its processes imports this program, and the program then uses the executor again; "
+    'what it does, but for its imports, functions and classes, belongs under `if __name__ == "__main__":`',
+}
+"""By exit status: what no other process would do better."""
 
 
 @dataclass
@@ -167,9 +174,9 @@ class Pool:
             return
         if hand.agent is None:
             self._stillborn += 1
-            failed = hand.process.exitcode == INITIALIZER_FAILED
-            if failed or self._stillborn >= STILLBORN:
-                self._calls.broke("its initializer raised an exception" if failed else f"{how} before it was ready")
+            why = _BREAKS.get(hand.process.exitcode or 0)
+            if why is not None or self._stillborn >= STILLBORN:
+                self._calls.broke(why or f"{how} before it was ready; it may have written more to standard error")
                 self.stop()
                 return
         with suppress(ProngError):

@@ -10,18 +10,18 @@ stopped for so long that its message went to somebody else is told so, instead o
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from prong.primitives import artifacts, delivery, letters, queue_settings
+from prong.primitives import delivery, letters, queue_settings
+from prong.primitives.artifacts import ArtifactLost, loaded
 from prong.primitives.errors import DONE, NotDelivered, ShutDown
 from prong.primitives.letters import Message
 from prong.primitives.place import Place
+from prong.primitives.queue_loop import Loop
 from prong.primitives.queue_settings import Settings
+from prong.primitives.queue_taken import Taken
 from prong.primitives.values import checked_name, checked_number, checked_timeout
 from prong.state import Membership, Row, Transaction
 from prong.state.waiter import Outcome
@@ -31,9 +31,6 @@ TAKEN_AT_ONCE = 1_000
 
 SWEPT_S = 3.0
 """What was waited for and needs no acknowledgement is gone for good after a third of this, which is a heartbeat."""
-
-REMEMBERED = 10_000
-"""How many messages a thread that calls no `task_done` keeps in mind; the queue itself knows of all."""
 
 _MINE = """
 delete from queue_message
@@ -68,23 +65,20 @@ class DeadLetter:
     dead_at: float
 
 
-class _Taken(threading.local):
-    """What this thread was delivered and has not said to be done, oldest first."""
-
-    def __init__(self) -> None:
-        self.messages: deque[tuple[int, int]] = deque(maxlen=REMEMBERED)
+class _AllLost(Exception):
+    """Nothing of what was delivered can be read for ever."""
 
 
 class QueueReader:
     """What `MessageQueue` has beyond `queue.Queue`: messages with their number and fence, and dead letters."""
 
     def __init__(self, member: Membership, name: str, given: Settings, *, for_good: bool) -> None:
-        self.name = checked_name("queue name", name)
+        self.name = name
         self._for_good = for_good
         self._given = given
         self._member = member
         self._settled = given == Settings()
-        self._taken = _Taken()
+        self._taken = Taken(member.store)
 
     def take(self, *, count: int = 1, timeout: float | None = None, delivery: str | None = None) -> list[Message]:
         """Up to `count` messages: all there are now, or else the first that come within `timeout` seconds.
@@ -103,29 +97,23 @@ class QueueReader:
             checked_name("name of a delivery", delivery)
         return self._next(count, checked_timeout(timeout), named=delivery)
 
-    def each(self, timeout: float | None = None) -> Iterator[Any]:
+    def each(self, timeout: float | None = None) -> Loop:
         """The values of message after message; each is done when the next is asked for, in the same transaction.
 
         Ends where none comes within `timeout` seconds or the queue was shut down.  Whoever leaves the loop early gives
-        the message in hand back, unless `task_done` was called for it.
+        the message in hand back, unless `task_done` was called for it.  That counts as a failed attempt only where the
+        loop stands in a `with` block, which an exception leaves: a `for` alone cannot tell an exception from a `break`.
 
         >>> jobs = swarm.MessageQueue("jobs")
         >>> numbers = jobs.put_many(["a", "b"])
-        >>> list(jobs.each(timeout=0))
-        ['a', 'b']
+        >>> with jobs.each(timeout=0) as values:
+        ...     for value in values:
+        ...         value
+        'a'
+        'b'
         """
         timeout = checked_wait(timeout)
-        before: list[Message] = []
-        try:
-            while messages := self._next(1, timeout, ended=before):
-                before = messages
-                yield messages[0].value
-            before = []
-        except ShutDown:
-            before = []
-        finally:
-            if before:
-                self._give_up(before[0])
+        return Loop(self._member.store, take=lambda before: self._next(1, timeout, ended=before), give_up=self._give_up)
 
     def done(self, *messages: Message) -> None:
         """Say that these very deliveries are dealt with, in one transaction.
@@ -176,6 +164,8 @@ class QueueReader:
     def dead_letters(self, *, count: int = TAKEN_AT_ONCE) -> list[DeadLetter]:
         """Messages whose delivery failed too often, or that a shutdown left; at most `count`, the oldest first.
 
+        So is one whose artifact is lost; the value of such a dead letter is None.
+
         >>> jobs = swarm.MessageQueue("jobs", attempts=1)
         >>> number = jobs.put("a")
         >>> jobs.fail(jobs.take()[0], "cannot be read")
@@ -184,17 +174,7 @@ class QueueReader:
         [('a', 'cannot be read')]
         """
         checked_number("count", count, least=1)
-        return [
-            DeadLetter(
-                row["id"],
-                artifacts.loaded(self._member, row["body"]),
-                letters.sender(row),
-                row["deliveries"],
-                row["dead_reason"],
-                row["dead_at"],
-            )
-            for row in self._member.store.rows(_DEAD, queue=self.name, count=count)
-        ]
+        return [self._dead(row) for row in self._member.store.rows(_DEAD, queue=self.name, count=count)]
 
     def revive(self, number: int) -> bool:
         """Queue a dead letter again, at its old place and with all its attempts; False where there is none.
@@ -243,11 +223,20 @@ class QueueReader:
         ended: Iterable[Message] = (),
         read: Callable[[Membership, dict[str, Any]], Any] = letters.message,
     ) -> list[Any]:
-        """Up to `count` messages, made by `read` of their rows; those `ended` are done in the same transaction."""
-        # Who only polls has to look by himself whether a reader is gone; in one line, as an interrupt may come between.
-        return self._try(count, timeout, named, ended, read) or (
-            self._try(count, timeout, named, (), read) if timeout == 0 and self._glance() else []
-        )
+        """Up to `count` messages, made by `read` of their rows; those `ended` are done in the same transaction.
+
+        What cannot be read for ever is a dead letter then, and the next message comes.
+        """
+        clock = self._member.store.clock
+        until = clock.now() + timeout if timeout else None
+        while True:
+            try:
+                # Who only polls has to look by himself whether a reader is gone; in one line, as an interrupt may come.
+                return self._try(count, timeout, named, ended, read) or (
+                    self._try(count, timeout, named, (), read) if timeout == 0 and self._glance() else []
+                )
+            except _AllLost:
+                ended, timeout = (), timeout if until is None else max(until - clock.now(), 0.0)
 
     def _glance(self) -> bool:
         from prong.primitives.watch import glance  # noqa: PLC0415  it looks after every kind, this one too
@@ -280,7 +269,7 @@ class QueueReader:
                 rows = self._waited_for(place.wait())
                 if rows and self._for_good:  # until the wait's row is swept, its message would come back with our death
                     self._member.holding(SWEPT_S)
-            return self._in_hand(rows, read)
+            return self._in_hand(rows, read, gone=self._for_good and named is None)
 
     def _at_once(self, tx: Transaction, count: int, named: str | None, place: Place) -> list[dict[str, Any]]:
         me = self._member.me
@@ -301,18 +290,40 @@ class QueueReader:
         rows: list[dict[str, Any]] = outcome.data.get("messages", [])
         return rows
 
-    def _in_hand(self, rows: list[dict[str, Any]], read: Callable[[Membership, dict[str, Any]], Any]) -> list[Any]:
-        messages = [read(self._member, row) for row in rows]
+    def _in_hand(
+        self, rows: list[dict[str, Any]], read: Callable[[Membership, dict[str, Any]], Any], *, gone: bool
+    ) -> list[Any]:
+        try:
+            messages = [read(self._member, row) for row in rows]
+        except ArtifactLost:
+            messages = self._readable(rows, read, gone=gone)
         if rows and not self._for_good:
-            self._taken.messages.extend((row["id"], row["deliveries"]) for row in rows)
+            self._taken.add(rows)
             self._member.holding(rows[0]["lease_s"] or delivery.LEASE_S)
+        return messages
+
+    def _readable(
+        self, rows: list[dict[str, Any]], read: Callable[[Membership, dict[str, Any]], Any], *, gone: bool
+    ) -> list[Any]:
+        """What can be read of what was delivered; the rest is taken out of `rows` and made dead letters."""
+        messages = []
+        for row in list(rows):
+            try:
+                messages.append(read(self._member, row))
+            except ArtifactLost as error:
+                if not error.is_gone:  # it may be read another time, or by another reader
+                    raise
+                with self._member.transaction() as tx:
+                    delivery.set_aside(tx, self.name, row, gone=gone, reason=str(error))
+                rows.remove(row)
+        if not messages:
+            raise _AllLost
         return messages
 
     def _withdraw(self, tx: Transaction, outcome: Outcome) -> None:
         """Put back what was delivered to us just as we were interrupted; a named delivery waits for its name."""
         for row in outcome.data.get("messages", ()):
-            with suppress(ValueError):
-                self._taken.messages.remove((row["id"], row["deliveries"]))
+            self._taken.drop(row["id"], row["deliveries"])
             if outcome.data["gone"]:
                 delivery.restore(tx, self.name, row)
             else:
@@ -342,15 +353,24 @@ class QueueReader:
             reason=reason, failed=failed,
         )  # fmt: skip
 
-    def _give_up(self, message: Message) -> None:
+    def _give_up(self, message: Message, reason: str, failed: bool) -> None:  # noqa: FBT001  passed through
         with self._member.transaction() as tx:
-            self._back(tx, message, reason="its reader left the loop", failed=False)
+            self._back(tx, message, reason=reason, failed=failed)
         self._forget([message])
 
     def _forget(self, messages: Iterable[Message]) -> None:
         for message in messages:
-            with suppress(ValueError):  # another thread got it, or it was too long ago
-                self._taken.messages.remove((message.id, message.deliveries))
+            self._taken.drop(message.id, message.deliveries)
+
+    def _dead(self, row: Row) -> DeadLetter:
+        value, reason = None, row["dead_reason"]
+        try:
+            value = loaded(self._member, row["body"])
+        except ArtifactLost as error:
+            if not error.is_gone:
+                raise
+            reason = reason if reason == str(error) else f"{reason}; and {error}"
+        return DeadLetter(row["id"], value, letters.sender(row), row["deliveries"], reason, row["dead_at"])
 
     def _elsewhere(self, tx: Transaction, number: int) -> NotDelivered:
         """What is said of a message that is not with us under the delivery that we know."""

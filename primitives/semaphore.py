@@ -93,8 +93,8 @@ class SemaphoreStatistics:
 class Semaphore:
     """A semaphore by name, as `threading.Semaphore`, between processes.
 
-    Whoever uses it first makes it with `value` free permits; another value later on is refused with `Invalid`.
-    `threading`'s ValueError meets a value below 0.
+    Whoever uses it first makes it with `value` free permits, 1 where nothing is said; another value later on is refused
+    with `Invalid`, and who says nothing uses it as it is.  `threading`'s ValueError meets a value below 0.
 
     >>> gpu = swarm.Semaphore("gpu", 2)
     >>> with gpu:                                  # lent: it comes back even if this process is killed here
@@ -106,20 +106,22 @@ class Semaphore:
 
     _bounded = False
 
-    def __init__(self, member: Membership, name: str, value: int = 1) -> None:
-        if value < 0:
+    def __init__(self, member: Membership, name: str, value: int | None = None) -> None:
+        if value is not None and value < 0:
             raise ValueError("semaphore initial value must be >= 0")
         self.name = checked_name("semaphore name", name)
-        self._initial = checked_number("a semaphore's initial value", value, least=0)
+        self._initial = 1 if value is None else checked_number("a semaphore's initial value", value, least=0)
+        self._is_told = value is None
         self._member = member
         self._as_made = {"name": self.name, "initial": self._initial, "bounded": self._bounded}
 
     def __repr__(self) -> str:
         value: int | str = "?"
+        initial = self._initial
         with suppress(Exception):  # what cannot be read must not keep anybody from being told which semaphore it is
-            row = self._member.store.row("select value from semaphore where name = :name", name=self.name)
-            value = self._initial if row is None else row["value"]
-        of = f"/{self._initial}" if self._bounded else ""
+            row = self._member.store.row("select value, initial from semaphore where name = :name", name=self.name)
+            value, initial = (initial, initial) if row is None else row
+        of = f"/{initial}" if self._bounded else ""
         return f"<prong.{type(self).__name__} at {self.name!r}: value={value}{of}>"
 
     def __eq__(self, other: object) -> bool:
@@ -159,7 +161,7 @@ class Semaphore:
             raise ValueError("can't specify timeout for non-blocking acquire")
         at_once = not blocking or (timeout is not None and timeout < 0)
         patience = 0.0 if at_once else checked_timeout(timeout)
-        lease_s = self._lease(lease_s)
+        lease_s = lease_s if lease_s is None or isinstance(lease_s, EllipsisType) else checked_lease(lease_s)
         if key is not None:
             checked_name("key of a call", key)
         return self._try(patience, lease_s, key) or (
@@ -172,13 +174,13 @@ class Semaphore:
 
         return glance(self._member.store)
 
-    def _try(self, patience: float | None, lease_s: float | None, key: str | None) -> bool:
+    def _try(self, patience: float | None, lease_s: float | EllipsisType | None, key: str | None) -> bool:
         with Place(self._member, withdraw=self._withdraw) as place:
             with self._member.transaction() as tx:
                 got = self._has(tx, key) or self._take(tx, place, lease_s, key)
                 if got or patience == 0:
                     return self._told(got, lease_s)
-                wants = {"bounded": self._bounded, "lease_s": lease_s, "key": key}
+                wants = {"bounded": self._bounded, "lease_s": self._lease(lease_s), "key": key}
                 place.enrol(tx, "semaphore", self.name, timeout=patience, wants=wants)
                 tx.event("semaphore.waiting", object=self.name)
             return self._told(place.wait().state == "granted", lease_s)
@@ -254,16 +256,21 @@ class Semaphore:
     def _identity(self) -> tuple[str, type, str]:
         return str(self._member.store.path), type(self), self.name
 
-    def _told(self, got: bool, lease_s: float | None) -> bool:  # noqa: FBT001  it is the result, passed through
+    def _told(self, got: bool, lease_s: float | EllipsisType | None) -> bool:  # noqa: FBT001  the result, passed through
         """Have the member's heart beat for what it got."""
+        lease_s = self._lease(lease_s)
         if got and lease_s is not None:
             self._member.holding(lease_s)
         return got
 
     def _lease(self, lease_s: float | EllipsisType | None) -> float | None:
+        """The lease that was asked for; who asked for none has to know first with how many permits it began."""
         if isinstance(lease_s, EllipsisType):
             return LEASE_S if self._initial else None
-        return None if lease_s is None else checked_lease(lease_s)
+        return lease_s
+
+    def _believe(self, initial: int) -> None:
+        self._initial = self._as_made["initial"] = initial
 
     def _has(self, tx: Transaction, key: str | None) -> bool:
         """Whether the call of this name has its permit already."""
@@ -277,13 +284,14 @@ class Semaphore:
         )
         return lent is not None or changes.returned(tx, permits.used_up(self.name), key) is not None
 
-    def _take(self, tx: Transaction, place: Place, lease_s: float | None, key: str | None) -> bool:
+    def _take(self, tx: Transaction, place: Place, lease_s: float | EllipsisType | None, key: str | None) -> bool:
         row = tx.row(_TAKE, **self._as_made)
         if row is None and self._made_or_mended(tx):
             row = tx.row(_TAKE, **self._as_made)
         if row is None:
             return False
         me = self._member.me
+        lease_s = self._lease(lease_s)
         number = permits.lend(tx, self.name, row["grants"], holder=me.agent, task=me.task, lease_s=lease_s, key=key)
         place.granted(tx, permit=number, key=key)
         tx.event("semaphore.acquired", object=self.name, permit=number, lease_s=lease_s)
@@ -299,12 +307,17 @@ class Semaphore:
             now=tx.now,
         )
         if row is None:
+            if self._is_told:
+                self._believe(1)
             tx.execute(
                 "insert into semaphore (name, initial, bounded, value) values (:name, :initial, :bounded, :initial)",
                 **self._as_made,
             )
             tx.event("semaphore.made", object=self.name, initial=self._initial, bounded=self._bounded)
             return True
+        was_told = self._is_told and row["initial"] != self._initial
+        if was_told:
+            self._believe(row["initial"])
         if (row["initial"], row["bounded"]) != (self._initial, self._bounded):
             kind = "BoundedSemaphore" if row["bounded"] else "Semaphore"
             raise Invalid(
@@ -313,10 +326,16 @@ class Semaphore:
             )
         if row["overdue"]:
             permits.take_back_overdue(tx, self.name)
-        return bool(row["overdue"])
+        return was_told or bool(row["overdue"])
 
     def _release(self, tx: Transaction, n: int) -> int:
         """Free permits: own ones, then those that the member lost before, then others'; how many it had lost."""
+        most = self._initial if self._bounded else MOST
+        me, initial = self._member.me.agent, self._initial
+        if n == 1 and initial and permits.end_one(
+            tx, self.name, me, initial=initial, bounded=self._bounded, most=most
+        ):  # fmt: skip
+            return 0
         added = self._add(tx, n)
         freed: list[Row] = []
         lost = 0
@@ -340,10 +359,9 @@ class Semaphore:
 
     def _add(self, tx: Transaction, count: int) -> Row | None:
         """Have more free, or fewer; None where they would be too many."""
-        values = {**self._as_made, "count": count, "most": self._initial if self._bounded else MOST}
-        row = tx.row(_ADD, **values)
+        row = tx.row(_ADD, count=count, most=self._initial if self._bounded else MOST, **self._as_made)
         if row is None and self._made_or_mended(tx):
-            row = tx.row(_ADD, **values)
+            row = tx.row(_ADD, count=count, most=self._initial if self._bounded else MOST, **self._as_made)
         return row
 
     def _withdraw(self, tx: Transaction, outcome: Outcome) -> None:

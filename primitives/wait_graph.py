@@ -26,7 +26,8 @@ select count(*) as waiting, max(id) as newest, sum(running) as running, sum(unti
 """
 
 _MEMBERS = """
-select id, name, nullif(process, '-') as process, task, state = 'parked' as parked from agent where ended_at is null
+select id, name, nullif(process, '-') as process, task, state in ('parked', 'asleep') as parked from agent
+ where ended_at is null
 """
 
 # Who was notified waits for the lock in a row of its own, so that what was decided of the first wakes nobody.
@@ -177,6 +178,28 @@ def read(source: Source, *, now: float) -> Snapshot:
         queued={row["object"] for row in source.rows(_QUEUED)} if "joined" in kinds else (),
         closed=bool(source.rows(_CLOSED)[0]["closed"]),
     )
+
+
+def tasks_waited_for(source: Source, *, now: float) -> dict[int, set[int]]:
+    """For each task whose agent waits, the tasks that can end its wait: those that it names, or whose agents hold."""
+    snapshot = read(source, now=now)
+    tasks = {member.id: member.task for member in snapshot.members}
+    holders: defaultdict[tuple[str, str], set[int | None]] = defaultdict(set)
+    for hold in snapshot.holds:
+        kind = "joined" if hold.kind == "queue" else hold.kind
+        holders[kind, hold.object].add(hold.task if hold.task is not None else tasks.get(hold.member or 0))
+    found: defaultdict[int, set[int]] = defaultdict(set)
+    for wait in snapshot.waits:
+        task = tasks.get(wait.member)
+        if task is None:
+            continue
+        wanted: set[int | None] = holders[wait.kind, wait.object] | set(wait.wants.get("tasks", ()))
+        if wait.kind == "barrier":
+            wanted.update((snapshot.missing or {}).get(wait.object, ()))
+        if wait.kind == "future":
+            wanted.add(tasks.get((snapshot.owners or {}).get(wait.object, 0)))
+        found[task] |= {one for one in wanted if one is not None and one != task}
+    return {task: wanted for task, wanted in found.items() if wanted}
 
 
 def _wait(row: Row) -> Wait:

@@ -13,6 +13,7 @@ from prong.primitives import holdings, wait_graph
 from prong.primitives.presence import Processes
 from prong.state import Store, process
 from prong.state.ticket import Ticket
+from prong.state.transaction import inside
 
 
 def bury_gone(store: Store, agents: Iterable[int]) -> bool:
@@ -30,8 +31,11 @@ def bury_gone(store: Store, agents: Iterable[int]) -> bool:
 
 
 def glance(store: Store) -> bool:
-    """Look once for a call that found nothing and does not wait, unless somebody has looked lately; whether it did."""
-    if store.inside_atomic or not store.watch.begin():
+    """Look once for a call that found nothing and does not wait, unless somebody has looked lately; whether it did.
+
+    Inside a transaction nobody looks.
+    """
+    if inside(store.path) or not store.watch.begin():
         return False
     try:
         due = store.watch.is_due()

@@ -29,12 +29,15 @@ from prong.primitives import artifacts, remote
 from prong.primitives.errors import NotDelivered
 from prong.primitives.future import tell
 from prong.primitives.letters import Message
-from prong.primitives.message_queue import MessageQueue
+from prong.primitives.message_queue import EXECUTORS, MessageQueue
 from prong.state import Membership, Row, Transaction, process
 from prong.state.transaction import compact
 
 INITIALIZER_FAILED = 73
 """The exit status of a worker whose initializer raised."""
+
+UNGUARDED = 74
+"""The exit status of a worker that ran the program which started it, and came to a call of its executor there."""
 
 REDELIVERIES = 1_000_000
 """After how many failed deliveries the queue itself gives up: never, since the workers count."""
@@ -213,9 +216,15 @@ def _leave_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+class _CallQueue(MessageQueue):
+    """The queue through which an executor's calls go; no other code has a queue of such a name."""
+
+    _is_executors = True
+
+
 def queue_of(member: Membership, name: str) -> MessageQueue:
-    """The queue through which an executor's calls go."""
-    return MessageQueue(member, f"executor {name}", attempts=REDELIVERIES)
+    """The queue of the executor of this name."""
+    return _CallQueue(member, f"{EXECUTORS}{name}", attempts=REDELIVERIES)
 
 
 def break_call(tx: Transaction, name: str, why: str) -> bool:

@@ -53,8 +53,8 @@ class Bells(Protocol):
         """Sleep until it has rung since it was read, a signal comes, or `timeout_s` seconds pass (which is False)."""
         ...
 
-    def ring(self, slot: int) -> None:
-        """Wake whoever sleeps on it, and whoever is about to."""
+    def ring(self, slot: int) -> bool:
+        """Wake whoever sleeps on it, and whoever is about to; whether somebody slept, as far as can be told."""
         ...
 
 
@@ -125,7 +125,8 @@ class FutexBells:
         failed = self._wait(self._number, place, _FUTEX_WAIT, seen, ctypes.byref(limit), None, 0)
         return not failed or ctypes.get_errno() != errno.ETIMEDOUT
 
-    def ring(self, slot: int) -> None:
-        """Wake whoever sleeps on the word, and whoever is about to."""
+    def ring(self, slot: int) -> bool:
+        """Wake whoever sleeps on the word, and whoever is about to; whether somebody slept."""
         place = self._base + slot * 4
-        self._ring(self._number, place, _FUTEX_WAKE_OP, _EVERYBODY, 0, place, _ADD_ONE)
+        woken: int = self._ring(self._number, place, _FUTEX_WAKE_OP, _EVERYBODY, 0, place, _ADD_ONE)
+        return woken > 0

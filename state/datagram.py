@@ -46,11 +46,12 @@ class DatagramBells:
         heard: bool = self._own.listener.wait(timeout_s)
         return heard
 
-    def ring(self, slot: int) -> None:
-        """Wake whoever sleeps on it, and whoever is about to."""
+    def ring(self, slot: int) -> bool:
+        """Wake whoever sleeps on it, and whoever is about to; whether somebody listens."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as caller, suppress(OSError):
             caller.setblocking(False)
-            caller.sendto(b"!", str(self._directory / str(slot)))
+            return caller.sendto(b"!", str(self._directory / str(slot))) > 0
+        return False
 
 
 class _Listener:

@@ -54,14 +54,16 @@ class StoreBusy(StoreError):
 class Deposed(ProngError):
     """The acting agent was declared dead, so that nothing it still does may be written."""
 
-    def __init__(self, agent: int, incarnation: int, reason: str) -> None:
+    def __init__(self, agent: int, incarnation: int, reason: str, name: str | None = None) -> None:
         self.agent = agent
         self.incarnation = incarnation
         self.reason = reason
+        self.name = name
 
     def __str__(self) -> str:
+        number = f"agent {self.agent}, incarnation {self.incarnation}"
         return (
-            f"agent {self.agent} (incarnation {self.incarnation}) is no member any more: {self.reason}. "
+            f"{f'{self.name} ({number})' if self.name else number} is no member any more: {self.reason}. "
             "What it held belongs to others now; end this process, or join anew."
         )
 

@@ -20,7 +20,7 @@ from prong.state.failure import meaning
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-VERSION = 2
+VERSION = 3
 """The schema that this code speaks, kept in the database's `user_version`."""
 
 PAGE_BYTES = 1024
@@ -127,6 +127,8 @@ _FILL = """
 delete from waiter;
 delete from waiter_task;
 insert or ignore into map select map, sum(deleted = 0), sum(version) from map_entry group by map;
+insert or ignore into task_count (id, open, total)
+    select 1, coalesce(sum(state not in ('done', 'failed', 'cancelled')), 0), count(*) from task;
 insert or ignore into queue (name, discipline, maxsize, attempts, lease_s)
     select distinct queue, 'fifo', 0, 5, 60 from queue_message;
 update barrier set arrived =

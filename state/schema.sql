@@ -20,7 +20,8 @@ create table swarm (
     model           text not null,
     slots           integer not null,            -- how many agents may run at once
     options         text not null,               -- JSON: whatever else `prong resume` needs
-    state           text not null check (state in ('running', 'stopped', 'done', 'failed')),
+    state           text not null check (state in ('running', 'stopped', 'done', 'failed', 'budget')),
+    paused          integer not null default 0,  -- 1: nothing starts or goes on until somebody says so
     supervisor_pid  integer,                     -- null: none
     started_at      real not null,
     ended_at        real
@@ -34,7 +35,7 @@ create table agent (
     incarnation  integer not null default 1,
     pid          integer,
     task         integer,
-    state        text not null check (state in ('starting', 'running', 'parked', 'ended', 'dead')),
+    state        text not null check (state in ('starting', 'running', 'parked', 'asleep', 'ended', 'dead')),
     beat_at      real not null,                  -- the last heartbeat
     expires_at   real,                           -- dead if it has not beaten by then; null: tied to its process alone
     started_at   real not null,
@@ -51,6 +52,8 @@ create index agent_alive on agent (id) where ended_at is null;
 --                   ^       |    ^  +-> failed, cancelled
 --                   |       v    |
 --                   +--- (agent died)   running <-> parked: its agent waits and holds no slot
+--
+-- Ready tasks stand in one line: by level, which is priority and age in one number, then by the longest path.
 create table task (
     id            integer primary key,
     parent        integer references task,
@@ -59,9 +62,23 @@ create table task (
     context       text not null check (context in ('fork', 'fresh')),
     state         text not null
                   check (state in ('blocked', 'ready', 'running', 'parked', 'done', 'failed', 'cancelled')),
+    held          text check (held in ('budget', 'asleep')), -- why it is parked and no process waits for it
+    paused        integer not null default 0,    -- 1: it neither starts nor goes on until somebody says so
+    role          text not null default '',      -- what kind of work it is; '': none that has a name
+    depth         integer not null default 0,    -- how many tasks it stands below
     priority      integer not null default 0,    -- higher goes first
+    raised        integer,                       -- priority of somebody who waits for it; null: of nobody higher
+    level         integer not null default 0,    -- its place in the line, highest first: see primitives/ranking.py
+    estimate_s    real not null default 0,       -- how long it is expected to run
+    path_s        real not null default 0,       -- the same with the longest line of those that need it
+    on_failed_need text not null default 'fail' check (on_failed_need in ('fail', 'continue', 'any')),
+    attempts      integer not null default 3,    -- failed attempts after which it has failed
     attempt       integer not null default 0,    -- the n-th try
+    failures      integer not null default 0,    -- attempts that failed
+    failure       text,                          -- what kind of failure the last one was
     stalled       integer not null default 0,    -- agents lost in a row without one new message
+    not_before    real,                          -- when the next attempt may begin; null: at once
+    account       integer,                       -- whose budget it spends: a task's number, 0 for the swarm's, or null
     agent         integer references agent,      -- who has claimed it
     fence         integer not null default 0,    -- only grows; a write under an older one is refused
     head          integer references message,    -- where its conversation has got to
@@ -78,9 +95,13 @@ create table task (
     started_at    real,
     ended_at      real
 ) strict;
-create index task_open on task (state, priority desc, id) where state not in ('done', 'failed', 'cancelled');
+create index task_line on task (level desc, path_s desc, id) where state = 'ready' and paused = 0;
+create index task_open on task (state, id) where state not in ('done', 'failed', 'cancelled');
+create index task_raised on task (id) where raised is not null;
+create index task_later on task (not_before) where not_before is not null;
 create index task_parent on task (parent);
 create index task_fork on task (fork_point);
+create index task_account on task (account) where account > 0 and state not in ('done', 'failed', 'cancelled');
 
 create table task_need (
     task  integer not null references task,
@@ -88,6 +109,56 @@ create table task_need (
     primary key (task, need)
 ) strict, without rowid;
 create index task_need_of on task_need (need);
+
+-- How many tasks there are and may be: one row, so that no call has to count them.
+create table task_count (
+    id            integer primary key check (id = 1),
+    open          integer not null,              -- not final yet
+    total         integer not null,              -- ever created
+    most_open     integer not null default 1000000,
+    most_total    integer not null default 10000000,
+    most_depth    integer not null default 5,
+    most_children integer not null default 50,   -- of one task
+    attempts      integer not null default 3,    -- of a task that names no other number
+    ageing_s      real not null default 14400    -- waiting that counts as much as one more of priority
+) strict;
+
+create table role (                              -- how long tasks of a role take, and what they get that name nothing else
+    name       text primary key,
+    estimate_s real,                             -- a moving average; null: not known yet
+    finished   integer not null default 0,
+    priority   integer,                          -- null: 0
+    attempts   integer                           -- null: as the swarm has it
+) strict, without rowid;
+
+-- A budget.  What is open for new calls is the bound less what is settled, reserved and lent; where an account has no
+-- bound in a unit, the next one above that has one decides.  Every task spends from the account that its row names: its
+-- own, or the one of whoever created it.  Money is counted in billionths of a dollar, so that no sum ever drifts.
+create table account (
+    task             integer primary key,        -- whose; 0: the swarm's
+    lender           integer references account, -- out of whose bound it was cut, and where the rest flows back
+    tokens           integer,                    -- the bounds; null: none
+    nanousd          integer,
+    settled_tokens   integer not null default 0, -- spent for good, here and by all accounts below
+    settled_nanousd  integer not null default 0,
+    reserved_tokens  integer not null default 0, -- the most that calls under way can spend, here and by those below that
+    reserved_nanousd integer not null default 0, -- have no bound of their own
+    lent_tokens      integer not null default 0, -- what those below that have one may still take
+    lent_nanousd     integer not null default 0,
+    warned_at        real,                       -- when most of it was spent, of which its agents are told; null: not yet
+    closed_at        real                        -- null: open
+) strict;
+create index account_lender on account (lender) where closed_at is null;
+
+create table reservation (                       -- a call of the model under way
+    id      integer primary key,
+    account integer not null references account,
+    agent   integer not null references agent,
+    tokens  integer not null,
+    nanousd integer,                             -- null: the model's price is unknown
+    at      real not null
+) strict;
+create index reservation_agent on reservation (agent);
 
 -- The conversation tree.  A message is immutable; a conversation is named by its last message; a fork shares every row.
 create table message (
@@ -387,6 +458,9 @@ create table event (
     data    text not null                        -- JSON
 ) strict;
 create index event_task on event (task, seq) where task is not null;
+-- What happens seldom and is looked up by its kind; a query uses it only where it repeats this list.
+create index event_seldom on event (kind, seq) where kind in
+    ('command.cancel', 'command.pause', 'scheduler.admits', 'scheduler.refuses', 'swarm.created', 'swarm.running');
 
 create trigger event_is_append_only_update before update on event
 begin select raise(abort, 'the event log is append-only'); end;

@@ -48,6 +48,7 @@ class _Own(threading.local):
 
     door: Door | None = None
     outer: Transaction | None = None
+    undoing: list[Callable[[], object]] | None = None
 
 
 class Store:
@@ -95,17 +96,33 @@ class Store:
 
         Nothing in there can wait for others, who would have to wait for the block itself.
         """
-        with self.transaction(member) as tx:
-            before, self._own.outer = self._own.outer, tx
-            try:
-                yield tx
-            finally:
-                self._own.outer = before
+        around, inside = self._own.undoing, list[Callable[[], object]]()
+        try:
+            with self.transaction(member) as tx:
+                before, self._own.outer, self._own.undoing = self._own.outer, tx, inside
+                try:
+                    yield tx
+                finally:
+                    self._own.outer, self._own.undoing = before, around
+        except BaseException:
+            for undo in reversed(inside):
+                undo()
+            raise
+        if around is not None:
+            around += inside
 
     @property
     def inside_atomic(self) -> bool:
         """Whether the calling thread is inside a block of `atomic`."""
         return self._own.outer is not None
+
+    def if_undone(self, undo: Callable[[], object]) -> None:
+        """Call `undo`, which must neither raise nor call this, where the thread's block of `atomic` is undone.
+
+        For what a process remembers of changes that are not committed; outside of any block nothing is.
+        """
+        if self._own.undoing is not None:
+            self._own.undoing.append(undo)
 
     def rows(self, sql: str, /, **values: Any) -> list[Row]:
         """Read outside of any transaction."""

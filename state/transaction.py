@@ -57,8 +57,8 @@ _encode = _encoder()
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-Entry = tuple[str, str, "int | None", dict[str, Any]]
-"""An entry of the log: its kind, what it is about, the task (None: the acting member's), and its data."""
+Entry = tuple[str, str, str, "int | None"]
+"""An entry of the log: its kind, what it is about, its data as JSON, and the task (None: the acting member's)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,12 @@ class Transaction:
     def execute(self, sql: str, /, **values: Any) -> int:
         """Run a statement and return the number of rows it changed."""
         return self._run(sql, values).rowcount
+
+    def insert(self, sql: str, /, **values: Any) -> int:
+        """Run a statement that inserts one row and return its number, which takes less than `returning` it."""
+        number = self._run(sql, values).lastrowid
+        assert number is not None
+        return number
 
     def rows(self, sql: str, /, **values: Any) -> list[Row]:
         """Run a statement and return all its rows."""
@@ -146,12 +152,12 @@ class Transaction:
             return door.connection.execute(sql, {name: _storable(value) for name, value in values.items()})
 
     def events(self, *entries: Entry) -> None:
-        """Append several entries at once, each a kind, an object, a task and data."""
+        """Append several entries at once, each as `logged` takes it."""
         member, at = self.member, self._store.clock.wall()
         agent, own = (None, None) if member is None else (member.agent, member.task)
         values: list[Any] = []
-        for kind, object_, task, data in entries:
-            values += (at, agent, own if task is None else task, kind, object_, compact(data))
+        for kind, object_, text, task in entries:
+            values += (at, agent, own if task is None else task, kind, object_, text)
         self._run(_APPEND + ", (?, ?, ?, ?, ?, ?)" * (len(entries) - 1), tuple(values))
 
     def sweep_locks(self) -> None:
@@ -175,9 +181,8 @@ class Transaction:
             self._store.forget_door()
 
     def _ring_all(self) -> None:
-        for slot in self._slots_to_ring:
-            self._store.bells.ring(slot)
-        if self._slots_to_ring:
+        woken = [self._store.bells.ring(slot) for slot in self._slots_to_ring]
+        if any(woken):
             os.sched_yield()
 
 
@@ -189,6 +194,11 @@ class _Own(threading.local):
 
 
 _own = _Own()
+
+
+def inside(path: Path) -> bool:
+    """Whether the calling thread is inside a transaction of this database, of whichever membership."""
+    return path in _own.inside
 
 
 class Change:
@@ -284,10 +294,10 @@ class Change:
 
 def check_alive(tx: Transaction, member: Member) -> None:
     """Raise `Deposed` where the member was declared dead, or has left."""
-    row = tx.row("select incarnation, ended_at, reason from agent where id = :agent", agent=member.agent)
+    row = tx.row("select incarnation, ended_at, reason, name from agent where id = :agent", agent=member.agent)
     if row is None or row["ended_at"] is not None or row["incarnation"] != member.incarnation:
         reason = (row["reason"] if row is not None else None) or "it is not a member of this swarm"
-        raise Deposed(member.agent, member.incarnation, reason)
+        raise Deposed(member.agent, member.incarnation, reason, row["name"] if row is not None else None)
 
 
 def _storable(value: Any) -> Any:

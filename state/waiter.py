@@ -29,13 +29,19 @@ from prong.state.transaction import Row, Transaction, compact
 from prong.state.watch import ROUND_S
 
 FALLBACK_S = 2.0
-"""How often a sleeper turns over although no bell rang, and sees whether somebody keeps the watch, in seconds."""
+"""After how many seconds a sleeper turns over at the latest, although no bell rang, and sees whether somebody keeps the
+watch; later where many sleep."""
 
 FIRST_S = 0.05
 """After how many seconds a sleeper does so for the first time; most waits are over by then."""
 
-TURNS_PER_S = 40
-"""How many sleepers may turn over in a second, all together: where there are more, each does so less often."""
+TURNS_PER_S = 10
+"""How many sleepers turn over in a second, all together: where there are many, each does so the less often."""
+
+CROWD = TURNS_PER_S * FALLBACK_S / 2
+"""Of so many sleepers one turns over in a moment anyhow: nobody is woken to keep the watch."""
+
+_GOLDEN = (5**0.5 - 1) / 2
 
 ROW_TURNS = 5
 """How many times it turns over before it looks at its row although nothing rang."""
@@ -66,9 +72,9 @@ def enrol(
     """Take a place at the end of the line for an object; `timeout` in seconds, None for ever."""
     assert tx.member is not None, "only a member can wait"
     tx.sweep_locks()
-    waiter: int = tx.value(
+    waiter = tx.insert(
         "insert into waiter (agent, task, kind, object, wants, state, since_at, until_at, running)"
-        " values (:agent, :task, :kind, :object, :wants, 'waiting', :now, :until, :running) returning id",
+        " values (:agent, :task, :kind, :object, :wants, 'waiting', :now, :until, :running)",
         agent=tx.member.agent,
         task=tx.member.task,
         kind=kind,
@@ -108,7 +114,12 @@ def first(tx: Transaction, kind: str, object: str) -> Row | None:
 
 def grant(tx: Transaction, waiter: int, **data: Any) -> None:
     """Decide in favour of one waiter and ring its bell after the commit; of no kind that is woken together."""
-    tx.execute(_GRANT, outcome=compact(data), waiter=waiter)
+    grant_told(tx, waiter, compact(data))
+
+
+def grant_told(tx: Transaction, waiter: int, text: str) -> None:
+    """Decide as `grant` does, with data that is a text of JSON already, a whole object."""
+    tx.execute(_GRANT, outcome=text, waiter=waiter)
     tx.ring(slot_of(waiter))
 
 
@@ -139,9 +150,11 @@ class Place:
     def __init__(self, member: Membership, *, withdraw: Callable[[Transaction, Outcome], None] | None = None) -> None:
         self._member = member
         self._withdraw = withdraw
+        self._bell: int | None = None
         self._left: Outcome | None = None
         self._ticket: Ticket | None = None
         self._taken_in: Transaction | None = None
+        self._until: float | None = None
 
     def enrol(
         self, tx: Transaction, kind: str, object: str, *, timeout: float | None, wants: dict[str, Any] | None = None
@@ -149,6 +162,9 @@ class Place:
         """Take a place at the end of the line, as the function of that name does."""
         self._taken_in = tx
         self._ticket = enrol(tx, kind, object, timeout=timeout, wants=wants)
+        self._until = None if timeout is None else tx.now + timeout
+        # Nobody can decide before this is committed: while the bell has not rung the row need not be looked at.
+        self._bell = self._member.store.bells.read(self._ticket.slot)
         return self._ticket
 
     def granted(self, tx: Transaction, **data: Any) -> None:
@@ -167,7 +183,7 @@ class Place:
         if store.inside_atomic:
             raise WaitInsideAtomic(self._ticket.kind, self._ticket.object)
         with self._member.parking(self._ticket) if parks else nullcontext():
-            self._left = _sleep_until_decided(store, self._ticket, look)
+            self._left = _sleep_until_decided(store, self._ticket, look, self._bell, self._until)
         if self._left is not None and self._ticket.kind != "tasks":  # whose row others refer to
             # A lock's next transaction is its release, for which somebody waits: its row is left until the next wait.
             (store.read_locks if self._ticket.kind == "lock" else store.read_waits).append(self._ticket.waiter)
@@ -212,12 +228,16 @@ def wait(member: Membership, ticket: Ticket, *, parks: bool = True) -> Outcome:
         return place.wait(parks=parks)
 
 
-def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] | None) -> Outcome | None:
-    """How it was decided; None where the time is up, or the row is gone with its member."""
+def _sleep_until_decided(
+    store: Store, ticket: Ticket, look: Callable[[], None] | None, bell: int | None, until: float | None
+) -> Outcome | None:
+    """How it was decided; None where the time is up, or the row is gone with its member.
+
+    `bell` is what was read when the place was taken, `until` when the time is up; without it the row is looked at.
+    """
     bells, slot = store.bells, ticket.slot
-    keeping, nap, quiet = False, FIRST_S, 0
-    until: float | None = None
-    seen, running = 0, -1
+    keeping, nap, turn, running = False, FIRST_S, 0, -1
+    seen, quiet = (0, 0) if bell is None else (bell, 1)
     try:
         while True:
             before, seen = seen, bells.read(slot)
@@ -225,29 +245,37 @@ def _sleep_until_decided(store: Store, ticket: Ticket, look: Callable[[], None] 
                 row = store.row(_LOOK, waiter=ticket.waiter)
                 if row is None:
                     return None
-                if row["state"] != "waiting":
-                    return Outcome(row["state"], json.loads(row["outcome"]))
-                until = row["until_at"]
-                running = row["running"]
-            if nap != FIRST_S and look is not None:
+                state, outcome, until, running = row
+                if state != "waiting":
+                    return Outcome(state, json.loads(outcome))
+            if turn and look is not None:
                 keeping = keeping or store.watch.begin()
                 recent, sleepers = store.watch.seen()
-                nap = ROUND_S if keeping else max(FALLBACK_S, sleepers / TURNS_PER_S)
+                nap = ROUND_S if keeping else nap_s(ticket, turn, sleepers)
                 if keeping or not recent:
                     # What it grants us rings our own bell, so that we do not sleep over it.
                     _look(store, look)
             remaining = nap if until is None else until - store.clock.now()
             if remaining <= 0:
                 return None
-            if nap != FIRST_S:
+            if turn:
                 running = _tell_threads(store, ticket, running)
             rang = bells.wait(slot, seen, min(remaining, nap))
-            quiet = 0 if rang else (quiet + 1) % ROW_TURNS
-            nap = FALLBACK_S if nap == FIRST_S else nap
+            quiet = 0 if rang or not turn else (quiet + 1) % ROW_TURNS
+            nap, turn = FALLBACK_S, turn + 1
     finally:
         if keeping:
             store.watch.end()
-            _wake_another(store)
+            _pass_the_watch_on(store)
+
+
+def nap_s(ticket: Ticket, turn: int, sleepers: int) -> float:
+    """How long a sleeper sleeps before it turns over once more, so that they never do it all at once.
+
+    Steps of the golden ratio fall evenly; a random number would be the same in every forked child.
+    """
+    longest = max(FALLBACK_S, 2 * sleepers / TURNS_PER_S)
+    return longest * ((ticket.waiter + turn) * _GOLDEN % 1)
 
 
 def _tell_threads(store: Store, ticket: Ticket, told: int) -> int:
@@ -271,11 +299,15 @@ def _look(store: Store, look: Callable[[], None]) -> None:
         look()
 
 
-def _wake_another(store: Store) -> None:
-    """Let one of those who still sleep see that nobody keeps the watch."""
+def _pass_the_watch_on(store: Store) -> None:
+    """Let one of those who still sleep see that nobody keeps the watch, unless enough of them turn over anyhow."""
     with suppress(StoreError):
-        for row in store.rows("select id, kind, object from waiter where state = 'waiting' order by id desc limit 1"):
-            store.bells.ring(Ticket(*row).slot)
+        _, sleepers = store.watch.seen()
+        for count, *newest in store.rows(
+            "select count(*), max(id), kind, object from waiter where state = 'waiting' having count(*) > 0"
+        ):
+            if count < max(CROWD, sleepers / 2):
+                store.bells.ring(Ticket(*newest).slot)
 
 
 def _take_away(tx: Transaction, ticket: Ticket, *, undecided: str, before: Outcome | None = None) -> Outcome:

@@ -146,9 +146,14 @@ class Stepped:
         until(self._stands_outside_the_gate, f"{self.name} stopped outside the gate")
         return self
 
-    def _stands_outside_the_gate(self):
+    def stop_anywhere(self):
+        """SIGSTOP, and the process stands still when this returns, wherever it is."""
         self.signal(signal.SIGSTOP)
         until(lambda: _state(self.pid) == "T", f"{self.name} stopped")
+        return self
+
+    def _stands_outside_the_gate(self):
+        self.stop_anywhere()
         files = [file for file in Path(f"/proc/{self.pid}/fd").iterdir() if file.readlink().name.endswith("gate")]
         if not {file.stat().st_ino for file in files} & _locked(self.pid):
             return True

@@ -60,6 +60,14 @@ def test_the_floor_of_an_operation_writes_the_rows_that_the_operation_writes(ope
     assert (done.stdout, done.stderr) == ("\n", "")
 
 
+@pytest.mark.parametrize("what", ["lock", "queue", "queue, at_get", "barrier"])
+def test_a_bare_loop_writes_the_rows_that_prong_writes_where_one_process_wakes_another(what):
+    done = python(
+        "-c", "import sys; from family.hand_overs import differing_hand_over as d; print(d(sys.argv[1]))", what
+    )
+    assert (done.stdout, done.stderr) == ("\n", "")
+
+
 def test_every_operation_that_has_a_floor_is_compared():
     done = python("-c", "from family.floor import OPERATIONS; print(*OPERATIONS, sep='\\n')")
     assert done.stdout.splitlines() == OPERATIONS

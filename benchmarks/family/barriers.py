@@ -1,4 +1,4 @@
-"""The barrier against `multiprocessing.Manager().Barrier`: from the last arrival until all are released.
+"""The barrier against a bare `sqlite3` loop and `multiprocessing.Manager().Barrier`.
 
 Each party writes down when it calls wait and when its wait returned; a passage lasts from the latest call to the
 latest return.  Before each arrival a party does something else for a random while, as parties do.
@@ -10,11 +10,13 @@ import multiprocessing
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from claims import Claim
-from family.contest import Scale, middle, percentile, ratio_at_most, take_turns
+from family.bare_loops import BareBarrier
+from family.contest import BARE, OURS, Scale, beside_bare, beside_peer, middle, percentile, ratio_at_most, take_turns
 from family.crew import Crew, Make, Work
 from family.ours import joined, swarm_directory
 
@@ -34,11 +36,10 @@ def measure(scale: Scale) -> tuple[list[Claim], list[dict[str, Any]]]:
                 row[f"p{share * 100:.0f} us"] = round(middle(rounds, lambda one: percentile(one, share)) or 0)  # noqa: B023  called at once
             rows.append(row)
         p50 = {name: middle(rounds, lambda one: percentile(one, 0.5)) for name, rounds in found.items()}
-        claims.append(
-            ratio_at_most(
-                f"barrier of {parties}: last arrival to all released, p50 / Manager", p50["prong"], p50["Manager"], 1
-            )
-        )
+        what = f"barrier of {parties}: last arrival to all released, p50"
+        claim, row = beside_peer(what, ratio_at_most, p50, "Manager", 1)
+        claims += [claim, beside_bare(what, ratio_at_most, p50)]
+        rows.append(row)
     return claims, rows
 
 
@@ -46,10 +47,14 @@ def _passages(scale: Scale, parties: int) -> dict[str, list[list[float]]]:
     """The microseconds of each passage, by contestant and round."""
     times = 20 if scale.quick else 100
     with ExitStack() as stack:
-        directory = stack.enter_context(swarm_directory())
+        directory, bare = (stack.enter_context(swarm_directory()) for _ in range(2))
         manager = stack.enter_context(multiprocessing.get_context("fork").Manager())
         shared = manager.Barrier(parties)
-        sides = {"prong": _of_prong(directory, parties), "Manager": _party(lambda: shared.wait)}
+        sides = {
+            OURS: _with(lambda: of_prong(directory, parties)),
+            BARE: _with(lambda: BareBarrier(bare, parties)),
+            "Manager": _with(lambda: nullcontext(shared)),
+        }
         turns = {}
         for name, side in sides.items():
             crew = stack.enter_context(Crew(parties, side))
@@ -66,29 +71,30 @@ def _round(crew: Crew, times: int) -> list[float]:
     ]
 
 
-def _of_prong(directory: Any, parties: int) -> Make:
+@contextmanager
+def of_prong(directory: Path, parties: int) -> Iterator[Any]:
+    """A process's hold of the barrier where all meet."""
+    with joined(directory) as swarm:
+        yield swarm.Barrier("meeting", parties)
+
+
+def _with(side: Callable[[], AbstractContextManager[Any]]) -> Make:
     @contextmanager
     def make(_index: int) -> Iterator[Work]:
-        with joined(directory) as swarm, _party(lambda: swarm.Barrier("meeting", parties).wait)(0) as work:
-            yield work
+        with side() as barrier:
+            yield _work(barrier.wait)
 
     return make
 
 
-def _party(barrier: Callable[[], Callable[[], Any]]) -> Make:
-    @contextmanager
-    def make(_index: int) -> Iterator[Work]:
-        wait = barrier()
+def _work(wait: Callable[[], Any]) -> Work:
+    def work(times: int) -> list[tuple[int, int]]:
+        passages = []
+        for _ in range(times):
+            time.sleep(random.random() * _APART_S)
+            came = time.monotonic_ns()
+            wait()
+            passages.append((came, time.monotonic_ns()))
+        return passages
 
-        def work(times: int) -> list[tuple[int, int]]:
-            passages = []
-            for _ in range(times):
-                time.sleep(random.random() * _APART_S)
-                came = time.monotonic_ns()
-                wait()
-                passages.append((came, time.monotonic_ns()))
-            return passages
-
-        yield work
-
-    return make
+    return work

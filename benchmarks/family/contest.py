@@ -22,6 +22,14 @@ class Scale:
 
 
 FULL = Scale(rounds=5, window_s=0.2, crews=(1, 8, 32), quick=False)
+OURS = "prong"
+
+BARE = "bare loop"
+"""The contestant that does the same by `sqlite3` alone (bare_loops.py)."""
+
+SHARE_OF_FLOOR = 0.6
+"""Of what bare `sqlite3` reaches, ours reaches so much at least."""
+
 QUICK = Scale(rounds=1, window_s=0.08, crews=(1, 8), quick=True)
 
 
@@ -63,6 +71,37 @@ def ratio_at_most(claim: str, ours: float | None, theirs: float | None, bound: f
     if ours is None or not theirs:
         return missing(claim, f"<= {bound:g}", "ratio", lacks or "not measured")
     return at_most(claim, ours / theirs, bound, "ratio")
+
+
+Judge = Callable[..., Claim]
+"""`ratio_at_least` or `ratio_at_most`."""
+
+
+def beside_peer(
+    what: str,
+    judge: Judge,
+    figures: Mapping[str, float | None],
+    peer: str,
+    bound: float,
+    *,
+    ours: str = OURS,
+    bare: str = BARE,
+    lacks: str = "",
+) -> tuple[Claim, dict[str, Any]]:
+    """The claim that ours keeps a bound beside a peer, and a row that tells whether the bare loop keeps it."""
+    claim = judge(f"{what} / {peer}", figures.get(ours), figures.get(peer), bound, lacks=lacks)
+    loop = judge(f"{what} / {peer}", figures.get(bare), figures.get(peer), bound, lacks=lacks)
+    kept = {True: "yes", False: "no", None: "not measured"}[loop.holds]
+    row = {"bound": f"{what} / {peer} {claim.bound}", ours: claim.value, bare: loop.value, f"{bare} keeps it": kept}
+    return claim, row
+
+
+def beside_bare(
+    what: str, judge: Judge, figures: Mapping[str, float | None], *, ours: str = OURS, bare: str = BARE
+) -> Claim:
+    """The claim that ours reaches its share of the bare loop: of its rate, or of its speed where a figure is a time."""
+    bound = SHARE_OF_FLOOR if judge is ratio_at_least else round(1 / SHARE_OF_FLOOR, 2)
+    return judge(f"{what} / {bare}", figures.get(ours), figures.get(bare), bound)
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -1,30 +1,18 @@
 """The floor: bare `sqlite3` that writes the rows that Prong's operations write, and nothing else.
 
-Same file (Prong's store made it, so indexes and page size are equal), same gate (`flock` on a file beside it), same
-durability (the log is written back as rarely), one transaction for each change, statements prepared by the
-connection's cache.  It reads nothing, checks nothing, and knows beforehand what it will find.  `rows.py` compares
-the rows of both sides, so that they stay the same.
+One transaction for each change, as `bare.py` makes them.  It reads nothing, checks nothing, and knows beforehand what
+it will find.  `rows.py` compares the rows of both sides, so that they stay the same.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import time
 from collections.abc import Callable
-from fcntl import LOCK_EX, LOCK_UN, flock
 from pathlib import Path
-from typing import Any, Self
 
-from prong.state.store import WAL_PAGES
-
-Statement = tuple[str, tuple[Any, ...]]
+from family.bare import Bare
 
 _LEASE_S = 60.0
-
-_EVENT = "insert into event (at, agent, task, kind, object, data) values (?, ?, null, ?, ?, ?)"
-
-_ENLIST = "insert into agent (name, pid, state, beat_at, started_at) values ('bare', ?, 'running', ?, ?) returning id"
 
 _LOCK = """
 insert into lock (name, holder, fence, lease_s, acquired_at, expires_at) values (?, ?, 1, ?, ?, ?)
@@ -82,25 +70,12 @@ _NO_MESSAGE = "delete from queue_message where id = ?"
 _FUTURE = "insert into future (name, state, result, set_at) values (?, 'done', ?, ?)"
 
 
-class Floor:
-    """One process's bare connection, with an operation for each of Prong's, on an object of the process's own."""
+class Floor(Bare):
+    """One process's operations, one for each of Prong's, on an object of the process's own."""
 
     def __init__(self, directory: Path, index: int) -> None:
-        self.name = f"own {index}"
-        self._gate = os.open(directory / "gate", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._connection = sqlite3.connect(directory / "state.db", isolation_level=None, timeout=30)
-        self._connection.execute("pragma synchronous = normal")
-        self._connection.execute(f"pragma wal_autocheckpoint = {WAL_PAGES}")
+        super().__init__(directory, f"own {index}")
         self._times = 0
-        now = time.time()
-        (self._agent,) = self._connection.execute(_ENLIST, (os.getpid(), now, now)).fetchone()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-        os.close(self._gate)
 
     def lock(self) -> None:
         """Acquire and release."""
@@ -215,30 +190,6 @@ class Floor:
         self._run((_MESSAGE, (number, self.name, self._agent, time.time())))
         self._close()
         return number
-
-    def _change(self, *statements: Statement) -> None:
-        """One transaction."""
-        execute = self._connection.execute
-        flock(self._gate, LOCK_EX)
-        execute("begin immediate")
-        for sql, values in statements:
-            execute(sql, values)
-        execute("commit")
-        flock(self._gate, LOCK_UN)
-
-    def _open(self) -> None:
-        flock(self._gate, LOCK_EX)
-        self._connection.execute("begin immediate")
-
-    def _run(self, statement: Statement) -> int:
-        return self._connection.execute(*statement).lastrowid or 0
-
-    def _close(self) -> None:
-        self._connection.execute("commit")
-        flock(self._gate, LOCK_UN)
-
-    def _event(self, kind: str, data: str) -> Statement:
-        return _EVENT, (time.time(), self._agent, kind, self.name, data)
 
 
 OPERATIONS: dict[str, Callable[[Floor], None]] = {

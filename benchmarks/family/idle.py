@@ -7,31 +7,30 @@ over as long a time, and taken off.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from claims import Claim, at_most, median
 from family.contest import Scale
-from family.crew import PATIENCE_S, Crew, Make, Stuck, Work
-from family.ours import joined, swarm_directory
+from family.crew import Crew, Make, Work
+from family.ours import joined, swarm_directory, until_waiting
 
-_LOOK_S = 0.1
+_LOOK_S = 0.015
 """How long one looks for processes that have run, in seconds."""
 
 
 def measure(scale: Scale) -> tuple[list[Claim], list[dict[str, Any]]]:
     """Two hundred waiters, or fifty where it must be quick."""
-    waiters, watched_s, wakes = (50, 2.0, 3) if scale.quick else (200, 12.0, 9)
+    waiters, watched_s, wakes = (50, 2.0, 9) if scale.quick else (200, 12.0, 21)
     with swarm_directory() as directory, Crew(waiters + 1, _of_prong(directory)) as crew:
         crew.tell(0, "acquire")
         crew.hear(0)
         for index in range(1, waiters + 1):
             crew.tell(index, "acquire")
-        _wait_for(directory, waiters)
+        until_waiting(directory, waiters)
         time.sleep(1)  # what the last of them did to get in line is over then
         share = _cpu_share(crew.pids[1:], watched_s)
         anyway, touched = _wakes(crew, waiters, wakes)
@@ -54,18 +53,6 @@ def _of_prong(directory: Path) -> Make:
             yield lambda what: bool((lock.acquire if what == "acquire" else lock.release)())
 
     return make
-
-
-def _wait_for(directory: Path, waiters: int) -> None:
-    until = time.monotonic() + PATIENCE_S
-    with closing(sqlite3.connect(directory / "state.db")) as connection:
-        while True:
-            (waiting,) = connection.execute("select count(*) from waiter where state = 'waiting'").fetchone()
-            if waiting == waiters:
-                return
-            if time.monotonic() > until:
-                raise Stuck(f"only {waiting} of {waiters} wait")
-            time.sleep(0.05)
 
 
 def _cpu_share(pids: list[int], watched_s: float) -> float:

@@ -1,4 +1,4 @@
-"""The lock against diskcache, redis-py and `multiprocessing.Manager().Lock`.
+"""The lock against a bare `sqlite3` loop, diskcache, redis-py and `multiprocessing.Manager().Lock`.
 
 A hand-off is the time from a holder's call of release until the next holder's acquire has returned, in another
 process; whoever has the lock writes both moments into a page that all share.  Fairness is the fewest acquisitions of a
@@ -20,7 +20,21 @@ from typing import Any
 
 from claims import Claim, at_least
 from family import redis_server
-from family.contest import Scale, middle, missing, percentile, ratio_at_least, ratio_at_most, take_turns
+from family.bare_loops import BareLock
+from family.contest import (
+    BARE,
+    OURS,
+    Judge,
+    Scale,
+    beside_bare,
+    beside_peer,
+    middle,
+    missing,
+    percentile,
+    ratio_at_least,
+    ratio_at_most,
+    take_turns,
+)  # fmt: skip
 from family.crew import Crew, Make, Work, counting, per_second
 from family.ours import joined, swarm_directory
 
@@ -38,6 +52,14 @@ class Contention:
     fairness: float
 
 
+_BOUNDS: tuple[tuple[str, Judge, str, str, float], ...] = (
+    ("operations", ratio_at_least, "per_s", "redis-py", 1),
+    ("hand-off p50", ratio_at_most, "p50_us", "Manager", 1),
+    ("hand-off p99", ratio_at_most, "p99_us", "Manager", 1.5),
+)
+"""Of contention: what is compared and how, whose figure it is, the peer, and the bound."""
+
+
 def measure(scale: Scale) -> tuple[list[Claim], list[dict[str, Any]]]:
     """Uncontended and contended locks."""
     claims: list[Claim] = []
@@ -52,11 +74,12 @@ def measure(scale: Scale) -> tuple[list[Claim], list[dict[str, Any]]]:
 
 def _sides(stack: ExitStack) -> dict[str, Callable[[int], Any]]:
     """How each contestant makes its lock in a process of its own: a context manager that yields it."""
-    directory = stack.enter_context(swarm_directory())
+    directory, bare = (stack.enter_context(swarm_directory()) for _ in range(2))
     manager = stack.enter_context(multiprocessing.get_context("fork").Manager())
     shared = manager.Lock()
     sides: dict[str, Callable[[int], Any]] = {
-        "prong": lambda _index: _of_prong(directory),
+        OURS: lambda _index: of_prong(directory),
+        BARE: lambda _index: BareLock(bare),
         "Manager": lambda _index: _as_it_is(shared),
     }
     socket = stack.enter_context(redis_server.server())
@@ -69,7 +92,8 @@ def _sides(stack: ExitStack) -> dict[str, Callable[[int], Any]]:
 
 
 @contextmanager
-def _of_prong(directory: Any) -> Iterator[Any]:
+def of_prong(directory: Any) -> Iterator[Any]:
+    """A process's hold of the lock that all contend for."""
     with joined(directory) as swarm:
         yield swarm.Lock("contended")
 
@@ -106,7 +130,7 @@ def _alone(
         results = take_turns(scale.rounds, turns)
     rate = {name: middle(found, float) for name, found in results.items()}
     rows += [{"lock": name, "processes": 1, "per s": round(found)} for name, found in rate.items() if found]
-    ours = rate["prong"]
+    ours = rate[OURS]
     claims += [
         ratio_at_least(
             "lock, uncontended / diskcache", ours, rate.get("diskcache"), 1.3, lacks="pip install diskcache"
@@ -155,19 +179,20 @@ def _contended(
                 "fairness": round(one.fairness, 3),
             }
         )
-    what = f"lock, contended by {size}"
-    ours, manager, redis = found.get("prong"), found.get("Manager"), found.get("redis-py")
-    if ours is None:
+    _compare(f"lock, contended by {size}", found, claims, rows)
+
+
+def _compare(what: str, found: dict[str, Contention], claims: list[Claim], rows: list[dict[str, Any]]) -> None:
+    if OURS not in found:
         claims.append(missing(what, "", "", "ours got stuck"))
         return
-    claims += [
-        ratio_at_least(
-            f"{what}: operations / redis-py", ours.per_s, redis and redis.per_s, 1, lacks=redis_server.lacks()
-        ),
-        ratio_at_most(f"{what}: hand-off p50 / Manager", ours.p50_us, manager and manager.p50_us, 1),
-        ratio_at_most(f"{what}: hand-off p99 / Manager", ours.p99_us, manager and manager.p99_us, 1.5),
-        at_least(f"{what}: fairness", ours.fairness, 0.9, "fewest/most"),
-    ]
+    for figure, judge, field, peer, bound in _BOUNDS:
+        figures = {name: getattr(one, field) for name, one in found.items()}
+        lacks = redis_server.lacks() if peer == "redis-py" else ""
+        claim, row = beside_peer(f"{what}: {figure}", judge, figures, peer, bound, lacks=lacks)
+        claims += [claim, beside_bare(f"{what}: {figure}", judge, figures)]
+        rows.append(row)
+    claims.append(at_least(f"{what}: fairness", found[OURS].fairness, 0.9, "fewest/most"))
 
 
 def _middle(rounds: list[Contention]) -> Contention:

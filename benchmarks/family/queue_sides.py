@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from family import redis_server
+from family.bare_loops import BareQueue
+from family.contest import BARE, OURS
 from family.ours import joined, swarm_directory
+
+OURS_AT_GET = f"{OURS}, at_get"
+BARE_AT_GET = f"{BARE}, at_get"
 
 PEERS = {"huey": "huey", "persist-queue": "persistqueue", "litequeue": "litequeue"}
 """The embedded queues, and the module that each is imported by."""
@@ -36,10 +41,12 @@ Side = Callable[[], AbstractContextManager[End]]
 
 def sides(stack: ExitStack) -> dict[str, Side]:
     """Those that are installed."""
-    directory = stack.enter_context(swarm_directory())
+    directory, bare = (stack.enter_context(swarm_directory()) for _ in range(2))
     found: dict[str, Side] = {
-        "prong": lambda: _of_prong(directory, "at_task_done"),
-        "prong, at_get": lambda: _of_prong(directory, "at_get"),
+        OURS: lambda: of_prong(directory, "at_task_done"),
+        OURS_AT_GET: lambda: of_prong(directory, "at_get"),
+        BARE: lambda: of_bare(bare, "at_task_done"),
+        BARE_AT_GET: lambda: of_bare(bare, "at_get"),
     }
     socket = stack.enter_context(redis_server.server())
     if socket is not None:
@@ -61,7 +68,8 @@ def sides(stack: ExitStack) -> dict[str, Side]:
 
 
 @contextmanager
-def _of_prong(directory: Path, acknowledge: str) -> Iterator[End]:
+def of_prong(directory: Path, acknowledge: str) -> Iterator[End]:
+    """An end of a queue of Prong's."""
     with joined(directory) as swarm:
         messages = swarm.MessageQueue(acknowledge, acknowledge=acknowledge)
 
@@ -73,6 +81,13 @@ def _of_prong(directory: Path, acknowledge: str) -> Iterator[End]:
             return text
 
         yield End(messages.put, get, messages.task_done if acknowledge == "at_task_done" else _nothing)
+
+
+@contextmanager
+def of_bare(directory: Path, acknowledge: str) -> Iterator[End]:
+    """An end of the bare loop's queue."""
+    with BareQueue(directory, acknowledge, for_good=acknowledge == "at_get") as messages:
+        yield End(messages.put, messages.get, messages.done)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The queue against redis-py's BLPOP, huey, litequeue and persist-queue.
+"""The queue against a bare `sqlite3` loop, redis-py's BLPOP, huey, litequeue and persist-queue.
 
 Throughput is all messages divided by the time from the first put to the return of the last get, while producers put
 as fast as they can.  Wake-up is the time from the call of put to the return of the get that was waiting for it, while
@@ -21,11 +21,23 @@ from typing import Any
 
 from claims import Claim, at_most
 from family import redis_server
-from family.contest import Scale, middle, percentile, ratio_at_least, ratio_at_most, take_turns
+from family.contest import (
+    BARE,
+    OURS,
+    Judge,
+    Scale,
+    beside_bare,
+    beside_peer,
+    middle,
+    percentile,
+    ratio_at_least,
+    ratio_at_most,
+    take_turns,
+)  # fmt: skip
 from family.crew import Crew, Make, Work
-from family.queue_sides import End, sides
+from family.queue_sides import BARE_AT_GET, OURS_AT_GET, End, sides
 
-LIKE = {"huey": "prong, at_get", "persist-queue": "prong, at_get", "litequeue": "prong"}
+LIKE = {"huey": OURS_AT_GET, "persist-queue": OURS_AT_GET, "litequeue": OURS}
 """Which of ours does what each embedded queue does: of these, only litequeue has readers say when they are done."""
 
 _COUNT = struct.Struct("q")
@@ -67,7 +79,7 @@ def measure(scale: Scale) -> tuple[list[Claim], list[dict[str, Any]]]:
         for pairs in (1, 4):
             flows, wakes = _rounds(scale, contestants, pairs)
             rows += [_row(name, pairs, found, wakes.get(name, [])) for name, found in flows.items() if found]
-            claims += _claims(pairs, flows, wakes)
+            _compare(f"queue {pairs}/{pairs}", flows, wakes, claims, rows)
     return claims, rows
 
 
@@ -87,7 +99,7 @@ def _rounds(
         turns = {
             name: lambda crew=crew: _round(crew, pairs, page, paced)
             for name, crew in crews.items()
-            if name in ("prong", "prong, at_get", "redis-py")
+            if name in (OURS, OURS_AT_GET, BARE, BARE_AT_GET, "redis-py")
         }
         return flows, take_turns(scale.rounds, turns)
 
@@ -106,35 +118,56 @@ def _row(name: str, pairs: int, flows: list[Flow], wakes: list[Flow]) -> dict[st
     return row
 
 
-def _claims(pairs: int, flows: dict[str, list[Flow]], wakes: dict[str, list[Flow]]) -> list[Claim]:
-    def rate(name: str) -> float | None:
-        return middle(flows.get(name, []), lambda flow: flow.per_s)
+_BOUNDS: tuple[tuple[str, Judge, Callable[[Flow], float], float], ...] = (
+    ("wake-up p50", ratio_at_most, lambda flow: flow.wake_p50_us, 1.0),
+    ("wake-up p99", ratio_at_most, lambda flow: flow.wake_p99_us, 2.0),
+)
+"""Of waking: what is compared with redis-py and how, the figure, and the bound."""
 
-    def wake(name: str, figure: Callable[[Flow], float]) -> float | None:
-        return middle(wakes.get(name, []), figure)
+_KINDS = (
+    ("put, get, task_done", OURS, BARE),
+    ("put, get with acknowledge='at_get'", OURS_AT_GET, BARE_AT_GET),
+)
+"""What is done with a message, by which of ours and by which bare loop."""
 
-    what, lacks = f"queue {pairs}/{pairs}", redis_server.lacks()
-    ours = [*flows["prong"], *flows["prong, at_get"], *wakes["prong"]]
-    claims = [
-        ratio_at_least(f"{what}: put, get, task_done / redis-py", rate("prong"), rate("redis-py"), 1.2, lacks=lacks),
-        ratio_at_least(
-            f"{what}: put, get with acknowledge='at_get' / redis-py",
-            rate("prong, at_get"),
-            rate("redis-py"),
-            1.2,
-            lacks=lacks,
-        ),
-    ]
-    for percent, bound in ((50, 1.0), (99, 2.0)):
-        figures = [wake(name, lambda flow: getattr(flow, f"wake_p{percent}_us")) for name in ("prong", "redis-py")]  # noqa: B023  called at once
-        claims.append(ratio_at_most(f"{what}: wake-up p{percent} / redis-py", *figures, bound, lacks=lacks))
+
+def _compare(
+    what: str,
+    flows: dict[str, list[Flow]],
+    wakes: dict[str, list[Flow]],
+    claims: list[Claim],
+    rows: list[dict[str, Any]],
+) -> None:
+    rates = {name: middle(found, lambda flow: flow.per_s) for name, found in flows.items()}
+    lacks = redis_server.lacks()
+
+    def against(
+        figure: str, judge: Judge, figures: dict[str, float | None], peer: str, bound: float,
+        *, ours: str, bare: str, lacks: str,
+    ) -> None:  # fmt: skip
+        claim, row = beside_peer(
+            f"{what}: {figure}", judge, figures, peer, bound, ours=ours, bare=bare, lacks=lacks
+        )  # fmt: skip
+        claims.append(claim)
+        rows.append(row)
+
+    for kind, ours, bare in _KINDS:
+        against(kind, ratio_at_least, rates, "redis-py", 1.2, ours=ours, bare=bare, lacks=lacks)
+        claims.append(beside_bare(f"{what}: {kind}", ratio_at_least, rates, ours=ours, bare=bare))
+    for figure, judge, read, bound in _BOUNDS:
+        times = {name: middle(found, read) for name, found in wakes.items()}
+        against(figure, judge, times, "redis-py", bound, ours=OURS, bare=BARE, lacks=lacks)
+        claims.append(beside_bare(f"{what}: {figure}", judge, times))
+    of_ours = [*flows[OURS], *flows[OURS_AT_GET], *wakes[OURS]]
     claims.append(
-        at_most(f"{what}: messages lost or doubled", sum(flow.missing + flow.doubled for flow in ours), 0, "messages")
+        at_most(
+            f"{what}: messages lost or doubled", sum(flow.missing + flow.doubled for flow in of_ours), 0, "messages"
+        )
     )
+    kinds = {ours: (kind, bare) for kind, ours, bare in _KINDS}
     for peer, like in LIKE.items():
-        how = "put, get, task_done" if like == "prong" else "put, get with acknowledge='at_get'"
-        claims.append(ratio_at_least(f"{what}: {how} / {peer}", rate(like), rate(peer), 3, lacks=f"pip install {peer}"))
-    return claims
+        kind, bare = kinds[like]
+        against(kind, ratio_at_least, rates, peer, 3, ours=like, bare=bare, lacks=f"pip install {peer}")
 
 
 def _round(crew: Crew, pairs: int, page: mmap.mmap, order: Order) -> Flow:

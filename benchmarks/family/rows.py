@@ -113,18 +113,18 @@ def differing_rows(operation: str) -> str:
     try:
         with swarm_directory() as directory, joined(directory) as swarm:
             once = prepared(swarm, operation, "own 0")
-            ours = _written(directory, once)
+            ours = written(directory, once)
     except (AttributeError, TypeError) as error:
         return f"not built yet: {error}"
     try:
         with swarm_directory() as directory, Floor(directory, 0) as floor:
-            theirs = _written(directory, lambda: OPERATIONS[operation](floor))
+            theirs = written(directory, lambda: OPERATIONS[operation](floor))
     except (NotImplementedError, sqlite3.OperationalError) as error:
         return f"no floor yet: {error}"
     return "" if ours == theirs else f"Prong writes {ours}, the floor {theirs}"
 
 
-def _written(directory: Path, once: Callable[[], Any]) -> dict[str, int]:
+def written(directory: Path, once: Callable[[], Any]) -> dict[str, int]:
     """How many rows of each table an operation inserts, changes and deletes, once it has been done before.
 
     A row that is deleted and inserted again counts as changed, since `insert or replace` is one way to change it.

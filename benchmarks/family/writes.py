@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from claims import Claim
-from family.contest import Scale, middle, ratio_at_least, take_turns
+from family.contest import SHARE_OF_FLOOR, Scale, middle, ratio_at_least, take_turns
 from family.crew import Crew, Make, Work, counting, cpu_us, per_second
 from family.floor import OPERATIONS, Floor
 from family.ours import joined, swarm_directory
 from family.rows import differing_rows, prepared
-
-SHARE_OF_FLOOR = 0.6
 
 
 def measure(scale: Scale) -> tuple[list[Claim], list[dict[str, Any]]]:

@@ -3,20 +3,24 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prong.harness.scheduler import Candidate, Snapshot, Start, Unpark, decide
+from prong.harness.admission import MIB, Provider
+from prong.harness.pressure import Pressure
+from prong.harness.scheduler import Candidate, Snapshot, Start, Unpark, decide, rank, wanted
 
 candidates = st.lists(
     st.builds(
         Candidate,
         task=st.integers(1, 1000),
-        priority=st.integers(-3, 3),
+        level=st.integers(-3, 3),
         since=st.floats(0, 100),
         waiter=st.none() | st.integers(1, 1000),
+        path_s=st.sampled_from([0.0, 5.0, 60.0]),
     ),
     unique_by=lambda one: one.task,
     max_size=30,
 )
 snapshots = st.builds(Snapshot, slots=st.integers(1, 20), taken=st.integers(0, 25), candidates=candidates)
+NO_MEMORY = Pressure(available_bytes=0, total_bytes=1024 * MIB)
 
 
 @given(snapshots)
@@ -26,11 +30,11 @@ def test_no_slot_is_given_twice_and_none_stays_idle_while_somebody_wants_it(snap
 
 
 @given(snapshots)
-def test_everyone_who_goes_is_at_least_as_important_as_everyone_who_stays(snapshot):
+def test_everyone_who_goes_stands_before_everyone_who_stays(snapshot):
     chosen = {decision.task for decision in decide(snapshot)}
-    going = [one.priority for one in snapshot.candidates if one.task in chosen]
-    staying = [one.priority for one in snapshot.candidates if one.task not in chosen]
-    assert not going or not staying or min(going) >= max(staying)
+    going = [rank(one) for one in snapshot.candidates if one.task in chosen]
+    staying = [rank(one) for one in snapshot.candidates if one.task not in chosen]
+    assert not going or not staying or max(going) < min(staying)
 
 
 @given(snapshots)
@@ -40,14 +44,77 @@ def test_a_task_that_has_begun_is_unparked_and_another_started(snapshot):
         assert isinstance(decision, Start if waiters[decision.task] is None else Unpark)
 
 
-def test_among_equals_the_begun_goes_before_the_new_and_the_older_before_the_younger():
-    ready = [Candidate(1, 0, since=5), Candidate(2, 0, since=4)]
+@given(snapshots, st.integers(0, 3))
+def test_the_head_of_each_line_is_enough(snapshot, more):
+    count = wanted(snapshot) + more
+    ready = sorted((one for one in snapshot.candidates if one.waiter is None), key=rank)[:count]
+    begun = sorted((one for one in snapshot.candidates if one.waiter is not None), key=rank)[:count]
+    head = Snapshot(snapshot.slots, snapshot.taken, [*begun, *ready])
+    assert decide(head).go == decide(snapshot).go
+
+
+@given(snapshots)
+def test_everyone_who_stays_is_told_why_and_so_are_those_behind(snapshot):
+    decisions = decide(snapshot)
+    assert {one.task for one in decisions} | decisions.stay.keys() == {one.task for one in snapshot.candidates}
+    assert all(refusal.reason == "slots" for refusal in decisions.stay.values())
+    full = snapshot.taken + len(decisions) >= snapshot.slots
+    assert decisions.rest.reason == ("slots" if full else "empty")
+
+
+def test_among_equals_the_begun_goes_first_then_the_longest_path_then_the_older():
+    ready = [Candidate(1, 0, since=5), Candidate(2, 0, since=4), Candidate(5, 0, since=6, path_s=60.0)]
     parked = [Candidate(3, 0, since=9, waiter=7), Candidate(4, 0, since=8, waiter=6)]
-    order = [decision.task for decision in decide(Snapshot(slots=4, taken=0, candidates=[*ready, *parked]))]
-    assert order == [4, 3, 2, 1]
+    order = [decision.task for decision in decide(Snapshot(slots=5, taken=0, candidates=[*ready, *parked]))]
+    assert order == [4, 3, 5, 2, 1]
 
 
-def test_a_higher_priority_goes_first_whoever_has_begun():
+def test_a_higher_level_goes_first_whoever_has_begun_and_however_long_its_path():
     urgent = Candidate(1, 5, since=9)
-    begun = Candidate(2, 0, since=1, waiter=3)
-    assert decide(Snapshot(slots=1, taken=0, candidates=[begun, urgent])) == [Start(1)]
+    begun = Candidate(2, 0, since=1, waiter=3, path_s=900.0)
+    assert decide(Snapshot(slots=1, taken=0, candidates=[begun, urgent])).go == (Start(1),)
+
+
+def test_without_memory_none_starts_beside_another_but_whose_wait_has_ended_goes_on():
+    everybody = [Candidate(1, 9, since=0), Candidate(2, 0, since=0, waiter=5), Candidate(3, 0, since=0, waiter=6)]
+    decisions = decide(Snapshot(slots=8, taken=1, candidates=everybody, pressure=NO_MEMORY))
+    assert decisions.go == (Unpark(2, 5), Unpark(3, 6))
+    assert decisions.stay[1].reason == decisions.rest.reason == "memory"
+
+
+def test_without_memory_and_with_nobody_running_one_starts():
+    decisions = decide(
+        Snapshot(slots=8, taken=0, candidates=[Candidate(1, 0, 0), Candidate(2, 0, 0)], pressure=NO_MEMORY)
+    )
+    assert decisions.go == (Start(1),)
+    assert decisions.stay[2].reason == "memory"
+
+
+def test_a_spent_budget_starts_nothing_but_what_has_begun_may_end():
+    everybody = [Candidate(1, 9, since=0), Candidate(2, 0, since=0, waiter=5)]
+    decisions = decide(Snapshot(slots=8, taken=0, candidates=everybody, budget="all 10 tokens are spent"))
+    assert decisions.go == (Unpark(2, 5),)
+    assert (decisions.stay[1].reason, decisions.stay[1].detail) == ("budget", "all 10 tokens are spent")
+
+
+def test_a_paused_swarm_stands_still_and_says_who_paused_it():
+    everybody = [Candidate(1, 9, since=0), Candidate(2, 0, since=0, waiter=5)]
+    snapshot = Snapshot(slots=8, taken=0, candidates=everybody, paused="ada paused it")
+    decisions = decide(snapshot)
+    assert (decisions.go, wanted(snapshot)) == ((), 0)
+    assert {one.detail for one in (*decisions.stay.values(), decisions.rest)} == {"ada paused it"}
+
+
+def test_a_closed_provider_holds_up_only_those_who_call_it():
+    everybody = [Candidate(1, 9, 0, provider="a"), Candidate(2, 0, 0, provider="b"), Candidate(3, 0, 0, waiter=4)]
+    snapshot = Snapshot(8, 1, everybody, now=10.0, providers={"a": Provider(closed_until=25.0), "b": Provider()})
+    decisions = decide(snapshot)
+    assert decisions.go == (Unpark(3, 4), Start(2))
+    assert (decisions.stay[1].reason, decisions.stay[1].until) == ("provider", 25.0)
+
+
+def test_no_more_go_than_the_provider_takes_calls():
+    everybody = [Candidate(task, 0, since=task, provider="a") for task in range(1, 6)]
+    decisions = decide(Snapshot(8, 1, everybody, providers={"a": Provider(concurrency=4, in_flight=2)}))
+    assert decisions.go == (Start(1), Start(2))
+    assert {refusal.reason for refusal in decisions.stay.values()} == {"provider"}

@@ -287,6 +287,15 @@ def test_of_many_who_exchange_each_value_is_found_once(spawn, tokens):
 # Once, death, atomic blocks.
 
 
+def test_a_change_of_one_value_leaves_the_others(tokens, member):
+    other = Atomic(member, "other", 5)
+    other.add(1)
+    tokens.add(1)
+    tokens.add(1)
+    assert (tokens.get(), other.get()) == (2, 6)
+    assert (tokens.statistics().version, other.statistics().version) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("call", "arguments"),
     [("add", (2,)), ("min", (-1,)), ("max", (9,)), ("exchange", (LARGE,)), ("compare_and_set", (0, [1]))],

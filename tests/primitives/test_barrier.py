@@ -285,7 +285,9 @@ def test_an_action_that_raises_breaks_it_and_only_its_party_sees_what_it_raised(
     with pytest.raises(ValueError, match="no paper"):
         crowd[2].run(meet_with_action, path, "raise")
     for process in crowd[:2]:
-        with pytest.raises(BrokenBarrier, match=f"agent {crowd[2].agent} ran, ended with ValueError: no paper"):
+        with pytest.raises(
+            BrokenBarrier, match=rf"{crowd[2].name} \(agent {crowd[2].agent}\) ran, ended with ValueError: no paper"
+        ):
             process.result()
     assert path.read_text() == f"{crowd[2].agent}\n"
     assert barrier.broken
@@ -312,7 +314,7 @@ def test_a_process_that_is_killed_in_the_action_breaks_it(acting, bury):
     bury(eve, reason="killed by signal 9")
     for process in (ada, bob):
         with pytest.raises(
-            BrokenBarrier, match=f"agent {eve.agent}, which ran the action, is gone: killed by signal 9"
+            BrokenBarrier, match=rf"eve \(agent {eve.agent}\), which ran the action, is gone: killed by signal 9"
         ):
             process.result()
 
@@ -357,7 +359,7 @@ def test_who_comes_while_the_action_runs_is_of_the_next_round(acting, end_action
     in_line("barrier", 4)
     end_action()
     assert [process.result() for process in crowd] == [0, 1, 2]
-    with pytest.raises(BrokenBarrier, match=f"agent {joe.agent} gave up waiting"):
+    with pytest.raises(BrokenBarrier, match=rf"joe \(agent {joe.agent}\) gave up waiting"):
         joe.result()
 
 
@@ -537,9 +539,9 @@ def test_who_gives_up_breaks_it_for_all(barrier, spawn, in_line, clock, events):
     in_line("barrier", 2)
     clock.advance(10)
     for process in (ada, bob):
-        with pytest.raises(BrokenBarrier, match=f"agent {ada.agent} gave up waiting"):
+        with pytest.raises(BrokenBarrier, match=rf"ada \(agent {ada.agent}\) gave up waiting"):
             process.result()
-    with pytest.raises(BrokenBarrier, match=f"agent {ada.agent} gave up waiting"):
+    with pytest.raises(BrokenBarrier, match=rf"ada \(agent {ada.agent}\) gave up waiting"):
         barrier.meet()
     assert [kind for kind, _ in events("barrier")].count("barrier.broken") == 1
 
@@ -649,7 +651,7 @@ def test_an_agent_without_a_task_that_dies_after_its_arrival_breaks_it(spawn, in
         in_line("barrier", n)
     ada.kill()
     bury(ada, reason="killed by signal 9")
-    with pytest.raises(BrokenBarrier, match=f"agent {ada.agent} is gone: killed by signal 9"):
+    with pytest.raises(BrokenBarrier, match=rf"ada \(agent {ada.agent}\) is gone: killed by signal 9"):
         bob.result()
 
 

@@ -389,6 +389,33 @@ def test_a_holder_that_wants_the_same_lock_again_is_deadlocked_alone():
     assert find(snapshot)[0].reason == "nobody else is part of it"
 
 
+def advice(snapshot):
+    (knot,) = find(snapshot)
+    return tell(snapshot, knot)["advice"]
+
+
+def test_who_waits_for_itself_is_told_so_and_not_to_let_others_finish():
+    alone = [lock(1, 1, "a")]
+    assert advice(Snapshot(people, alone, [held("a", 1)])) == (
+        "You hold it yourself: use an RLock, which its holder can take again, or release it first."
+    )
+    assert advice(Snapshot(people, alone, [held("a", 1, shared=True)])) == "You share it yourself: release it first."
+    assert advice(Snapshot(people, [Wait(1, 1, "joined", "q")], [Hold("queue", "q", 1)])) == (
+        "Its messages are with you: say that they are done first."
+    )
+    wants = Wait(1, 1, "semaphore", "s", wants={"bounded": True})
+    permit = Hold("semaphore", "s", 1)
+    assert advice(Snapshot(people, [wants], [permit], lent={"s"})) == "Its permits are with you: release one first."
+
+
+def test_who_waits_for_itself_and_for_others_lets_those_finish():
+    both = [held("a", 1, shared=True), held("a", 2, shared=True)]
+    snapshot = Snapshot(people, [lock(1, 1, "a"), lock(2, 2, "a")], both)
+    first, second = find(snapshot)
+    assert tell(snapshot, first)["advice"].startswith("Release what you hold, let the others finish")
+    assert tell(snapshot, second)["advice"] == "You share it yourself: release it first."
+
+
 @pytest.mark.parametrize(
     ("costs", "reason"),
     [

@@ -6,10 +6,12 @@ import os
 import queue
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
 from prong.primitives import MessageQueue, Plan, create_task, holdings
+from prong.primitives.artifacts import ArtifactLost
 from prong.primitives.errors import NotDelivered
 from prong.primitives.joined import join as join_swarm
 from prong.state import Member, Membership, join
@@ -363,6 +365,212 @@ def test_who_leaves_the_loop_gives_the_message_in_hand_back_unless_it_is_done(ma
     mail.shutdown()
     assert list(mail.each()) == ["b"]
     assert counts() == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [(ZeroDivisionError("too small"), (1, 0, 1)), (KeyboardInterrupt(), (2, 0, 0)), (None, (2, 0, 0))],
+)
+def test_a_loop_in_a_with_block_that_an_exception_ends_is_a_failed_attempt(member, error, left):
+    mail = MessageQueue(member, "mail", attempts=1)
+    mail.put_many("ab")
+
+    def read():
+        with mail.each() as values:
+            for _ in values:
+                if error is not None:
+                    raise error
+                break
+
+    with suppress(ZeroDivisionError, KeyboardInterrupt):
+        read()
+    found = mail.statistics()
+    assert (found.queued, found.delivered, found.dead) == left
+    reasons = [letter.reason for letter in mail.dead_letters()]
+    assert reasons == ["its reader's loop ended with ZeroDivisionError: too small"][: left[2]]
+
+
+def test_a_plain_loop_that_an_exception_ends_is_no_attempt_and_is_over(mail, counts):
+    mail.put_many("ab")
+    values = mail.each()
+    with pytest.raises(ZeroDivisionError):
+        [1 / 0 for _ in values]
+    values.close()
+    assert counts() == (2, 0, 0)
+    assert list(values) == []
+
+
+def test_a_block_that_fails_after_its_loop_fails_no_message(mail, counts):
+    mail.put_many("ab")
+    with suppress(ZeroDivisionError), mail.each(timeout=0) as values:
+        assert list(values) == ["a", "b"]
+        raise ZeroDivisionError
+    assert counts() == (0, 0, 0)
+
+
+def test_a_loop_goes_on_where_it_was_before_an_atomic_block_that_was_undone(member, mail, counts):
+    mail.put_many("abc")
+    values = mail.each(timeout=0)
+    assert next(values) == "a"
+    with suppress(ZeroDivisionError), member.atomic():
+        assert next(values) == "b"
+        raise ZeroDivisionError
+    assert counts() == (2, 1, 0)
+    assert [(value, *counts()) for value in values] == [("b", 1, 1, 0), ("c", 0, 1, 0)]
+    assert counts() == (0, 0, 0)
+
+
+# What is remembered of deliveries, and an atomic block that is undone.
+
+
+def test_what_a_block_took_is_forgotten_when_it_is_undone(member, mail, counts):
+    """Goal: no thread ends what another has.  Method: the same message, under the same fence, is another thread's."""
+    mail.put_many("ab")
+    with suppress(ZeroDivisionError), member.atomic(), member.atomic():
+        assert mail.get() == "a"
+        raise ZeroDivisionError
+    with ThreadPoolExecutor(1) as thread:
+        (theirs,) = thread.submit(mail.take).result()
+    assert (theirs.value, theirs.deliveries) == ("a", 1)
+    assert mail.get() == "b"
+    mail.task_done()
+    assert counts() == (0, 1, 0)
+    mail.done(theirs)
+
+
+def test_what_a_block_ended_is_in_hand_again_when_it_is_undone(member, mail, counts):
+    """Goal as above.  Method: another thread's message is the member's oldest."""
+    mail.put_many("abcd")
+    with ThreadPoolExecutor(1) as thread:
+        (theirs,) = thread.submit(mail.take).result()
+    assert mail.get() == "b"
+    (third,) = mail.take()
+    assert mail.get() == "d"
+    with suppress(ZeroDivisionError), member.atomic():
+        mail.task_done()
+        mail.done(third)
+        mail.task_done()
+        assert counts() == (0, 1, 0)
+        raise ZeroDivisionError
+    assert counts() == (0, 4, 0)
+    for left in (3, 2, 1):
+        mail.task_done()
+        assert counts() == (0, left, 0)
+    mail.done(theirs)
+
+
+def test_a_part_of_a_block_that_is_undone_alone_is_forgotten_alone(member, mail, counts):
+    mail.put_many("ab")
+    with member.atomic():
+        assert mail.get() == "a"
+        with suppress(ZeroDivisionError), member.atomic():
+            mail.task_done()
+            assert mail.get() == "b"
+            raise ZeroDivisionError
+    assert counts() == (1, 1, 0)
+    mail.task_done()
+    assert counts() == (1, 0, 0)
+
+
+# Artifacts that are lost.
+
+
+@pytest.fixture
+def lose(store):
+    """Loses the file of the only large value."""
+
+    def lose(content=None):
+        (path,) = store.artifacts.iterdir()
+        path.unlink() if content is None else path.write_text(content)
+        return path
+
+    return lose
+
+
+LARGE = "x" * 300_000
+
+
+@pytest.mark.parametrize("acknowledge", ["at_task_done", "at_get"])
+@pytest.mark.parametrize("content", [None, "short", "y" * 300_002], ids=["gone", "cut off", "damaged"])
+def test_a_message_whose_artifact_is_lost_is_a_dead_letter_and_the_next_one_comes(member, lose, acknowledge, content):
+    mail = MessageQueue(member, "mail", acknowledge=acknowledge)
+    number = mail.put(LARGE)
+    path = lose(content)
+    mail.put("next")
+    assert mail.get(timeout=0) == "next"
+    (letter,) = mail.dead_letters()
+    assert (letter.id, letter.value) == (number, None)
+    assert letter.reason.startswith(f"the large value in {path} cannot be read")
+    if acknowledge == "at_task_done":
+        mail.task_done()
+    assert mail.statistics().delivered == 0
+    mail.join()
+    with pytest.raises(queue.Empty):
+        mail.get(timeout=0)
+    path.write_text(f'"{LARGE}"')
+    assert mail.revive(number)
+    assert mail.get(timeout=0) == LARGE
+
+
+@pytest.mark.parametrize("acknowledge", ["at_task_done", "at_get"])
+def test_a_reader_that_waits_is_not_woken_by_a_message_that_is_lost(member, during, lose, acknowledge, bury):
+    mail = MessageQueue(member, "mail", acknowledge=acknowledge)
+
+    def asleep():
+        mail.put(LARGE)
+        lose()
+        mail.put("next")
+
+    assert MessageQueue(during(member, asleep), "mail", acknowledge=acknowledge).get() == "next"
+    assert bury(member)
+    assert [letter.value for letter in mail.dead_letters()] == [None]
+
+
+def test_of_several_messages_the_readable_ones_are_delivered(mail, lose, counts):
+    mail.put_many(["a", LARGE, "b"])
+    lose()
+    messages = mail.take(count=3, timeout=0, delivery="call 1")
+    assert [message.value for message in messages] == ["a", "b"]
+    assert mail.take(count=3, timeout=0, delivery="call 1") == messages
+    assert counts() == (0, 2, 1)
+
+
+def test_the_wait_for_the_next_is_no_longer_for_a_message_that_is_lost(member, during, lose, clock):
+    mail = MessageQueue(member, "mail")
+    naps = []
+
+    def asleep():
+        naps.append(len(naps))
+        if len(naps) == 1:
+            mail.put(LARGE)
+            lose()
+            clock.advance(6)
+        else:
+            clock.advance(4.5)
+
+    with pytest.raises(queue.Empty):
+        MessageQueue(during(member, asleep), "mail").get(timeout=10)
+    assert len(naps) == 2
+
+
+def test_a_dead_letter_whose_artifact_is_lost_tells_both_reasons(member, lose):
+    mail = MessageQueue(member, "mail", attempts=1)
+    mail.put(LARGE)
+    mail.fail(mail.take()[0], "too long")
+    lose()
+    (letter,) = mail.dead_letters()
+    assert letter.value is None
+    assert letter.reason.startswith("too long; and the large value in ")
+
+
+def test_an_artifact_that_cannot_be_read_just_now_kills_no_message(mail, lose, counts):
+    mail.put(LARGE)
+    path = lose()
+    path.mkdir()
+    with pytest.raises(ArtifactLost, match="Is a directory"):
+        mail.get(timeout=0)
+    assert counts() == (1, 0, 0)
+    path.rmdir()
 
 
 # Room.

@@ -400,6 +400,41 @@ def test_statistics_tell_who_set_or_cleared_it_and_who_waits(ready, people, spaw
     assert (found.is_set, found.updated_by, found.updated_at, found.waiting) == (False, "test", clock.now(), 1)
 
 
+def test_statistics_count_those_alone_who_wait_for_this_event(ready, member):
+    with member.transaction() as tx:
+        for kind, name in [("event", "ready"), ("event", "other"), ("barrier", "ready")]:
+            waiter.enrol(tx, kind, name, timeout=None)
+        waiter.grant(tx, waiter.enrol(tx, "event", "ready", timeout=None).waiter)
+    assert ready.statistics().waiting == 1
+
+
+def test_statistics_tell_who_set_it_again(ready, people, clock):
+    (ada,) = people("ada")
+    ready.set()
+    ready.clear()
+    clock.advance(1)
+    Event(ada, "ready").set()
+    found = ready.statistics()
+    assert (found.is_set, found.updated_by, found.updated_at) == (True, "ada", clock.now())
+
+
+def test_to_set_or_clear_one_event_leaves_the_others(ready, member):
+    other = Event(member, "other")
+    ready.set()
+    other.set()
+    other.clear()
+    assert ready.is_set()
+    assert not other.is_set()
+    assert not other.wait(timeout=0)
+    assert (other.statistics().is_set, Event(member, "third").statistics().updated_by) == (False, None)
+
+
+def test_who_waits_for_one_event_is_not_let_through_by_another(member, during, clock):
+    Event(member, "set").set()
+    late = during(member, asleep=lambda: clock.advance(6))
+    assert not Event(late, "ready").wait(timeout=5)
+
+
 def test_the_log_tells_of_every_change_and_of_nothing_else(ready, spawn, in_line, store):
     ready.clear()
     ada = spawn("ada")

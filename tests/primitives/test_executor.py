@@ -336,7 +336,7 @@ def test_nobody_but_a_worker_sets_a_call(pool, swarm):
 
 def test_messages_of_others_run_nothing_that_was_not_submitted(pool, swarm, tmp_path):
     Future(swarm, "forged").set_result({"function": "os:mkdir", "args": [str(tmp_path / "made")], "named": {}})
-    queue = MessageQueue(swarm, "executor pool", attempts=worker.REDELIVERIES)
+    queue = worker.queue_of(swarm, "pool")
     promised = Future(swarm, "promised").promise()
     for value in ("forged", "promised", "nothing", {"function": "os:mkdir", "args": [str(tmp_path / "made")]}, 5):
         queue.put(value)
@@ -346,9 +346,21 @@ def test_messages_of_others_run_nothing_that_was_not_submitted(pool, swarm, tmp_
     assert not (tmp_path / "made").exists()
 
 
+def test_nobody_else_has_the_queue_of_an_executor(pool, swarm):
+    call = pool.submit(pow, 2, 3)
+    for made in (lambda: MessageQueue(swarm, "executor pool"), lambda: swarm.Topic("executor pool").queue_of("ada")):
+        with pytest.raises(Invalid, match="executors have those that begin with 'executor '"):
+            made()
+    queue = worker.queue_of(swarm, "pool")
+    assert pickle.loads(pickle.dumps(queue)) == queue
+    assert MessageQueue(swarm, "executors").empty()
+    assert pool.work(calls=1) == 1
+    assert call.result() == 8
+
+
 def test_a_message_that_comes_twice_runs_once(pool, swarm, tmp_path):
     call = pool.submit(os.mkdir, str(tmp_path / "made"))
-    MessageQueue(swarm, "executor pool", attempts=worker.REDELIVERIES).put(call.name)
+    worker.queue_of(swarm, "pool").put(call.name)
     assert pool.work(timeout=0) == 1
     assert call.result() is None
 
@@ -544,6 +556,44 @@ print(pool)
     assert lines[0].startswith("True future 'pool/")
     assert "its initializer raised an exception" in lines[0]
     assert lines[1:] == ["BrokenPool its initializer raised an exception", "<Executor 'pool' broken>"]
+
+
+@pytest.mark.parametrize("start", ["spawn", "forkserver"])
+@pytest.mark.parametrize(
+    "use", ["list(pool.map(abs, [-1, -2]))", "pool.submit(abs, -1).result()"], ids=["map", "submit"]
+)
+def test_a_program_without_a_guard_is_told_what_to_do(tmp_path, start, use):
+    file = tmp_path / "program.py"
+    file.write_text(
+        "import multiprocessing, sys\nfrom prong.primitives import join\n"
+        f"with join({str(tmp_path / 'work.db')!r}) as swarm:\n"
+        f"    with swarm.Executor('pool', 2, multiprocessing.get_context({start!r})) as pool:\n"
+        f"        print({use})\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / ".src")}
+    ran = subprocess.run(
+        [sys.executable, file], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert ran.stderr.count("Traceback") == 1
+    assert 'belongs under `if __name__ == "__main__":`' in ran.stderr.splitlines()[-1]
+    assert len(ran.stderr.splitlines()[-1]) < 400
+
+
+def test_a_program_may_make_its_executor_as_it_is_imported(tmp_path):
+    made = "\npool = join(sys.argv[1], 'early').Executor('pool', 1)\n"
+    file = tmp_path / "early.py"
+    file.write_text(
+        "import sys\nfrom prong.primitives import join\n" + made + 'if __name__ == "__main__":\n'
+        "    print(pool.submit(abs, -1).result())\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / ".src")}
+    ran = subprocess.run(
+        [sys.executable, file, tmp_path / "work.db"], env=environment, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert (ran.stdout, ran.stderr) == ("1\n", "")
 
 
 def test_a_process_leaves_after_so_many_calls(program):

@@ -7,11 +7,13 @@ import pickle
 import subprocess
 import sys
 import threading
+from concurrent import futures
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from prong.primitives import Lock, SharedMap, join
+from prong.primitives import BrokenFuture, Lock, SharedMap, join
 from prong.state import Deposed, Store
 
 PATIENCE_S = 30
@@ -111,7 +113,7 @@ def test_whoever_left_holds_nothing_and_does_nothing(file):
         assert ada.Lock("a").acquire()
         ada.leave()
         assert bob.Lock("a").acquire(timeout=0)
-        with pytest.raises(Deposed, match="it left"):
+        with pytest.raises(Deposed, match=r"\w+ \(agent \d+, incarnation 1\) is no member any more: it left"):
             ada.Lock("a").acquire(timeout=0)
         ada.leave()
 
@@ -300,3 +302,49 @@ def test_a_call_that_waits_twice_for_room_puts_once(swarm, until):
         thread.join(PATIENCE_S)
     assert [message.value for message in mail.peek()] == ["second"]
     assert mail.put_many(["a"][:0], key="call") == []  # another operation, whose keys are its own
+
+
+@pytest.mark.parametrize(
+    "poll",
+    [
+        lambda future: future.done(),
+        lambda future: future.exception(timeout=0),
+        lambda future: futures.wait([future], timeout=0).done,
+        lambda future: future.running() is False,
+    ],
+    ids=["done", "exception", "wait", "running"],
+)
+def test_whoever_only_polls_a_future_sees_that_its_killed_owner_is_gone(swarm, program, until, poll):
+    process = program("swarm.Future('answer').set_running_or_notify_cancel()")
+    answer = swarm.Future("answer")
+    assert answer.running()
+    process.kill()
+    process.wait()
+
+    def polled():
+        with suppress(TimeoutError):
+            return poll(answer)
+
+    until(polled, "the promise breaks")
+    with pytest.raises(BrokenFuture, match="its process is gone"):
+        answer.result(timeout=0)
+
+
+def test_whoever_waits_for_futures_as_the_standard_library_has_it_hears_that_a_killed_owner_is_gone(swarm, program):
+    process = program("swarm.Future('answer').promise()")
+    answer = swarm.Future("answer")
+    process.kill()
+    process.wait()
+    assert futures.wait([answer], timeout=PATIENCE_S).done == {answer}
+
+
+def test_a_future_can_be_polled_inside_a_transaction_where_nobody_can_look_after_the_dead(swarm, program, file):
+    process = program("swarm.Future('answer').promise()")
+    process.kill()
+    process.wait()
+    with swarm.atomic():
+        assert not swarm.Future("answer").done()
+    with join(file) as other, other.transaction():
+        assert not swarm.Future("answer").done()
+    with swarm.transaction():
+        assert not swarm.Future("answer").done()

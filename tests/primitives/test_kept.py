@@ -101,7 +101,7 @@ def test_nobody_waits_for_a_task_that_needs_his_own(work):
 
 def test_a_task_that_wears_out_agent_after_agent_fails(store, work):
     ada = work()
-    for _ in range(tasks.ATTEMPTS - 1):
+    for _ in range(tasks.WORN_OUT - 1):
         with store.transaction(None) as tx:
             tx.execute("update task set stalled = 0")  # as if every agent had got a message further
         die(store, ada)
@@ -109,4 +109,4 @@ def test_a_task_that_wears_out_agent_after_agent_fails(store, work):
     die(store, ada)
     row = store.row("select state, error from task where id = :task", task=ada.me.task)
     assert row["state"] == "failed"
-    assert f"{tasks.ATTEMPTS} times" in row["error"]
+    assert f"{tasks.WORN_OUT} times" in row["error"]

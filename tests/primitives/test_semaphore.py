@@ -7,6 +7,7 @@ import os
 import pickle
 import threading
 import unittest
+from contextlib import suppress
 
 import pytest
 from hypothesis import settings
@@ -19,7 +20,7 @@ from prong.primitives.errors import PermitLost, ReleasedTooOften
 from prong.primitives.joined import join as join_file
 from prong.primitives.semaphore import LEASE_S, BoundedSemaphore, Semaphore
 from prong.primitives.task import Plan, create_task
-from prong.state import Deposed, Invalid, Member, Membership, Store, TaskLost, join
+from prong.state import Deposed, Invalid, Member, Membership, Store, TaskLost, join, waiter
 from prong.state.member import enlist
 
 try:
@@ -274,6 +275,71 @@ def test_a_release_frees_ones_own_permit_before_anothers(people, held):
     assert held() == ["ada"]
 
 
+def test_a_release_frees_the_oldest_of_ones_own_and_none_of_another_semaphore(member, gpu):
+    other = Semaphore(member, "other", 2)
+    for semaphore in (other, other, gpu, gpu):
+        assert semaphore.acquire()
+    gpu.release()
+    gpu.release()
+    other.release()
+    assert [permit.number for permit in other.statistics().permits] == [2]
+    assert (gpu.statistics().permits, other.statistics().value) == ((), 1)
+
+
+def test_the_same_name_of_a_call_at_another_semaphore_is_another_call(gpu, member, value):
+    assert Semaphore(member, "other", 2).acquire(key="call 7")
+    assert gpu.acquire(key="call 7")
+    assert value() == 1
+
+
+def test_a_permit_is_free_at_the_very_moment_its_lease_is_over(gpu, people, clock):
+    (ada,) = people("ada")
+    theirs = Semaphore(ada, "gpu", 2)
+    assert gpu.acquire(lease_s=60)
+    assert gpu.acquire(lease_s=60)
+    clock.advance(60)
+    with ada.atomic():  # where nobody else looks
+        assert theirs.acquire(blocking=False)
+
+
+def test_what_is_lent_of_another_semaphore_decides_nothing(member, people, held):
+    ada, bob = people("ada", "bob")
+    for who, name in [(ada, "other"), (member, "gpu"), (ada, "gpu"), (member, "other")]:
+        assert Semaphore(who, name, 2).acquire()
+    Semaphore(ada, "gpu", 2).release()
+    assert held() == ["test"]
+    Semaphore(bob, "gpu", 2).release()
+    assert held() == []
+    assert len(Semaphore(bob, "other", 2).statistics().permits) == 2
+
+
+def test_a_release_frees_what_others_have_of_this_semaphore_alone(member, people, held):
+    ada, bob = people("ada", "bob")
+    assert Semaphore(member, "other", 2).acquire()
+    assert Semaphore(ada, "gpu", 2).acquire()
+    Semaphore(bob, "gpu", 2).release()
+    assert held() == []
+
+
+def test_each_semaphore_gets_back_its_own_overdue_permits_once(member, clock, expire):
+    ours = [Semaphore(member, name, 2) for name in ("a", "b")]
+    for semaphore in ours:
+        assert semaphore.acquire()
+    clock.advance(LEASE_S)
+    expire()
+    expire()
+    assert [semaphore.statistics().value for semaphore in ours] == [2, 2]
+
+
+def test_statistics_count_those_alone_who_wait_for_this_semaphore(gpu, member):
+    assert gpu.acquire()
+    with member.transaction() as tx:
+        for kind, name in [("semaphore", "gpu"), ("semaphore", "other"), ("event", "gpu")]:
+            waiter.enrol(tx, kind, name, timeout=None)
+        waiter.grant(tx, waiter.enrol(tx, "semaphore", "gpu", timeout=None).waiter)
+    assert gpu.statistics().waiting == 1
+
+
 def test_a_release_of_several_frees_own_ones_then_the_oldest_of_others_then_adds(member, people):
     (ada,) = people("ada")
     ours, hers = Semaphore(member, "gpu", 4), Semaphore(ada, "gpu", 4)
@@ -322,6 +388,64 @@ def test_another_initial_value_is_refused_by_every_use(gpu, people, value):
         with pytest.raises(Invalid, match=r"Semaphore\('gpu', 3\); expected Semaphore\('gpu', 2\), as it was made"):
             use()
     assert value() == 1
+
+
+def test_who_says_no_number_uses_it_as_it_is(gpu, people, value):
+    (ada,) = people("ada")
+    gpu.acquire()
+    theirs = Semaphore(ada, "gpu")
+    assert theirs.acquire(blocking=False)
+    assert not theirs.acquire(blocking=False)
+    theirs.release()
+    Semaphore(ada, "gpu").release()
+    assert value() == 2
+    assert [permit.holder for permit in gpu.statistics().permits] == []
+    assert repr(Semaphore(ada, "gpu")) == "<prong.Semaphore at 'gpu': value=2>"
+
+
+def test_who_says_no_number_of_a_new_one_makes_it_with_one(member):
+    assert Semaphore(member, "new").statistics().value == 1
+    assert Semaphore(member, "new").acquire(blocking=False)
+    found = Semaphore(member, "new", 1).statistics()
+    assert (found.initial, found.value) == (1, 0)
+
+
+def test_who_says_no_number_of_a_signal_uses_its_permits_up(member, during):
+    done = Semaphore(member, "done", 0)
+    done.release()
+    assert Semaphore(member, "done").acquire()
+    assert done.statistics().permits == ()
+    assert Semaphore(during(member, asleep=done.release), "done").acquire(timeout=5)
+    assert done.statistics().permits == ()
+
+
+def test_who_says_no_number_finds_the_bound_of_another(member):
+    BoundedSemaphore(member, "gpu", 2).acquire()
+    assert repr(BoundedSemaphore(member, "gpu")) == "<prong.BoundedSemaphore at 'gpu': value=1/2>"
+    BoundedSemaphore(member, "gpu").release()
+    with pytest.raises(ReleasedTooOften, match="it has 2 permits"):
+        BoundedSemaphore(member, "gpu").release()
+    with pytest.raises(Invalid, match=r"Semaphore\('gpu', 2\); expected BoundedSemaphore\('gpu', 2\)"):
+        Semaphore(member, "gpu").acquire()
+
+
+def test_who_says_no_number_forgets_what_an_undone_block_has_made(member):
+    told = Semaphore(member, "gpu")
+    with suppress(ZeroDivisionError), member.atomic():
+        Semaphore(member, "gpu", 3).release()
+        assert told.acquire()
+        raise ZeroDivisionError
+    assert told.acquire(blocking=False)
+    assert (told.statistics().initial, told.statistics().value) == (1, 0)
+
+
+def test_who_says_no_number_finds_a_lease_that_is_over(gpu, people, clock, value):
+    ada, bob = people("ada", "bob")
+    assert gpu.acquire(lease_s=60)
+    assert Semaphore(ada, "gpu", 2).acquire(lease_s=600)
+    clock.advance(61)
+    assert Semaphore(bob, "gpu").acquire(blocking=False)
+    assert value() == 0
 
 
 def test_another_kind_is_refused(gpu, member):
@@ -609,6 +733,15 @@ def test_a_heartbeat_renews_what_its_member_holds_and_nothing_else(gpu, member, 
     assert late.statistics().permits[0].expires_at == now - 4
 
 
+def test_a_heartbeat_that_comes_just_as_a_lease_is_over_does_not_renew_it(gpu, member, clock, held):
+    assert gpu.acquire(lease_s=4)
+    clock.advance(4)
+    with member.transaction() as tx:
+        permits.renew_held_by(tx, member.me.agent)
+        permits.expire(tx)
+    assert held() == []
+
+
 def test_the_heart_beats_for_the_shortest_lease(gpu, member):
     with member.transaction() as tx:
         assert holdings.shortest_lease(tx) is None
@@ -827,6 +960,17 @@ def test_a_grant_that_comes_just_before_an_interrupt_goes_to_the_next_in_line(
     assert value() == 0
 
 
+def test_an_interrupt_gives_back_the_one_permit_that_came_just_before_it(member, people, during, interrupt, value):
+    (ada,) = people("ada")
+    other, mine, theirs = Semaphore(member, "other", 3), Semaphore(member, "gpu", 2), Semaphore(ada, "gpu", 2)
+    for semaphore in (other, other, other, mine, theirs):
+        assert semaphore.acquire()
+    with pytest.raises(KeyboardInterrupt):
+        Semaphore(during(member, asleep=theirs.release, awake=interrupt), "gpu", 2).acquire()
+    assert [permit.number for permit in mine.statistics().permits] == [1]
+    assert (value(), len(other.statistics().permits)) == (1, 3)
+
+
 def test_an_interrupt_gives_back_no_permit_that_expired_and_went_to_somebody_else(
     people, during, member, clock, expire, value
 ):
@@ -977,13 +1121,68 @@ def test_a_kept_permit_is_free_when_its_task_ends(store, work, value):
     assert value() == 2
 
 
-def test_a_permit_kept_for_a_task_that_has_ended_goes_with_its_agent(store, work, value, bury):
+def test_what_is_kept_for_one_task_is_nothing_to_another(store, work, clock):
+    ada, bob = work(), work()
+    for member in (ada, bob):
+        theirs = Semaphore(member, "gpu", 4)
+        assert theirs.acquire()
+        theirs.keep()
+        assert theirs.acquire()
+
+    def found():
+        permits = Semaphore(bob, "gpu", 4).statistics().permits
+        return [(permit.number, permit.task, permit.acquired_at, permit.expires_at) for permit in permits]
+
+    bobs, until = bob.me.task, clock.now() + LEASE_S
+    its, began = [(3, bobs, clock.now(), until), (4, bobs, clock.now(), until)], clock.now()
+    die(store, ada)
+    assert found() == [(1, ada.me.task, began, None), *its]
+    clock.advance(1)
+    heir = work(ada.me.task)
+    with heir.transaction() as tx:
+        permits.inherit(tx, heir.me.task, heir.me.agent)
+    assert found() == [(1, ada.me.task, began + 1, until + 1), *its]
+    assert Semaphore(heir, "gpu", 4).acquire()
+    with store.transaction(None) as tx:
+        permits.free_kept_for(tx, heir.me.task)
+    assert [number for number, *_ in found()] == [3, 4, 5]
+
+
+def test_to_keep_the_permits_of_one_semaphore_keeps_those_of_no_other(work, bury):
+    ada = work()
+    gpu, other = Semaphore(ada, "gpu", 2), Semaphore(ada, "other", 2)
+    assert gpu.acquire()
+    assert other.acquire()
+    gpu.keep()
+    bury(ada)
+    assert (gpu.statistics().value, other.statistics().value) == (1, 2)
+
+
+def test_a_kept_permit_whose_lease_is_over_is_not_inherited(store, work, clock, expire, value, held):
+    ada = work()
+    hers = Semaphore(ada, "gpu", 2)
+    assert hers.acquire()
+    hers.keep()
+    clock.advance(LEASE_S)
+    expire()
+    with ada.transaction() as tx:
+        permits.inherit(tx, ada.me.task, ada.me.agent)
+    clock.advance(LEASE_S)
+    expire()
+    assert (value(), held()) == (2, [])
+    die(store, ada)
+    assert store.rows("select * from permit") == []
+    assert value() == 2
+
+
+@pytest.mark.parametrize("state", ["done", "failed", "cancelled"])
+def test_a_permit_kept_for_a_task_that_has_ended_goes_with_its_agent(store, work, value, bury, state):
     ada = work()
     hers = Semaphore(ada, "gpu", 2)
     assert hers.acquire()
     hers.keep()
     with store.transaction(None) as tx:
-        tx.execute("update task set state = 'cancelled' where id = :task", task=ada.me.task)
+        tx.execute("update task set state = :state where id = :task", state=state, task=ada.me.task)
     bury(ada)
     assert value() == 2
 

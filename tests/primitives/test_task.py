@@ -59,31 +59,8 @@ def spawn(processes):
 
 
 @pytest.fixture
-def do(store):
-    """Runs one function of tasks in a transaction of the harness."""
-
-    def do(function, *arguments, **options):
-        with store.transaction(None) as tx:
-            return function(tx, *arguments, **options)
-
-    return do
-
-
-@pytest.fixture
-def make(do):
-    """Makes a task that needs others; its number."""
-    return lambda *needs, **how: do(create_task, Plan("work", "do it", needs=needs, **how))[0].id
-
-
-@pytest.fixture
 def state(do):
     return lambda *tasks: " ".join(do(find, task).state for task in tasks)
-
-
-@pytest.fixture
-def agent(do):
-    """The number of a new agent."""
-    return lambda task=None: do(enlist, "agent", pid=None, task=task, state="running", lease_s=None)
 
 
 @pytest.fixture
@@ -95,12 +72,6 @@ def run(do, agent):
         return number, do(claim, task, number)
 
     return run
-
-
-@pytest.fixture
-def under(store, agent):
-    """A member that acts for a task."""
-    return lambda task: Membership(store, Member(agent(task), 1, task))
 
 
 # Creation.
@@ -346,7 +317,9 @@ def test_a_task_whose_agents_all_die_without_progress_fails(make, do, run, state
         ada, _ = run(task)
         do(give_back, task, agent=ada, reason=f"killed for the {n + 1}. time")
     assert state(task) == "failed"
-    assert do(find, task).error == f"its agent died {STALLED} times without getting any further: killed for the 5. time"
+    assert do(find, task).error == (
+        f"it is poisoned: its agent died {STALLED} times without getting any further: killed for the 5. time"
+    )
     assert [kind for kind, _ in events("task.")][-2:] == ["task.returned", "task.failed"]
 
 

@@ -73,7 +73,7 @@ def test_a_gate_that_was_never_used_is_free(tmp_path):
 def test_a_stopped_writer_is_named_and_its_death_opens_the_gate(processes, directory, member, events):
     ada = processes("ada")
     ada.run(hold)
-    ada.stop()
+    ada.stop_anywhere()
     assert process_inside(directory / "gate") == ada.pid
     ada.kill()
     assert process_inside(directory / "gate") is None

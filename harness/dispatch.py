@@ -1,0 +1,316 @@
+"""The scheduler's hands: read what is so, let `scheduler.decide` say who goes, and write it down, in one transaction.
+
+Only the head of the line is read, by index, so a round costs the same whether ten tasks are open or a hundred thousand.
+What must be forked or ended is returned, for it happens after the commit: a supervisor that dies in between leaves an
+agent that never beat its heart, and its task goes back.
+
+    ready   --Start---> running     a new agent
+    parked  --Unpark--> running     its process has waited for the slot
+    parked  --sleep---> asleep      too many processes wait: this one is ended, its conversation stays
+    asleep  --Wake----> running     what it waited for has come: a process goes on with the conversation
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prong.harness import scheduler
+from prong.harness.admission import Limits, Provider, Refusal
+from prong.harness.pressure import Pressure
+from prong.harness.scheduler import Candidate, Decision, Snapshot, Unpark
+from prong.primitives import ranking, wait_graph
+from prong.primitives import task as tasks
+from prong.state import Row, Store, Transaction, member, waiter
+
+PRESSURE_KEPT_S = 1.0
+"""For how long one reading of the machine's pressure is used, in seconds."""
+
+RAISE_SHARE = 0.1
+"""The most of its time that a dispatcher spends on whose waiting makes others more urgent, where many wait."""
+
+CROWD = 100
+"""From how many waits on it does not look at them in every round."""
+
+SLEEP_TOGETHER = 50
+"""How many processes are put to sleep in one round."""
+
+# The states are named twice so that the index of the open tasks can be used.
+_TAKEN = "select count(*) from task where state not in ('done', 'failed', 'cancelled') and state = 'running'"
+
+_READY = """
+select id, level, path_s, ready_at from task
+ where state = 'ready' and paused = 0 and (not_before is null or not_before <= :now)
+ order by level desc, path_s desc, id limit :most
+"""
+
+_WAKERS = """
+select waiter.id, waiter.since_at, task.id as task, task.level, task.path_s
+  from waiter join task on task.id = waiter.task
+ where waiter.kind = 'slot' and waiter.state = 'waiting' and task.paused = 0
+ order by task.level desc, task.path_s desc, waiter.id limit :most
+"""
+
+_SLEEPERS = """
+select waiter.id, waiter.since_at, task.id as task, task.level, task.path_s
+  from task join agent on agent.id = task.agent join waiter on waiter.agent = agent.id
+ where task.state not in ('done', 'failed', 'cancelled') and task.state = 'parked' and task.held = 'asleep'
+   and task.paused = 0 and agent.pid is null and waiter.state <> 'waiting'
+ order by task.level desc, task.path_s desc, waiter.id limit :most
+"""
+
+# Those whose wait says nothing that a repeated call would not say again, and who hold nothing that somebody must renew.
+_DROWSY = """
+select agent.id as agent, task.id as task from task join agent on agent.id = task.agent
+  join waiter on waiter.agent = agent.id
+ where task.state not in ('done', 'failed', 'cancelled') and task.state = 'parked' and task.held is null
+   and agent.state = 'parked' and agent.pid is not null
+   and waiter.kind = 'tasks' and waiter.state = 'waiting' and waiter.until_at is null
+   and not exists (select 1 from waiter other where other.agent = agent.id and other.id <> waiter.id)
+   and not exists (select 1 from lock where holder = agent.id)
+   and not exists (select 1 from lock_share where holder = agent.id)
+   and not exists (select 1 from permit where holder = agent.id)
+   and not exists (select 1 from queue_message where holder = agent.id)
+ order by waiter.since_at limit :most
+"""
+
+# The tasks that wait or are waited for, those that were raised before, and as far as it bears on them who needs them.
+_CONCERNED = """
+with recursive named (id) as (
+    select value from json_each(:tasks) union select id from task where raised is not null
+    union select need from named join task on task.id = named.id and state = 'blocked'
+                 join task_need on task_need.task = task.id),
+above (id) as (select task_need.task from named join task_need on need = named.id
+                 join task on task.id = task_need.task and state = 'blocked')
+select task.id, priority, raised, 1 as concerned, priority as urgency from named join task using (id)
+ where state not in ('done', 'failed', 'cancelled')
+ union all
+select task.id, priority, raised, 0, max(priority, coalesce(raised, priority)) from above join task using (id)
+ where id not in (select id from named)
+"""
+
+# Another wait, and one that is over, show here.
+_WAITING = "select count(*), coalesce(max(id), 0) from waiter where state = 'waiting'"
+
+_AWAKE = """
+select count(*) as awake from agent where state = 'parked' and ended_at is null and task is not null
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a round decided that happens outside the database: orders for new processes, and agents to be ended."""
+
+    forks: tuple[Mapping[str, Any], ...] = ()
+    sleeps: tuple[int, ...] = ()
+
+
+class Dispatcher:
+    """The rounds of one supervisor."""
+
+    def __init__(
+        self, store: Store, *, slots: int, parked: int, limits: Limits | None = None,
+        pressure: Callable[[], Pressure] | None = None, provider: Callable[[float], Provider] | None = None,
+    ) -> None:  # fmt: skip
+        """At most `slots` agents run at once, and about `parked` processes wait; without `pressure` nobody looks at it.
+
+        All of them may be changed while it runs.
+        """
+        self.slots = slots
+        self.parked = parked
+        self.limits = limits or Limits()
+        self._store = store
+        self._read_pressure = pressure
+        self._provider = provider
+        self._pressure: tuple[float, Pressure] | None = None
+        self._unseen = 0
+        self._raise_again_at = 0.0
+        self._mark: tuple[int, ...] = ()
+        self._told = ""
+        self._waits: Mapping[int, set[int]] = {}
+
+    def round(self) -> Orders:
+        """Fill the free slots, in one transaction; what is to be done after it."""
+        if not self._is_due():
+            return Orders()
+        provider = self._provider(self._store.clock.now()) if self._provider else None
+        pressure = self._now_pressure()
+        with self._store.transaction(None) as tx:
+            self._raise(tx)
+            snapshot = self._snapshot(tx, pressure, provider)
+            decided = scheduler.decide(snapshot)
+            forks = []
+            for decision in decided:
+                order = self._carry_out(tx, decision)
+                forks += [order] if order else []
+            self._tell(tx, decided.rest if snapshot.candidates else None)
+            sleeps = self._sleep(tx)
+        self._unseen += len(forks)
+        return Orders(tuple(forks), sleeps)
+
+    def pause_s(self, longest: float) -> float:
+        """How long nothing becomes ready by time alone, in seconds, at most `longest`."""
+        now = self._store.clock.now()
+        row = self._store.row("select min(not_before) as at from task where not_before > :now", now=now)
+        return longest if row is None or row["at"] is None else min(longest, max(0.0, row["at"] - now))
+
+    def _is_due(self) -> bool:
+        """Whether anybody wants a slot, or too many wait: reading that takes no place among the writers."""
+        wants = self._store.row(
+            "select exists (select 1 from task where state = 'ready' and paused = 0)"
+            " or exists (select 1 from waiter where kind = 'slot' and state = 'waiting')"
+            " or exists (select 1 from task where state not in ('done', 'failed', 'cancelled') and state = 'parked'"
+            "             and held = 'asleep') as wants"
+        )
+        awake = self._store.row(_AWAKE)
+        assert wants is not None
+        assert awake is not None
+        return bool(wants["wants"]) or awake["awake"] > self.parked
+
+    def _snapshot(self, tx: Transaction, pressure: Pressure | None, provider: Provider | None) -> Snapshot:
+        paused = tx.row("select paused from swarm")
+        empty = Snapshot(
+            slots=self.slots,
+            taken=tx.value(_TAKEN),
+            now=tx.now,
+            pressure=pressure,
+            limits=self.limits,
+            unseen=self._unseen,
+            providers={} if provider is None else {"the model's endpoint": provider},
+            paused="a person paused the swarm" if paused is not None and paused["paused"] else None,
+        )
+        name = next(iter(empty.providers), None)
+        most = scheduler.wanted(empty) or 1  # one at least, who is told why it stays
+        ready = [
+            Candidate(row["id"], row["level"], row["ready_at"] or 0, path_s=row["path_s"], provider=name)
+            for row in tx.rows(_READY, now=tx.now, most=most)
+        ]
+        back = [_back(row) for query in (_WAKERS, _SLEEPERS) for row in tx.rows(query, most=most)]
+        return Snapshot(
+            slots=empty.slots, taken=empty.taken, candidates=[*ready, *back], now=empty.now, pressure=pressure,
+            limits=self.limits, unseen=self._unseen, providers=empty.providers, paused=empty.paused,
+        )  # fmt: skip
+
+    def _carry_out(self, tx: Transaction, decision: Decision) -> Mapping[str, Any] | None:
+        return self._unpark(tx, decision) if isinstance(decision, Unpark) else self._start(tx, decision.task)
+
+    def _start(self, tx: Transaction, task: int) -> Mapping[str, Any]:
+        agent = member.enlist(tx, f"task {task}", pid=None, task=task, state="starting", lease_s=member.LEASE_S)
+        fence = tasks.claim(tx, task, agent)
+        assert fence is not None, "the snapshot was taken in this transaction"
+        return {"agent": agent, "incarnation": 1, "task": task, "fence": fence}
+
+    def _unpark(self, tx: Transaction, unpark: Unpark) -> Mapping[str, Any] | None:
+        row = tx.row(
+            "select agent, held, fence, incarnation from task join agent on agent.id = task.agent"
+            " where task.id = :task",
+            task=unpark.task,
+        )
+        if row is None:
+            return None
+        tx.execute(
+            "update task set state = 'running', held = null where id = :task and state = 'parked'", task=unpark.task
+        )
+        if row["held"] == "asleep":
+            return self._wake(tx, unpark.task, row)
+        tx.execute("update agent set state = 'running' where id = :agent", agent=row["agent"])
+        tx.event("task.unparked", object=str(unpark.task), task=unpark.task)
+        waiter.grant(tx, unpark.waiter)
+        return None
+
+    def _wake(self, tx: Transaction, task: int, row: Row) -> Mapping[str, Any]:
+        """What it waited for has come: its call is made again, by another process, and finds it."""
+        agent = row["agent"]
+        tx.execute("delete from waiter_task where waiter in (select id from waiter where agent = :agent)", agent=agent)
+        tx.execute("delete from waiter where agent = :agent", agent=agent)
+        tx.execute(
+            "update agent set state = 'starting', expires_at = :at where id = :agent", agent=agent,
+            at=tx.now + member.LEASE_S,
+        )  # fmt: skip
+        tx.event("task.unparked", object=str(task), task=task, woken=True)
+        return {"agent": agent, "incarnation": row["incarnation"], "task": task, "fence": row["fence"]}
+
+    def _sleep(self, tx: Transaction) -> tuple[int, ...]:
+        """End the processes that have waited longest, as far as there are too many.
+
+        The agent stays a member and keeps its place; only what that process writes from now on is refused.
+        """
+        excess = tx.value(_AWAKE) - self.parked
+        if excess <= 0:
+            return ()
+        rows = tx.rows(_DROWSY, most=min(excess, SLEEP_TOGETHER))
+        for row in rows:
+            tx.execute(
+                "update agent set state = 'asleep', incarnation = incarnation + 1, expires_at = null where id = :agent",
+                agent=row["agent"],
+            )
+            tx.execute("update task set held = 'asleep' where id = :task", task=row["task"])
+            tx.event("agent.asleep", object=str(row["agent"]), task=row["task"])
+        if rows:
+            tx.buried()
+        return tuple(row["agent"] for row in rows)
+
+    def _raise(self, tx: Transaction) -> None:
+        """Whoever holds or makes what somebody more urgent waits for becomes as urgent; so low never holds up high."""
+        began = time.monotonic()
+        mark = tuple(tx.row(_WAITING) or ())
+        if mark == self._mark or (mark[0] > CROWD and began < self._raise_again_at):
+            return
+        self._mark = mark
+        self._inherit(tx)
+        self._raise_again_at = began + (time.monotonic() - began) / RAISE_SHARE
+
+    def _inherit(self, tx: Transaction) -> None:
+        waits = wait_graph.tasks_waited_for(tx, now=tx.now)
+        if waits == self._waits:
+            return
+        self._waits = waits
+        named = json.dumps(sorted({*waits, *(task for wanted in waits.values() for task in wanted)}))
+        rows = {row["id"]: row for row in tx.rows(_CONCERNED, tasks=named)}
+        raised = ranking.raised({task: row["urgency"] for task, row in rows.items()}, _with_needs(tx, waits, rows))
+        for task, row in rows.items():
+            higher = raised.get(task)
+            if row["concerned"] and higher != row["raised"]:
+                tx.execute("update task set raised = :raised where id = :task", raised=higher, task=task)
+                tasks.place(tx, task)
+
+    def _tell(self, tx: Transaction, refusal: Refusal | None) -> None:
+        """Say once why nobody starts; a full house and an empty line need no word."""
+        reason = "" if refusal is None or refusal.reason in ("slots", "empty") else refusal.reason
+        if reason != self._told:
+            self._told = reason
+            if refusal is not None and reason:
+                tx.event("scheduler.refuses", object=reason, detail=refusal.detail)
+            else:
+                tx.event("scheduler.admits")
+
+    def _now_pressure(self) -> Pressure | None:
+        if self._read_pressure is None:
+            return None
+        now = time.monotonic()
+        if self._pressure is None or now - self._pressure[0] > PRESSURE_KEPT_S:
+            self._pressure = now, self._read_pressure()
+            self._unseen = 0
+        return self._pressure[1]
+
+
+def _with_needs(
+    tx: Transaction, waits: Mapping[int, set[int]], rows: Mapping[int, Row]
+) -> Mapping[int, Collection[int]]:
+    """Who waits for whom, the blocked ones for what they need."""
+    graph = {task: set(wanted) for task, wanted in waits.items()}
+    for row in tx.rows(
+        "select task_need.task, need from task_need join task on task.id = task_need.task and state = 'blocked'"
+        " where need in (select value from json_each(:tasks))",
+        tasks=json.dumps(list(rows)),
+    ):
+        graph.setdefault(row["task"], set()).add(row["need"])
+    return graph
+
+
+def _back(row: Row) -> Candidate:
+    """A task whose wait has ended: it is as old as ever."""
+    return Candidate(row["task"], row["level"], row["since_at"], row["id"], row["path_s"])
