@@ -92,11 +92,12 @@ def checked(budget: Budget) -> Budget:
 
 def account_of(tx: Transaction, parent_task: int | None) -> int | None:
     """The account that a new task of this parent spends from: its parent's, else the swarm's, else none."""
-    row = tx.row("select account from task where id = :task", task=parent_task)
-    if row is not None and row["account"] is not None:
-        account: int = row["account"]
-        return account
-    return SWARM if Chain.read(tx, SWARM).accounts else None
+    if parent_task is not None:
+        row = tx.row("select account from task where id = :task", task=parent_task)
+        if row is not None and row["account"] is not None:
+            account: int = row["account"]
+            return account
+    return SWARM if tx.row("select 1 from account where task = 0") else None
 
 
 def open_account(tx: Transaction, task: int, *, lender: int | None, budget: Budget) -> None:

@@ -22,7 +22,7 @@ from prong.primitives.task_attempts import (
     set_priority,
 )
 from prong.primitives.task_creating import create_task, create_tasks, set_limits, set_role
-from prong.primitives.task_ending import cancel, finish
+from prong.primitives.task_ending import cancel, complete, finish
 from prong.primitives.task_line import Claim, claim, free_held, hold, offer, place, take_next, wait_next
 from prong.primitives.task_record import (
     FINAL,
@@ -40,7 +40,7 @@ from prong.primitives.task_waiting import wait_tasks
 
 __all__ = [
     "FINAL", "NEEDS", "PROMPT_BYTES", "RESULT_BYTES", "STALLED", "TITLE_CHARACTERS", "WORN_OUT", "Claim", "Failure",
-    "OnFailedNeed", "Plan", "Task", "cancel", "claim", "create_task", "create_tasks", "fail", "find", "finish",
-    "free_held", "give_back", "hold", "hold_for_budget", "offer", "pause", "place", "retry", "set_limits",
+    "OnFailedNeed", "Plan", "Task", "cancel", "claim", "complete", "create_task", "create_tasks", "fail", "find",
+    "finish", "free_held", "give_back", "hold", "hold_for_budget", "offer", "pause", "place", "retry", "set_limits",
     "set_priority", "set_role", "take_next", "wait_next", "wait_tasks",
 ]  # fmt: skip

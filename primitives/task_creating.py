@@ -12,7 +12,7 @@ from typing import Any
 from prong.primitives import budget, ranking, task_line
 from prong.primitives.errors import Limit, TooManyTasks
 from prong.primitives.task_ending import finish, is_doomed, is_ready
-from prong.primitives.task_record import NEEDS, PROMPT_BYTES, TITLE_CHARACTERS, Plan, Task, find, past
+from prong.primitives.task_record import NEEDS, PROMPT_BYTES, TITLE_CHARACTERS, Plan, Task, find, past, record
 from prong.primitives.values import checked_name, checked_number
 from prong.state import Invalid, Row, TaskLost, Transaction
 
@@ -48,7 +48,8 @@ def create_task(tx: Transaction, plan: Plan) -> tuple[Task, bool]:
 def create_tasks(tx: Transaction, plans: Sequence[Plan]) -> list[tuple[Task, bool]]:
     """Create a graph of tasks at once, whose needs may name each other's keys; as `create_task` for each.
 
-    Nothing is created where anything is refused.
+    Nothing is created where anything is refused.  A new task is returned as it was created, although somebody who waits
+    for work may have it by then.
 
     >>> with swarm.transaction() as tx:
     ...     made = create_tasks(tx, [Plan("Ship", "Ship it.", needs=["test"]), Plan("Test", "Test it.", key="test")])
@@ -66,15 +67,15 @@ def create_tasks(tx: Transaction, plans: Sequence[Plan]) -> list[tuple[Task, boo
     within, before = _needs(tx, fresh, by_key, known)
     estimates = {place: family.estimate_s(plan.role) for place, plan in fresh.items()}
     paths = ranking.longest_paths(estimates, within)
-    numbers: dict[int, int] = {}
+    made: dict[int, Task] = {}
     for place in _in_order(fresh, within):
-        needs = [find(tx, numbers[one]) for one in within[place]] + [find(tx, one) for one in before[place]]
-        numbers[place] = _create(tx, family, fresh[place], needs, estimate_s=estimates[place], path_s=paths[place])
+        needs = [made[one] for one in within[place]] + [find(tx, one) for one in before[place]]
+        made[place] = _create(tx, family, fresh[place], needs, estimate_s=estimates[place], path_s=paths[place])
     family.count(len(fresh))
     if fresh:
         task_line.offer(tx)
     return [
-        (find(tx, numbers[place] if place in numbers else _number_of(plan, known, by_key, numbers)), place in numbers)
+        (made[place], True) if place in made else (_same_key(tx, plan, known, by_key, made), False)
         for place, plan in enumerate(plans)
     ]
 
@@ -257,7 +258,7 @@ def _in_order(fresh: Mapping[int, Plan], within: Mapping[int, Sequence[int]]) ->
 
 def _create(
     tx: Transaction, family: _Family, plan: Plan, needs: Sequence[Task], *, estimate_s: float, path_s: float
-) -> int:
+) -> Task:
     states = [need.state for need in needs]
     ready = is_ready(plan.on_failed_need, states)
     row = tx.row(_INSERT, **_columns(tx, family, plan), state="ready" if ready else "blocked", estimate_s=estimate_s,
@@ -277,9 +278,10 @@ def _create(
     if is_doomed(plan.on_failed_need, states):
         bad = next(need for need in needs if need.state in ("failed", "cancelled"))
         finish(tx, number, "failed", error=f"it needs task {bad.id}, which {past(bad.state)}", failure="need")
-    elif not ready:
+        return find(tx, number)
+    if not ready:
         _tell_needs(tx, [need.id for need in needs if not need.final], path_s=path_s, priority=row["priority"])
-    return number
+    return record(row)
 
 
 def _columns(tx: Transaction, family: _Family, plan: Plan) -> Mapping[str, Any]:
@@ -337,7 +339,9 @@ def _open_needs(tx: Transaction, task: int) -> list[int]:
     ]
 
 
-def _number_of(plan: Plan, known: Mapping[str, int], by_key: Mapping[str, int], numbers: Mapping[int, int]) -> int:
+def _same_key(
+    tx: Transaction, plan: Plan, known: Mapping[str, int], by_key: Mapping[str, int], made: Mapping[int, Task]
+) -> Task:
     """The task that has the plan's key already, from before or from earlier in the same graph."""
     assert plan.key is not None
-    return known[plan.key] if plan.key in known else numbers[by_key[plan.key]]
+    return find(tx, known[plan.key]) if plan.key in known else made[by_key[plan.key]]

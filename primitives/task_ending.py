@@ -34,6 +34,17 @@ select task.id from task_need join task on task.id = task_need.task
  order by task.id
 """
 
+# Most ends concern nobody, and one question finds that out.
+_CONCERNS = """
+select exists (select 1 from task_need where need = :task) as needed,
+       exists (select 1 from waiter_task where task = :task) as awaited,
+       exists (select 1 from queue_message where holder_task = :task) as delivered,
+       exists (select 1 from barrier) as barriers,
+       exists (select 1 from lock where task = :task and kept = 1)
+         or exists (select 1 from lock_share where task = :task and kept = 1)
+         or exists (select 1 from permit where task = :task and kept = 1) as kept
+"""
+
 _LEARN = """
 insert into role (name, estimate_s, finished) values (:role, :took_s, 1)
     on conflict (name) do update set finished = finished + 1,
@@ -48,6 +59,21 @@ def finish(
 ) -> None:  # fmt: skip
     """Bring a task to its final state and tell everybody whom that concerns; nothing where it is final already."""
     finish_all(tx, [task], state, result=result, error=error, failure=failure)
+
+
+def complete(tx: Transaction, task: int, fence: int, *, result: str | None = None) -> None:
+    """End an attempt well: the task is done.  Raises `TaskLost` where it is another's by now, or `UnknownTask`.
+
+    >>> from prong.primitives import Plan, create_task, take_next
+    >>> with swarm.transaction() as tx:
+    ...     _ = create_task(tx, Plan("Count", "Count the files."))
+    ...     claim = take_next(tx)
+    ...     complete(tx, claim.task, claim.fence, result="12 files")
+    ...     find(tx, claim.task).result
+    '12 files'
+    """
+    task_line.hold(tx, task, fence)
+    finish(tx, task, "done", result=result)
 
 
 def cancel(tx: Transaction, task: int, *, reason: str) -> list[int]:
@@ -75,18 +101,25 @@ def finish_all(
     ]
     for task, how, why in ended:  # which grows while it is read
         done = how == "done"
-        if done:
+        concerns = tx.row(_CONCERNS, task=task)
+        assert concerns is not None
+        if concerns["kept"]:
+            lock.free_kept_for(tx, task)
+            permits.free_kept_for(tx, task)
+        if concerns["delivered"] and done:
             delivery.forget_held_by(tx, task=task)
-        else:
+        elif concerns["delivered"]:
             delivery.give_back_held_by(tx, task=task)
-        if tx.row("select 1 from task_need where need = :task limit 1", task=task):
+        if concerns["needed"]:
             unmet = f"it needs task {task}, which {past(how)}"
             doomed = [] if done else _doomed(tx, task)
             ended += [(one, "failed", unmet) for one in doomed if _end(tx, one, "failed", error=unmet, failure="need")]
             _make_ready(tx, task, done=done)
-        ending = "has ended without arriving" if done else past(how) + (f": {why}" if why else "")
-        barrier.break_for(tx, agent=None, task=task, reason=f"task {task} {ending}")
-        _tell_waiters(tx, task)
+        if concerns["barriers"]:
+            ending = "has ended without arriving" if done else past(how) + (f": {why}" if why else "")
+            barrier.break_for(tx, agent=None, task=task, reason=f"task {task} {ending}")
+        if concerns["awaited"]:
+            _tell_waiters(tx, task)
     if ended:
         task_line.offer(tx)
 
@@ -130,8 +163,6 @@ def _end(
         tx.execute(_LEARN, role=row["role"], took_s=tx.now - row["started_at"], over=LEARNT_OVER)
     if row["account"]:
         task_line.free_held(tx, budget.close_account(tx, row["account"]))
-    lock.free_kept_for(tx, task)
-    permits.free_kept_for(tx, task)
     return True
 
 

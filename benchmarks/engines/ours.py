@@ -14,9 +14,8 @@ from prong.primitives.task import (
     NEEDS,
     Claim,
     Plan,
+    complete,
     create_tasks,
-    finish,
-    hold,
     set_limits,
     take_next,
     wait_next,
@@ -99,6 +98,5 @@ def _prompt(swarm: Swarm, claimed: Claim) -> str:
 def _end_and_take(swarm: Swarm, claimed: Claim) -> Claim | None:
     """Finish what was claimed, and claim the next in the same transaction."""
     with swarm.transaction() as tx:
-        hold(tx, claimed.task, claimed.fence)
-        finish(tx, claimed.task, "done")
+        complete(tx, claimed.task, claimed.fence)
         return take_next(tx)

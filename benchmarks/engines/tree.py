@@ -45,7 +45,7 @@ def run(module: str, *arguments: str) -> Any:
         _temporary_folder() as folder,
         tempfile.TemporaryFile("w+") as output,
         tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(command, stdout=output, stderr=errors, env=os.environ | {"TMPDIR": folder}) as process,
+        subprocess.Popen(command, stdout=output, stderr=errors, env=_environment(folder)) as process,
     ):
         try:
             process.wait(PATIENCE_S)
@@ -58,6 +58,12 @@ def run(module: str, *arguments: str) -> Any:
             raise Failed(errors.read()[-_LAST_WORDS:])
         output.seek(0)
         return json.loads(output.read().splitlines()[-1])
+
+
+def _environment(folder: str) -> dict[str, str]:
+    """Ours, but that the engines are found from wherever this was started."""
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    return os.environ | {"TMPDIR": folder, "PYTHONPATH": path}
 
 
 @contextmanager
