@@ -155,7 +155,7 @@ for now in sys.argv[1:]:
 
 def watch(*modules, where):
     done = subprocess.run(
-        [sys.executable, "-B", "-W", "error", "-c", WATCH, *modules],
+        [sys.executable, "-W", "error", "-c", WATCH, *modules],
         env=ENVIRONMENT | {"PYTHONPATH": str(where)},
         capture_output=True,
         text=True,

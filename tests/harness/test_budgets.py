@@ -296,7 +296,7 @@ def test_prices_of_ones_own_are_what_counts(agent, store, account):
     other = agent("think", model="claude-opus-5-5")
     other._purse.model = other._prices = dear
     other.run()
-    assert account().usd.settled - cheap > 5 * cheap
+    assert account().usd.settled - cheap > 2 * cheap  # the second reads from the cache what the first wrote
     assert account().usd.settled == pytest.approx(sum(call["usd"] for call in calls(store)))
 
 
