@@ -36,7 +36,7 @@ from prong.harness.workspaces import Workspace
 from prong.primitives import holdings, lock, permits
 from prong.primitives import task as tasks
 from prong.primitives.budget import Budget, OutOfBudget
-from prong.state import Deposed, Member, Membership, Store, TaskLost
+from prong.state import Deposed, Member, Membership, Store, StoreError, TaskLost
 from prong.state.member import LEASE_S
 
 TOOLS: Sequence[Block] = (*DEFINITIONS, *definitions.PRIMITIVES)
@@ -328,6 +328,8 @@ def _beat_for_ever(member: Membership) -> None:
                 holdings.renew(tx)
         except Deposed:
             return
+        except StoreError as error:  # a full disk, a stranger that keeps the file: it may be over before the lease is
+            structlog.get_logger().warning("heartbeat.missed", problem=str(error))
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

@@ -32,7 +32,7 @@ class Amount(click.ParamType[Any]):
         try:
             return self._read(value)
         except Invalid as error:
-            return self.fail(str(error), param, ctx)
+            return self.fail(str(error).rstrip(","), param, ctx)
 
 
 TOKENS = Amount("tokens", lambda text: amounts.tokens(text, least=1, most=LARGEST_TOKENS))

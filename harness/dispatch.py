@@ -44,13 +44,14 @@ _TAKEN = "select count(*) from task where state not in ('done', 'failed', 'cance
 _READY = """
 select id, level, path_s, ready_at from task
  where state = 'ready' and paused = 0 and (not_before is null or not_before <= :now)
+   and not exists (select 1 from agent where agent.task = task.id and ended_at is null)
  order by level desc, path_s desc, id limit :most
 """
 
 _WAKERS = """
 select waiter.id, waiter.since_at, task.id as task, task.level, task.path_s
   from waiter join task on task.id = waiter.task
- where waiter.kind = 'slot' and waiter.state = 'waiting' and task.paused = 0
+ where waiter.kind = 'slot' and waiter.state = 'waiting' and task.state = 'parked' and task.paused = 0
  order by task.level desc, task.path_s desc, waiter.id limit :most
 """
 
@@ -93,7 +94,10 @@ select task.id, priority, raised, 0, max(priority, coalesce(raised, priority)) f
 """
 
 # Another wait, and one that is over, show here.
-_WAITING = "select count(*), coalesce(max(id), 0) from waiter where state = 'waiting'"
+_WAITING = """
+select count(*), coalesce(max(waiter.id), 0), coalesce(sum(priority), 0)
+  from waiter left join task on task.id = waiter.task where waiter.state = 'waiting'
+"""
 
 _AWAKE = """
 select count(*) as awake from agent where state = 'parked' and ended_at is null and task is not null
@@ -130,7 +134,6 @@ class Dispatcher:
         self._raise_again_at = 0.0
         self._mark: tuple[int, ...] = ()
         self._told = ""
-        self._waits: Mapping[int, set[int]] = {}
 
     def round(self) -> Orders:
         """Fill the free slots, in one transaction; what is to be done after it."""
@@ -205,8 +208,8 @@ class Dispatcher:
 
     def _unpark(self, tx: Transaction, unpark: Unpark) -> Mapping[str, Any] | None:
         row = tx.row(
-            "select agent, held, fence, incarnation from task join agent on agent.id = task.agent"
-            " where task.id = :task",
+            "select agent, fence, incarnation, agent.state = 'asleep' and pid is null as asleep"
+            "  from task join agent on agent.id = task.agent where task.id = :task",
             task=unpark.task,
         )
         if row is None:
@@ -214,7 +217,7 @@ class Dispatcher:
         tx.execute(
             "update task set state = 'running', held = null where id = :task and state = 'parked'", task=unpark.task
         )
-        if row["held"] == "asleep":
+        if row["asleep"]:
             return self._wake(tx, unpark.task, row)
         tx.execute("update agent set state = 'running' where id = :agent", agent=row["agent"])
         tx.event("task.unparked", object=str(unpark.task), task=unpark.task)
@@ -265,9 +268,6 @@ class Dispatcher:
 
     def _inherit(self, tx: Transaction) -> None:
         waits = wait_graph.tasks_waited_for(tx, now=tx.now)
-        if waits == self._waits:
-            return
-        self._waits = waits
         named = json.dumps(sorted({*waits, *(task for wanted in waits.values() for task in wanted)}))
         rows = {row["id"]: row for row in tx.rows(_CONCERNED, tasks=named)}
         raised = ranking.raised({task: row["urgency"] for task, row in rows.items()}, _with_needs(tx, waits, rows))

@@ -34,6 +34,7 @@ _MARKS = {
 _TOLD = (
     "task.", "merge.", "swarm.", "command.", "scheduler.", "cache.lost", "model.waits", "barrier.broken",
     "lock.inherited", "budget.warned", "budget.raised", "deadlock.found",
+    "rules.",
 )  # fmt: skip
 _ORDER = {"running": 0, "parked": 1, "ready": 2, "blocked": 3, "failed": 4, "cancelled": 5, "done": 6}
 

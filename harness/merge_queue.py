@@ -10,6 +10,7 @@ merger finds by the number what is on the branch already, so nothing is merged t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -88,7 +89,8 @@ class MergeQueue:
             self._settle(row, "merged", outcome.commit)
         else:
             detail = outcome.detail if isinstance(outcome, Conflict) else outcome
-            self._settle(row, "conflict", f"{detail}; the work is kept as branch {self._keep(row)}")
+            kept = self._keep(row)
+            self._settle(row, "conflict", f"{detail}; the work is kept as branch {kept}", kept=kept)
         return True
 
     def _tell_wait(self, task: int, reason: str) -> None:
@@ -110,10 +112,14 @@ class MergeQueue:
     def _keep(self, row: Row) -> str:
         """Work that could not be merged gets a branch of its own."""
         branch = f"{self._integration.branch}-task-{row['task']}"
-        self._integration.repository.advance(f"refs/heads/{branch}", row["commit_id"], None)
-        return branch
+        for name in itertools.chain([branch], (f"{branch}-{n}" for n in itertools.count(2))):
+            if self._integration.repository.advance(f"refs/heads/{name}", row["commit_id"], None):
+                return name
+            if self._integration.repository.read_ref(f"refs/heads/{name}") == row["commit_id"]:
+                return name  # kept before, by a merger that was killed
+        raise AssertionError("unreachable")
 
-    def _settle(self, row: Row, state: str, detail: str | None) -> None:
+    def _settle(self, row: Row, state: str, detail: str | None, *, kept: str | None = None) -> None:
         task = row["task"]
         with self._store.transaction(None) as tx:
             settled = tx.execute(
@@ -131,7 +137,6 @@ class MergeQueue:
                 tx.execute("update task set merged_commit = :commit where id = :task", commit=detail, task=task)
                 tasks.finish(tx, task, "done")
             elif state == "conflict":
-                kept = f"{self._integration.branch}-task-{task}"
                 tx.execute("update task set kept_branch = :kept where id = :task", kept=kept, task=task)
                 tasks.finish(tx, task, "failed", error=detail, failure="merge")
             for waiting in waiter.line(tx, "merge", str(task)):

@@ -10,7 +10,7 @@ from typing import Any
 from prong.harness.rules import Change, Rules, RulesInvalid, differences, load
 from prong.harness.rules_watch import watch
 from prong.harness.swarms import Bounds, Swarm, set_roles
-from prong.primitives.budget import SWARM, Budget, raise_bound
+from prong.primitives.budget import SWARM, Budget, below, raise_bound
 from prong.primitives.task import free_held
 from prong.state import Invalid, Store, Transaction
 
@@ -86,7 +86,7 @@ def _set_budget(tx: Transaction, budget: Budget) -> str | None:
         raise_bound(tx, SWARM, budget)
     except Invalid as error:
         return f"not: {error}"
-    free_held(tx, [SWARM])
+    free_held(tx, below(tx, SWARM))
     return None
 
 

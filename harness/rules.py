@@ -80,8 +80,8 @@ class Budget:
 
     tokens: int | None = rule(None, read.tokens(1, _MOST_TOKENS))
     usd: float | None = rule(None, read.number(0, _MOST_USD))
-    task: Amount = rule(Amount(), read.record(Amount), part=Amount)
-    agent: Amount = rule(Amount(), read.record(Amount), part=Amount)
+    task: Amount = rule(Amount(), read.record(Amount), part=Amount, fixed=True)
+    agent: Amount = rule(Amount(), read.record(Amount), part=Amount, fixed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,12 @@ class Rules:
             for name, role in self.roles.items()
         }
         return replace(
-            self, limits=new.limits, budget=new.budget, priorities=new.priorities, ageing_s=new.ageing_s, roles=roles
+            self,
+            limits=new.limits,
+            budget=replace(new.budget, task=self.budget.task, agent=self.budget.agent),
+            priorities=new.priorities,
+            ageing_s=new.ageing_s,
+            roles=roles,
         )
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from prong.agents import fork_point
 from prong.agents.emulator.options import EmulatorOptions
-from prong.agents.emulator.process import EmulatorProcess
+from prong.agents.emulator.process import EmulatorNotStarted, EmulatorProcess
 from prong.agents.governor import Governor, family
 from prong.agents.governor_file import Identity
 from prong.agents.nursery import Nursery
 from prong.harness.admission import Provider
+from prong.harness.remains import MARK, end_remains
 from prong.harness.supervisor import LOOK_S, Supervisor, alone
 from prong.harness.swarms import Offline, Swarm
 
@@ -31,6 +32,7 @@ _SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 def run_swarm(swarm: Swarm, *, api_key: str | None, display: Display) -> str:
     """Run until all is done or somebody stops it; returns the swarm's state then.  Raises `AlreadySupervised`."""
     with alone(swarm):
+        end_remains(swarm.directory)
         nursery = _nursery(swarm)  # first, because it has the most to import
         try:
             with _endpoint(swarm) as base_url, _shown(swarm, display):
@@ -63,7 +65,8 @@ def _provider(settings: Mapping[str, Any]) -> Callable[[float], Provider]:
 
 def _nursery(swarm: Swarm) -> Nursery:
     log = swarm.directory / "log" / "agents.log"
-    return Nursery("prong.harness.agent_process", log=log, environment=environment(os.environ))
+    marked = {**environment(os.environ), MARK: str(swarm.directory)}
+    return Nursery("prong.harness.agent_process", log=log, environment=marked)
 
 
 @contextmanager
@@ -116,4 +119,7 @@ def _keep_alive(swarm: Swarm, emulator: EmulatorProcess, over: threading.Event) 
         if over.wait(LOOK_S):
             store.close()
             return
-        revived = emulator.revive()
+        try:
+            revived = emulator.revive()
+        except EmulatorNotStarted:  # killed while it began, say: the agents wait, and it is tried again
+            revived = False

@@ -24,11 +24,12 @@ from prong.harness.admission import Provider
 from prong.harness.dispatch import Dispatcher
 from prong.harness.merge_queue import MergeQueue
 from prong.harness.merging import Integration
+from prong.harness.outcome import finished, outcome
 from prong.harness.rule_keeper import RuleKeeper
 from prong.harness.swarms import Bounds, Swarm, tidy_all
-from prong.primitives import holdings
+from prong.primitives import holdings, watch
 from prong.primitives import task as tasks
-from prong.state import ProngError, Transaction, member
+from prong.state import ProngError, Row, Transaction, member
 from prong.state.bell import MERGER_SLOT, SCHEDULER_SLOT
 from prong.state.gate import process_inside
 
@@ -38,21 +39,20 @@ LOOK_S = 1.0
 STOPPED_IN_GATE_S = 5.0
 """How long a stopped process may keep every other writer waiting before it is killed, in seconds."""
 
+UNBORN_PAUSE_S = 5.0
+"""How long a task waits whose agent could not even be forked, in seconds."""
+
 NURSERY_STARTS = 5
-"""How often a nursery that dies is started again."""
+NURSERY_STARTS_WITHIN_S = 60.0
+"""How often a nursery is started within so many seconds; if that one dies too, the run ends."""
 
+LINGERS_S = 5.0
+"""How long an agent may live on after it has finished its task, in seconds."""
 
-# Whoever is neither ready nor running, and waits without a timeout, is moved only by others.
-_LEFT = """
-with unfinished as (select state, held, id from task where state not in ('done', 'failed', 'cancelled'))
-select exists (select 1 from unfinished) as open,
-       exists (select 1 from unfinished where held = 'budget') as held,
-       exists (select 1 from agent where ended_at is null and task is not null) as alive,
-       exists (select 1 from unfinished where state in ('ready', 'running'))
-         or exists (select 1 from waiter where state <> 'waiting' or until_at is not null or kind = 'slot')
-         or exists (select 1 from merge where state = 'waiting')
-         or exists (select 1 from agent where ended_at is null and task is not null
-                       and state not in ('parked', 'asleep')) as moving
+_WITHOUT_TASK = """
+select agent.id, agent.pid, task.state, task.agent from agent join task on task.id = agent.task
+ where agent.ended_at is null and agent.state <> 'starting' and (task.agent is null or task.agent <> agent.id)
+   and not exists (select 1 from merge where merge.task = task.id and merge.state = 'waiting')
 """
 
 
@@ -64,7 +64,8 @@ class AlreadySupervised(ProngError):
         self.pid = pid
 
     def __str__(self) -> str:
-        return f"swarm {self.swarm} is already run by process {self.pid}. Watch it with: prong status {self.swarm}"
+        who = "another process" if self.pid is None else f"process {self.pid}"
+        return f"swarm {self.swarm} is already run by {who}. Watch it with: prong status {self.swarm}"
 
 
 class NurseryDied(ProngError):
@@ -74,7 +75,8 @@ class NurseryDied(ProngError):
         self.log = log
 
     def __str__(self) -> str:
-        return f"the nursery ended {NURSERY_STARTS} times; what it printed is in {self.log}"
+        within = f"within {NURSERY_STARTS_WITHIN_S:g} s"
+        return f"the nursery ended {NURSERY_STARTS} times {within}; what it printed is in {self.log}"
 
 
 @contextmanager
@@ -85,7 +87,8 @@ def alone(swarm: Swarm) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         row = swarm.store().row("select supervisor_pid from swarm")
-        raise AlreadySupervised(swarm.id, row["supervisor_pid"] if row else None) from None
+        pid = row["supervisor_pid"] if row else None
+        raise AlreadySupervised(swarm.id, pid if pid is not None and psutil.pid_exists(pid) else None) from None
     try:
         yield
     finally:
@@ -112,7 +115,8 @@ class Supervisor:
         )
         self._rules = RuleKeeper(swarm, self._store, self._obey)
         self._queue = MergeQueue(self._store, Integration(swarm.repository, swarm.branch, swarm.base_commit), swarm.id)
-        self._nursery_starts = 0
+        self._nursery_starts: list[float] = []
+        self._without_task: dict[int, float] = {}
         self._stopping = False
         self._failure: Exception | None = None
 
@@ -156,8 +160,9 @@ class Supervisor:
         while not self._stopping:
             if self._failure is not None:
                 raise self._failure
-            if self._finished():
-                return self._outcome()
+            if finished(self._store):
+                return outcome(self._store)
+            watch.glance(self._store)  # whoever waits does so too, unless no process waits
             self._schedule(nursery)
             listen()
             if not self._hear(nursery):
@@ -174,8 +179,9 @@ class Supervisor:
 
     def _start_nursery(self) -> Nursery:
         log = self._swarm.directory / "log" / "agents.log"
-        self._nursery_starts += 1
-        if self._nursery_starts > NURSERY_STARTS:
+        now = self._store.clock.now()
+        self._nursery_starts = [at for at in self._nursery_starts if now - at < NURSERY_STARTS_WITHIN_S] + [now]
+        if len(self._nursery_starts) > NURSERY_STARTS:
             raise NurseryDied(str(log))
         return self._nurseries()
 
@@ -196,10 +202,11 @@ class Supervisor:
                     tx.execute("update agent set pid = :pid where id = :agent", pid=one.pid, agent=one.agent)
                     tx.event("agent.forked", object=str(one.agent), pid=one.pid)
                 elif not _fell_asleep(tx, one):
-                    self._bury(tx, one.agent, _in_words(one), blame=True)
+                    unborn = one.pid == 0  # the machine has no room for it, which is no fault of the task
+                    self._bury(tx, one.agent, _in_words(one), blame=not unborn, pause_s=UNBORN_PAUSE_S * unborn)
         return heard is not None
 
-    def _bury(self, tx: Transaction, agent: int, reason: str, *, blame: bool) -> None:
+    def _bury(self, tx: Transaction, agent: int, reason: str, *, blame: bool, pause_s: float = 0.0) -> None:
         """An agent is gone: what it held goes on to others, its task back to the ready ones."""
         row = tx.row("select task, state, reason from agent where id = :agent", agent=agent)
         task = row["task"] if row else None
@@ -208,7 +215,9 @@ class Supervisor:
         holdings.bury(tx, agent, state="dead", reason=reason, task=task)
         fork_point.abandon(tx, agent)
         if task is not None and not merge_queue.is_queued(tx, task):
-            tasks.give_back(tx, task, agent=agent, reason=reason, blame=blame)
+            tasks.give_back(tx, task, agent=agent, reason=reason, blame=blame, pause_s=pause_s)
+        elif task is not None:  # it waits for its merge without anybody, and without a slot
+            tx.execute("update task set state = 'parked' where id = :task and state = 'running'", task=task)
         tx.ring_scheduler()
 
     def _bury_all(self, reason: str) -> None:
@@ -231,30 +240,21 @@ class Supervisor:
             given_up = [row for row in silent if row["pid"] is None or row["expires_at"] < tx.now - member.LEASE_S]
             for row in given_up:
                 self._bury(tx, row["id"], reason, blame=False)
-            cancelled = tx.rows(
-                "select agent.id from agent join task on task.id = agent.task where agent.ended_at is null"
-                " and task.state = 'cancelled'"
-            )
-            for row in cancelled:
-                self._bury(tx, row["id"], "its task was cancelled", blame=False)
+            taken = [row for row in tx.rows(_WITHOUT_TASK) if self._lost_it(row, tx.now)]
+            for row in taken:  # another agent starts only when this one's process is seen to be gone
+                tx.execute("update agent set reason = 'its task was taken away' where id = :agent", agent=row["id"])
+                if row["pid"] is None:
+                    self._bury(tx, row["id"], "its task was taken away", blame=False)
         for row in silent:
             nursery.kill(row["id"])
-        for row in cancelled:
+        for row in taken:
             nursery.end(row["id"])
 
-    def _finished(self) -> bool:
-        """Whether nothing is left to do and nobody left who does it, or all who are left wait for a budget."""
-        left = self._store.row(_LEFT)
-        assert left is not None
-        if left["open"] and left["held"]:
-            return not left["moving"]
-        return not left["open"] and not left["alive"]
-
-    def _outcome(self) -> str:
-        """What is still open when nobody goes on waits for what no budget is left for."""
-        if self._store.row("select 1 from task where state not in ('done', 'failed', 'cancelled') limit 1"):
-            return "budget"
-        return "failed" if self._store.row("select 1 from task where state <> 'done' limit 1") else "done"
+    def _lost_it(self, row: Row, now: float) -> bool:
+        """Whether an agent is to end whose task is not its own any more; who has just finished it ends by itself."""
+        if row["state"] == "cancelled" or row["agent"] is not None:
+            return True
+        return now - self._without_task.setdefault(row["id"], now) > LINGERS_S
 
     def _set_state(self, state: str) -> None:
         with self._store.transaction(None) as tx:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from prong.primitives import barrier, budget, condition, delivery, future, lock, permits
 from prong.primitives.presence import Processes
+from prong.primitives.task_attempts import give_back
 from prong.primitives.who import who
 from prong.state import Store, Transaction, member
+
+# What a program took from the line; the task of an agent of the harness is given back by the supervisor.
+_CLAIMED = """
+select id from task where state not in ('done', 'failed', 'cancelled') and state in ('running', 'parked')
+   and agent = :agent order by id
+"""
 
 REAPED_AT_ONCE = 500
 """How many members' processes are looked at in one round of the watch; the others' turn comes in the next rounds."""
@@ -38,6 +45,8 @@ def bury(tx: Transaction, agent: int, *, state: str, reason: str, task: int | No
     budget.free_held_by(tx, agent, reason=reason)
     delivery.give_back_held_by(tx, agent=agent, reason=None if state == "ended" else reason)
     if task is None:
+        for row in tx.rows(_CLAIMED, agent=agent):
+            give_back(tx, row["id"], agent=agent, reason=reason, blame=state == "dead")
         barrier.break_for(tx, agent=agent, task=None, reason=f"{who(tx, agent)} is gone: {reason}")
     return True
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 import random
 
 from prong.primitives import budget, task_line
-from prong.primitives.errors import WrongTaskState
-from prong.primitives.task_ending import finish, is_doomed, is_ready
+from prong.primitives.errors import TooManyTasks, WrongTaskState
+from prong.primitives.task_creating import open_needs, tell_needs
+from prong.primitives.task_ending import cut, finish, is_doomed, is_ready
 from prong.primitives.task_record import FINAL, Failure, Task, find
 from prong.primitives.values import checked_number
 from prong.state import Row, Transaction
@@ -33,14 +34,16 @@ PASSING: frozenset[Failure] = frozenset({"provider", "tool", "crash"})
 """The kinds of failure after which another attempt may go better."""
 
 
-def give_back(tx: Transaction, task: int, *, agent: int, reason: str, blame: bool = True) -> None:
+def give_back(tx: Transaction, task: int, *, agent: int, reason: str, blame: bool = True, pause_s: float = 0.0) -> None:
     """Return the task of an agent that is gone to the ready ones, with its conversation.
 
     A task whose agents died `STALLED` times in a row without adding one message kills its agents: it is poisoned.  An
-    agent that was ended on purpose is no such death (`blame` false).
+    agent that was ended on purpose is no such death (`blame` false), nor is one that died while it only waited: who
+    waits for long adds no message, and does nothing that it could die of.
     """
     row = tx.row(
-        "update task set state = 'ready', agent = null, fence = fence + 1, stalled = stalled + :blame"
+        "update task set state = 'ready', held = null, agent = null, fence = fence + 1,"
+        " stalled = stalled + (:blame and state = 'running')"
         " where id = :task and agent = :agent and state in ('running', 'parked') returning stalled, attempt",
         task=task,
         agent=agent,
@@ -48,7 +51,8 @@ def give_back(tx: Transaction, task: int, *, agent: int, reason: str, blame: boo
     )
     if row is None:
         return
-    pause_s = _pause(row["stalled"] - 1) if blame and row["stalled"] > 1 else 0.0
+    if blame and row["stalled"] > 1:
+        pause_s = max(pause_s, _pause(row["stalled"] - 1))
     task_line.stand_in_line(tx, task, pause_s)
     tx.event("task.returned", object=str(task), task=task, reason=reason, stalled=row["stalled"], pause_s=pause_s)
     if blame and row["stalled"] >= STALLED:
@@ -66,7 +70,7 @@ def fail(tx: Transaction, task: int, fence: int, *, error: str, failure: Failure
         "update task set failures = failures + 1, failure = :failure, error = :error where id = :task"
         " returning failures, attempts",
         failure=failure,
-        error=error,
+        error=cut(error),
         task=task,
     )
     assert row is not None, "hold has found it"
@@ -75,10 +79,12 @@ def fail(tx: Transaction, task: int, fence: int, *, error: str, failure: Failure
         finish(tx, task, "failed", error=f"{error}{times}", failure=failure)
         return False
     pause_s = _pause(row["failures"])
-    tx.execute("update task set state = 'ready', agent = null, fence = fence + 1 where id = :task", task=task)
+    tx.execute(
+        "update task set state = 'ready', held = null, agent = null, fence = fence + 1 where id = :task", task=task
+    )
     task_line.stand_in_line(tx, task, pause_s)
     tx.event(
-        "task.backs_off", object=str(task), task=task, error=error, failure=failure, failures=row["failures"],
+        "task.backs_off", object=str(task), task=task, error=cut(error), failure=failure, failures=row["failures"],
         attempts=row["attempts"], pause_s=pause_s,
     )  # fmt: skip
     task_line.offer(tx)
@@ -91,11 +97,11 @@ def hold_for_budget(tx: Transaction, task: int, fence: int, *, reason: str, resu
     tx.execute(
         "update task set state = 'parked', held = 'budget', agent = null, fence = fence + 1, error = :reason,"
         " result = coalesce(:result, result) where id = :task",
-        reason=reason,
-        result=result,
+        reason=cut(reason),
+        result=cut(result),
         task=task,
     )
-    tx.event("task.held", object=str(task), task=task, reason=reason)
+    tx.event("task.held", object=str(task), task=task, reason=cut(reason))
     tx.ring_scheduler()
 
 
@@ -109,6 +115,7 @@ def retry(tx: Transaction, task: int, *, with_dependants: bool = False) -> list[
     if found.state not in ("failed", "cancelled"):
         raise WrongTaskState(task, found.state, "failed or cancelled")
     _refuse_doomed(tx, found)
+    _refuse_merged(tx, found)
     opened = [task]
     _reopen(tx, task)
     for one in opened if with_dependants else ():  # which grows while it is read
@@ -117,8 +124,11 @@ def retry(tx: Transaction, task: int, *, with_dependants: bool = False) -> list[
             " where task_need.need = :need and task.state = 'failed' and task.failure = 'need' order by task.id",
             need=one,
         ):
+            if _is_doomed(tx, row["id"]):  # by another need, which has failed and stays so
+                continue
             _reopen(tx, row["id"])
             opened.append(row["id"])
+    _refuse_too_many(tx)
     task_line.offer(tx)
     return opened
 
@@ -139,6 +149,7 @@ def pause(tx: Transaction, task: int | None, *, paused: bool) -> list[int]:
                 "with recursive tree (id) as (select id from task where id = :task"
                 " union all select task.id from task join tree on task.parent = tree.id)"
                 " update task set paused = :paused,"
+                "        error = case when :paused = 0 and held = 'budget' then null else error end,"
                 "        held = case when :paused = 0 and held = 'budget' then null else held end,"
                 "        state = case when :paused = 0 and held = 'budget' then 'ready' else state end"
                 "  where id in tree and (paused <> :paused or :paused = 0 and held = 'budget')"
@@ -161,6 +172,7 @@ def set_priority(tx: Transaction, task: int, priority: int) -> None:
         raise WrongTaskState(task, found.state, "still open")
     tx.execute("update task set priority = :priority where id = :task", priority=priority, task=task)
     task_line.place(tx, task)
+    tell_needs(tx, open_needs(tx, task), path_s=0.0, priority=priority)
     tx.event("task.prioritised", object=str(task), task=task, priority=priority, before=found.priority)
     tx.ring_scheduler()
 
@@ -177,10 +189,27 @@ def _needs(tx: Transaction, task: int) -> list[Row]:
     )
 
 
+def _is_doomed(tx: Transaction, task: int) -> bool:
+    policy = tx.value("select on_failed_need from task where id = :task", task=task)
+    return is_doomed(policy, [need["state"] for need in _needs(tx, task)])
+
+
+def _refuse_merged(tx: Transaction, task: Task) -> None:
+    """What was cancelled while its work was merged would find that work on the branch and lose its new one."""
+    if tx.value("select merged_commit from task where id = :task", task=task.id) is not None:
+        raise WrongTaskState(task.id, f"{task.state}, but its work is merged", "failed or cancelled without that")
+
+
+def _refuse_too_many(tx: Transaction) -> None:
+    row = tx.row("select open, total, most_open, most_total from task_count")
+    assert row is not None, "the schema makes it"
+    if row["open"] > row["most_open"]:
+        raise TooManyTasks("open", row["most_open"], {"open": 0, "tasks": max(0, row["most_total"] - row["total"])})
+
+
 def _refuse_doomed(tx: Transaction, task: Task) -> None:
     needs = _needs(tx, task.id)
-    policy = tx.value("select on_failed_need from task where id = :task", task=task.id)
-    if is_doomed(policy, [need["state"] for need in needs]):
+    if _is_doomed(tx, task.id):
         bad = next(need for need in needs if need["state"] in FINAL and need["state"] != "done")
         raise WrongTaskState(bad["id"], bad["state"], f"done, and task {task.id} needs it: retry that first")
 
@@ -188,8 +217,9 @@ def _refuse_doomed(tx: Transaction, task: Task) -> None:
 def _reopen(tx: Transaction, task: int) -> None:
     states = [need["state"] for need in _needs(tx, task)]
     row = tx.row(
-        "update task set state = 'blocked', error = null, failure = null, failures = 0, stalled = 0, fence = fence + 1,"
-        " ended_at = null, ready_at = null, kept_branch = null where id = :task returning on_failed_need, account",
+        "update task set state = 'blocked', held = null, error = null, failure = null, failures = 0, stalled = 0,"
+        " paused = 0, fence = fence + 1, ended_at = null, ready_at = null, kept_branch = null where id = :task"
+        " returning on_failed_need, account",
         task=task,
     )
     assert row is not None, "the caller has found it"

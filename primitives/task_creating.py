@@ -103,6 +103,12 @@ def set_limits(
             if name != "ageing_s":
                 checked_number(name, value, least=0 if name == "most_depth" else 1)
             tx.execute(f"update task_count set {name} = :value", value=value)  # noqa: S608  a name from above
+    if ageing_s is not None:  # those that wait stand where the new measure puts them
+        tx.execute(
+            "update task set level = (case when raised > priority then raised else priority end)"
+            "                        - cast(coalesce(ready_at, 0) / :ageing_s as integer) where state = 'ready'",
+            ageing_s=ageing_s,
+        )
 
 
 def set_role(
@@ -149,6 +155,8 @@ class _Family:
 
     def refuse(self, number: int) -> None:
         """Raise `TooManyTasks` where that many more would be too many."""
+        if not number:  # they are all there already
+            return
         limits = self._limits
         most: dict[Limit, int] = {"open": limits["most_open"], "tasks": limits["most_total"]}
         left: dict[Limit, int] = {"open": most["open"] - limits["open"], "tasks": most["tasks"] - limits["total"]}
@@ -157,7 +165,7 @@ class _Family:
             most |= {"children": limits["most_children"], "depth": limits["most_depth"]}
             left |= {"children": most["children"] - children, "depth": most["depth"] - self.depth + 1}
         for limit, rest in left.items():
-            if rest < (min(1, number) if limit == "depth" else number):
+            if rest < (1 if limit == "depth" else number):
                 raise TooManyTasks(limit, most[limit], {name: max(0, value) for name, value in left.items()})
 
     def count(self, number: int) -> None:
@@ -280,7 +288,7 @@ def _create(
         finish(tx, number, "failed", error=f"it needs task {bad.id}, which {past(bad.state)}", failure="need")
         return find(tx, number)
     if not ready:
-        _tell_needs(tx, [need.id for need in needs if not need.final], path_s=path_s, priority=row["priority"])
+        tell_needs(tx, [need.id for need in needs if not need.final], path_s=path_s, priority=row["priority"])
     return record(row)
 
 
@@ -295,7 +303,7 @@ def _columns(tx: Transaction, family: _Family, plan: Plan) -> Mapping[str, Any]:
     }  # fmt: skip
 
 
-def _tell_needs(tx: Transaction, needs: Sequence[int], *, path_s: float, priority: int) -> None:
+def tell_needs(tx: Transaction, needs: Sequence[int], *, path_s: float, priority: int) -> None:
     """Let what a new task needs know how much hangs on it: its path is longer, and it is as urgent as the new one."""
     line = [(need, path_s, priority) for need in needs]
     for _ in range(LEVELS_RAISED):
@@ -311,7 +319,7 @@ def _tell_needs(tx: Transaction, needs: Sequence[int], *, path_s: float, priorit
                 continue
             _lift(tx, task, row, path, urgent if urgent > now else None)
             if row["state"] == "blocked":
-                above += [(one, path, max(urgent, now)) for one in _open_needs(tx, task)]
+                above += [(one, path, max(urgent, now)) for one in open_needs(tx, task)]
         if not above:
             return
         line = above
@@ -328,7 +336,8 @@ def _lift(tx: Transaction, task: int, row: Row, path_s: float, raised: int | Non
     )
 
 
-def _open_needs(tx: Transaction, task: int) -> list[int]:
+def open_needs(tx: Transaction, task: int) -> list[int]:
+    """What a task needs that has not ended."""
     return [
         row["need"]
         for row in tx.rows(

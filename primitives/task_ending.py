@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from prong.primitives import barrier, budget, delivery, lock, permits, task_line
-from prong.primitives.task_record import RESULT_BYTES, Failure, find, past
-from prong.state import Row, Transaction, waiter
+from prong.primitives.task_record import FINAL, RESULT_BYTES, Failure, find, past
+from prong.state import Invalid, Row, Transaction, waiter
 
 LEARNT_OVER = 20
 """Over how many of the last tasks of a role the time that one takes is averaged."""
@@ -58,6 +58,8 @@ def finish(
     error: str | None = None, failure: Failure | None = None,
 ) -> None:  # fmt: skip
     """Bring a task to its final state and tell everybody whom that concerns; nothing where it is final already."""
+    if state not in FINAL:
+        raise Invalid(f"the end {state!r} of a task", ", ".join(FINAL))
     finish_all(tx, [task], state, result=result, error=error, failure=failure)
 
 
@@ -145,7 +147,7 @@ def _end(
 ) -> bool:  # fmt: skip
     row = tx.row(
         "update task set state = :state, result = coalesce(:result, result), error = :error, failure = :failure,"
-        " fence = fence + 1, agent = null, held = null, not_before = null, ended_at = :now"
+        " fence = fence + 1, agent = null, held = null, raised = null, not_before = null, ended_at = :now"
         " where id = :task and state not in ('done', 'failed', 'cancelled') returning role, started_at, account",
         state=state,
         result=cut(result),
@@ -162,7 +164,8 @@ def _end(
     if state == "done" and row["started_at"] is not None:
         tx.execute(_LEARN, role=row["role"], took_s=tx.now - row["started_at"], over=LEARNT_OVER)
     if row["account"]:
-        task_line.free_held(tx, budget.close_account(tx, row["account"]))
+        for account in budget.close_account(tx, row["account"]):
+            task_line.free_held(tx, budget.below(tx, account))
     return True
 
 

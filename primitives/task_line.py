@@ -18,6 +18,7 @@ from prong.state.waiter import Outcome
 
 _HEAD = """
 select id from task where state = 'ready' and paused = 0 and (not_before is null or not_before <= :now)
+   and not exists (select 1 from swarm where paused = 1)
  order by level desc, path_s desc, id limit 1
 """
 
@@ -33,7 +34,7 @@ class Claim:
 def claim(tx: Transaction, task: int, agent: int) -> int | None:
     """Give a ready task to an agent and return the fence; None where it is not ready any more."""
     row = tx.row(
-        "update task set state = 'running', agent = :agent, attempt = attempt + 1, fence = fence + 1,"
+        "update task set state = 'running', held = null, agent = :agent, attempt = attempt + 1, fence = fence + 1,"
         " not_before = null, started_at = coalesce(started_at, :now)"
         " where id = :task and state = 'ready' and paused = 0 returning fence, attempt",
         task=task,

@@ -75,7 +75,7 @@ def _waits_for(tx: Transaction, task: int, other: int) -> bool:
         " ('done', 'failed', 'cancelled') union select edge.target from reach join ("
         "   select task as source, need as target from task_need union all"
         "   select waiter.task, waiter_task.task from waiter join waiter_task on waiter_task.waiter = waiter.id"
-        """    where waiter.state = 'waiting' and waiter.wants like '%"mode": "all"%'"""
+        """    where waiter.state = 'waiting' and json_extract(waiter.wants, '$.mode') = 'all'"""
         " ) edge on edge.source = reach.id) select 1 from reach where id = :other",
         task=task,
         other=other,

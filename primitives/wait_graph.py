@@ -93,7 +93,8 @@ with recursive reach (id) as (
     select value from json_each(:seeds)
     union select need from reach join task using (id) join task_need on task = id where state = 'blocked')
 select id, state, agent, priority from reach join task using (id) where state not in ('done', 'failed', 'cancelled')
- union select id, state, agent, priority from (select * from task where state = 'ready' limit 1)
+ union select id, state, agent, priority from (select * from task
+        where state not in ('done', 'failed', 'cancelled') and state = 'ready' limit 1)
 """
 
 _NEEDS = "select task, need from task_need where task in (select value from json_each(:tasks)) order by need"

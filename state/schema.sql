@@ -45,6 +45,7 @@ create table agent (
 ) strict;                                        -- gone; null: the harness looks after it
 
 create index agent_alive on agent (id) where ended_at is null;
+create index agent_task on agent (task) where task is not null;
 
 -- Work that must survive its agent.
 --
@@ -99,6 +100,7 @@ create index task_line on task (level desc, path_s desc, id) where state = 'read
 create index task_open on task (state, id) where state not in ('done', 'failed', 'cancelled');
 create index task_raised on task (id) where raised is not null;
 create index task_later on task (not_before) where not_before is not null;
+create index task_held on task (account) where held is not null;
 create index task_parent on task (parent);
 create index task_fork on task (fork_point);
 create index task_account on task (account) where account > 0 and state not in ('done', 'failed', 'cancelled');

@@ -58,6 +58,7 @@ class EmulatorProcess:
         self._errors = errors
         self._start_timeout_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_reviving = False
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -93,13 +94,19 @@ class EmulatorProcess:
             raise
 
     def revive(self) -> bool:
-        """Start it again at its address if it has ended by itself; False where it runs or was stopped."""
+        """Start it again at its address if it has ended by itself; False where it runs or was stopped.
+
+        Raises EmulatorNotStarted; the next call tries it again.
+        """
         process = self._process
-        if process is None or process.poll() is None:
+        if not self._is_reviving and (process is None or process.poll() is None):
             return False
+        if not self._is_reviving:
+            self._arguments += ["--port", self.url.rpartition(":")[2]]  # the last one counts
+            self._is_reviving = True
         self.stop()
-        self._arguments += ["--port", self.url.rpartition(":")[2]]  # the last one counts
         self.start()
+        self._is_reviving = False
         return True
 
     def stop(self) -> None:

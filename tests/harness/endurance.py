@@ -1,5 +1,6 @@
 """What tests that torment swarms have in common: a swarm on the real command, whom to strike, and what must be true."""
 
+import itertools
 import json
 import os
 import random
@@ -19,7 +20,7 @@ from prong.state import ProngError
 
 from . import repositories as git
 from .endurance_scripts import LINES
-from .swarming import eventually, logs, processes_of, prong, start
+from .swarming import eventually, logs, start
 
 SCRIPTS = Path(__file__).with_name("endurance_scripts.py")
 PATIENCE_S = 100
@@ -63,6 +64,10 @@ class Swarm:
     def events(self, *kinds):
         rows = self.store.rows("select seq, task, agent, kind, data from event order by seq")
         return [row for row in rows if not kinds or row["kind"] in kinds]
+
+    def messages(self):
+        """Everything that was said, in order."""
+        return [tuple(row) for row in self.store.rows("select id, parent, content from message order by id")]
 
     def until(self, sql, what, **values):
         """Wait until the first column of the first row is true."""
@@ -111,9 +116,9 @@ def swarm(root, *arguments, **environment):
     try:
         yield made
     finally:
-        for process in [psutil.Process(made.process.pid)] if made.process.poll() is None else []:
-            process.send_signal(signal.SIGCONT)
-            process.send_signal(signal.SIGINT)
+        if made.process.poll() is None:
+            made.process.send_signal(signal.SIGCONT)
+            made.process.send_signal(signal.SIGINT)
         made.process.communicate(timeout=60)
         made.store.close()
 
@@ -148,22 +153,22 @@ def violations(store):
 
 
 def _stale_events(store):
-    """Every entry of the log that an agent wrote for a task that another agent had claimed by then."""
-    holder = {}
-    asleep = set()
-    for row in store.rows("select seq, agent, task, kind, data from event order by seq"):
-        if row["kind"] == "task.claimed":
-            holder[row["task"]] = json.loads(row["data"])["holder"]
-        elif row["kind"] == "agent.asleep":
-            asleep.add(row["task"])
-        elif row["kind"] == "task.unparked":
-            asleep.discard(row["task"])
-        elif row["kind"] in ("task.returned", "agent.running"):
-            asleep.discard(row["task"])
-        written = row["agent"] is not None and row["task"] in holder
-        own = written and store.row("select task from agent where id = :agent", agent=row["agent"])["task"]
-        if written and own == row["task"] and (row["agent"] != holder[row["task"]] or row["task"] in asleep):
-            yield f"event {row['seq']} {row['kind']} of agent {row['agent']} for task {row['task']}"
+    """Every entry of the log that an agent wrote when its task was another's, or when it was dead or asleep itself."""
+    task_of = {row["id"]: row["task"] for row in store.rows("select id, task from agent")}
+    holder, gone, asleep = {}, set(), set()
+    for row in store.rows("select seq, agent, task, kind, object, data from event order by seq"):
+        agent, task, kind = row["agent"], row["task"], row["kind"]
+        if kind == "task.claimed":
+            holder[task] = json.loads(row["data"])["holder"]
+        elif kind in ("agent.dead", "agent.ended"):
+            gone.add(int(row["object"]))
+        elif kind == "agent.asleep":
+            asleep.add(int(row["object"]))
+        elif kind == "task.unparked":
+            asleep.discard(holder.get(task))
+        own = agent is not None and task is not None and task == task_of[agent]
+        if own and (agent in gone | asleep or agent != holder.get(task)):
+            yield f"event {row['seq']} {kind} of agent {agent} for task {task}"
 
 
 def _stale_calls(store):
@@ -184,26 +189,35 @@ def _broken_conversation(store, task):
     answers = [message.id for message in line if message.id in set(own) and message.role == "assistant"]
     called = [
         row["message"]
-        for row in store.rows("select message from model_call where task = :t and message > 0 order by id", t=task["id"])
+        for row in store.rows(
+            "select message from model_call where task = :t and message > 0 order by id", t=task["id"]
+        )
     ]
     if called != answers:
         yield f"task {task['id']} has answers {answers}, and its calls of the model made {called}"
     roles = [message.role for message in line if message.role != "system"]
-    if any(one == other for one, other in zip(roles, roles[1:], strict=False)):
+    if any(one == other for one, other in itertools.pairwise(roles)):
         yield f"task {task['id']} has two messages of one role side by side: {roles}"
 
 
 # --- chaos
 
 
+STRIKES = {
+    "agent killed": 50, "agent stopped": 16, "nursery killed": 2, "nursery stopped": 6, "emulator killed": 3,
+    "supervisor stopped": 6, "supervisor killed": 4, "supervisor and nursery killed": 2,
+    "supervisor killed, all others stopped": 2,
+}  # fmt: skip
+"""What may happen, and how often in proportion."""
+
+LIVES_ENDED = ("supervisor killed", "supervisor and nursery killed", "supervisor killed, all others stopped")
+
+SPARED_FROM = 3
+"""From how many deaths in a row without a new message a task's agent is spared, or the task would be poisoned."""
+
+
 class Chaos:
     """Strikes a swarm's processes at random; the same seed strikes alike as far as the swarm runs alike."""
-
-    KINDS = {
-        "agent killed": 50, "agent stopped": 16, "nursery killed": 2, "nursery stopped": 6, "emulator killed": 3,
-        "supervisor stopped": 6, "supervisor killed": 4, "supervisor and nursery killed": 2,
-        "supervisor killed, all others stopped": 2,
-    }  # fmt: skip
 
     def __init__(self, seed, longest_stop_s):
         self.struck = Counter()
@@ -216,10 +230,10 @@ class Chaos:
         """Once, after a pause; and let those go on whose time has come."""
         self._pause.wait(self._random.uniform(0.02, 0.6))
         self._continue(time.monotonic())
-        (kind,) = self._random.choices(list(self.KINDS), weights=list(self.KINDS.values()))
+        (kind,) = self._random.choices(list(STRIKES), weights=list(STRIKES.values()))
         whom, _, how = kind.rpartition(" ")
         try:
-            if kind.startswith("supervisor") and how != "stopped" or kind.endswith("all others stopped"):
+            if kind in LIVES_ENDED:
                 done = self._kill_supervisor(swarm, kind)
             else:
                 done = self._signal(swarm, whom, signal.SIGKILL if how == "killed" else signal.SIGSTOP)
@@ -232,15 +246,29 @@ class Chaos:
         self._continue(float("inf"))
 
     def _signal(self, swarm, whom, number):
-        whose = {"nursery": swarm.nursery, "emulator": swarm.emulator, "supervisor": lambda: psutil.Process(swarm.process.pid)}
-        agents = swarm.agents() if whom == "agent" else []
-        process = (self._random.choice(agents) if agents else None) if whom == "agent" else whose[whom]()
+        process = self._pick(swarm, whom)
         if process is None or swarm.process.poll() is not None:
             return 0
         process.send_signal(number)
         if number == signal.SIGSTOP:
             self._stop_until(process, self._longest_stop_s if whom == "agent" else 1.0)
         return 1
+
+    def _pick(self, swarm, whom):
+        if whom == "agent":
+            stalled = swarm.store.rows(
+                "select pid from agent join task on task.id = agent.task"
+                " where stalled >= :most and agent.ended_at is null",
+                most=SPARED_FROM,
+            )
+            spared = {row["pid"] for row in stalled}
+            agents = [one for one in swarm.agents() if one.pid not in spared]
+            return self._random.choice(agents) if agents else None
+        if whom == "supervisor":
+            return psutil.Process(swarm.process.pid)
+        if whom == "nursery":
+            return swarm.nursery()
+        return swarm.emulator() if swarm.agents() else None  # without one from the start there is no run
 
     def _stop_until(self, process, longest_s):
         self._stopped.append((time.monotonic() + self._random.uniform(0.05, longest_s), process))

@@ -2,10 +2,11 @@
 
 import re
 
-from prong.agents.emulator.script import Reply, Request, Text, ToolUse, script
-from tests.harness.scripts import data, in_turn, orchestrate, own_prompt, since_fork, tasks_made
+from tests.harness.scripts import data, in_turn, orchestrate
 
-LINES = 3
+from prong.agents.emulator.script import Reply, Request, Text, ToolUse, script
+
+LINES = 2
 """How many lines each part gets, one a turn."""
 
 
@@ -118,18 +119,18 @@ def want(request: Request) -> Reply:
     return in_turn([tell("wanted"), ToolUse("lock", {"op": "acquire", "name": "narrow"})])(None, request.exchanges())
 
 
+@script(r"^Lead those who cling")
+def lead(request: Request) -> Reply:
+    if not request.exchanges():
+        return Reply([fresh("Cling and create")])
+    if len(request.exchanges()) == 1:
+        return Reply([ToolUse("wait_tasks", {"tasks": [2]})])
+    return Reply([Text("let go")])
+
+
 @script(r"^Cling")
 def cling(request: Request) -> Reply:
     """A child with a child: each starts something that outlives a polite end, and never comes back by itself."""
-    prompt, done = own_prompt(request), since_fork(request)
-    command = "trap '' TERM; setsid sleep 981 & sleep 982"
-    if prompt == "Cling and create":
-        turns = [ToolUse("create_task", {"title": "below", "prompt": "Cling below"})]
-        return in_turn(turns, [ToolUse("bash", {"command": command})])(prompt, done)
-    if prompt == "Cling below":
-        return in_turn([ToolUse("bash", {"command": command})])(prompt, done)
-    if not done:
-        return Reply([ToolUse("create_task", {"title": "above", "prompt": "Cling and create"})])
-    if len(done) == 1:
-        return Reply([ToolUse("wait_tasks", {"tasks": tasks_made(request)})])
-    return Reply([Text("let go")])
+    stay = [ToolUse("bash", {"command": "trap '' TERM; setsid sleep 981 & sleep 982"})]
+    first = [[fresh("Cling below")]] if request.first_text.startswith("Cling and create") else []
+    return in_turn(*first, stay)(None, request.exchanges())

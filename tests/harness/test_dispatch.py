@@ -8,7 +8,7 @@ from prong.harness.pressure import Pressure
 from prong.primitives import Lock, Plan, create_task, wait_tasks
 from prong.primitives import task as tasks
 from prong.state import Deposed, Member, Membership, waiter
-from prong.state.member import LEASE_S, enlist
+from prong.state.member import LEASE_S, end, enlist
 
 
 @pytest.fixture
@@ -139,6 +139,10 @@ def test_a_task_that_backs_off_is_started_when_its_time_has_come(make, dispatche
     task, rounds = make(), dispatcher()
     (order,) = rounds.round().forks
     do(tasks.fail, task, order["fence"], error="no luck", failure="tool")
+    clock.advance(1000)
+    assert rounds.round().forks == ()  # its process is there still, in the task's own clone
+    do(end, order["agent"], state="ended", reason="it failed")
+    do(lambda tx: tx.execute("update task set not_before = :at", at=tx.now + 7))
     assert rounds.round().forks == ()
     at = store.row("select not_before from task where id = :task", task=task)["not_before"]
     assert rounds.pause_s(1000) == pytest.approx(at - clock.now())

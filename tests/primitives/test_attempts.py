@@ -99,6 +99,15 @@ def test_only_a_death_of_its_own_poisons_a_task(do, make, begin, row, blame):
     assert row(task)["failure"] == ("crash" if blame else None)
 
 
+def test_who_dies_while_it_only_waits_poisons_no_task_and_leaves_nothing_of_its_sleep(do, make, begin, row):
+    task = make()
+    for _ in range(tasks.STALLED):
+        agent, _ = begin(task)
+        do(lambda tx: tx.execute("update task set state = 'parked', held = 'asleep'"))
+        do(tasks.give_back, task, agent=agent, reason="killed")
+        assert (row(task)["state"], row(task)["held"], row(task)["stalled"]) == ("ready", None, 0)
+
+
 # Held for its budget.
 
 

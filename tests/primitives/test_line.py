@@ -124,6 +124,16 @@ def test_what_was_granted_to_an_interrupted_taker_goes_back(make, processes, in_
     assert tasks.wait_next(member, timeout=0) == tasks.Claim(task, 3)
 
 
+def test_what_a_program_had_taken_goes_to_the_next_when_it_is_killed(make, processes, in_line, bury):
+    task = make()
+    ada, bob = processes("ada"), processes("bob")
+    assert ada.run(take).task == task
+    bob.start_running(take)
+    in_line("work", 1)
+    bury(ada.kill())
+    assert bob.result() == tasks.Claim(task, 3)
+
+
 def test_eight_takers_share_a_graph_and_nothing_is_done_twice_or_before_its_needs(graph, processes, store):
     needs = {f"t{n}": [f"t{m}" for m in range(max(0, n - 3), n) if (n * m) % 3 == 1] for n in range(60)}
     made = graph(needs | {f"stop {n}": list(needs) for n in range(8)})

@@ -23,6 +23,7 @@ from prong.primitives.task import (
     finish,
     give_back,
     hold,
+    set_limits,
 )  # fmt: skip
 from prong.state import Invalid, Member, Membership, TaskLost, waiter
 from prong.state.bell import SCHEDULER_SLOT
@@ -584,6 +585,7 @@ class Swarm(RuleBasedStateMachine):
         super().__init__()
         self.store = store
         self.agent = self.do(enlist, "agent", pid=None, task=None, state="running", lease_s=None)
+        self.do(set_limits, depth=1_000, children=1_000)
         self.state, self.needs, self.parent, self.fence = {}, {}, {}, {}
 
     def do(self, function, *arguments, **options):

@@ -244,6 +244,24 @@ def test_a_port_that_is_taken_is_told(script_file):
     assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
 
 
+def test_one_that_dies_while_it_is_revived_is_revived_by_the_next_try(script_file):
+    with EmulatorProcess(script_files=[script_file(HELLO)], errors=subprocess.DEVNULL) as emulator:
+        url = emulator.url
+        assert not emulator.revive()
+        psutil.Process(emulator.pid).kill()
+        psutil.Process(emulator.pid).wait()
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(("127.0.0.1", int(url.rpartition(":")[2])))
+            taken.listen()
+            with pytest.raises(EmulatorNotStarted):
+                emulator.revive()
+        assert emulator.revive()
+        assert emulator.url == url
+        assert emulator.health()["requests"] == 0
+    assert not emulator.revive()
+
+
 def test_a_raising_script_leaves_its_traceback_on_standard_error(script_file, tmp_path, call_with):
     raising = """
         from prong.agents.emulator.script import script
