@@ -174,15 +174,21 @@ def retry(task: int, *, with_dependants: bool, repo: Path, swarm: str | None, as
 
 @click.command(epilog="Example: prong priority 3 10", context_settings=_NEGATIVE)
 @click.argument("task", type=int)
-@click.argument("priority", type=int)
+@click.argument("priority")
 @_with_options
-def priority(task: int, priority: int, *, repo: Path, swarm: str | None, as_json: bool) -> None:
-    """Give TASK another PRIORITY: the higher goes first, 0 is what tasks have that name none."""
+def priority(task: int, priority: str, *, repo: Path, swarm: str | None, as_json: bool) -> None:
+    """Give TASK another PRIORITY: the higher goes first, 0 is what tasks have that name none.
+
+    It is a whole number, or a name from the `priorities` in PRONG.md.
+    """
     from prong.harness import control  # noqa: PLC0415  as above
+    from prong.harness.rules import load  # noqa: PLC0415  as above
     from prong.harness.why import explain  # noqa: PLC0415  as above
 
     found = find(Repository.open(repo), swarm)
-    changed = control.set_priority(found, task, priority)
+    whole = priority.removeprefix("-").isdecimal()
+    number = int(priority) if whole else load(found.repository.root).priority(priority)
+    changed = control.set_priority(found, task, number)
     if as_json:
         _print_json(asdict(changed))
     else:

@@ -171,6 +171,8 @@ def named(tasks: Iterable[int], *, most: int = NAMES) -> str:
     ('task 2', 'tasks 2 and 3', 'tasks 1, 2 and 97 more')
     """
     numbers = list(tasks)
+    if not numbers:
+        return "no task"
     words = [str(number) for number in numbers]
     if len(words) > most:
         words = [*words[:most], f"{len(words) - most} more"]

@@ -32,6 +32,11 @@ def meaning(path: Path, error: sqlite3.Error, patience_s: float) -> StoreError |
     return StoreError(str(path), str(error), advice) if advice else None
 
 
+def damaged(path: Path, problem: str) -> StoreError:
+    """That the file is damaged, where SQLite cannot say so itself."""
+    return StoreError(str(path), problem, _ADVICE[sqlite3.SQLITE_CORRUPT])
+
+
 def _writers(path: Path) -> Iterator[int]:
     """The processes that keep others from writing, as the kernel lists them.
 

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from prong.state.door import opening
 from prong.state.errors import StoreError
-from prong.state.failure import meaning
+from prong.state.failure import damaged, meaning
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -68,6 +68,8 @@ def _version(path: Path, patience_s: float) -> int:
         filled = connection.execute("select 1 from sqlite_master limit 1").fetchone() is not None
     except sqlite3.DatabaseError as error:
         raise meaning(path, error, patience_s) or _stranger(path, str(error)) from error
+    except UnicodeDecodeError as error:  # SQLite repeats a damaged schema in its message, which Python cannot read then
+        raise damaged(path, "its schema is unreadable") from error
     else:
         if filled and application != APPLICATION:
             raise _stranger(path, "another program made it")

@@ -120,6 +120,12 @@ def test_kill_wants_one_name_and_an_agent_of_the_swarm(prong):
     assert "the number of an agent that works on a task" in prong("kill", "--agent", program, code=2)
 
 
+def test_a_priority_may_be_named(prong, root):
+    (root / "PRONG.md").write_text("---\npriorities: {urgent: 20}\n---\n")
+    assert prong.json("priority", 1, "urgent") == [{"task": 1, "before": 0, "priority": 20}]
+    assert "did you mean urgent?" in prong("priority", 1, "urgnt", code=2)
+
+
 def test_a_priority_may_be_negative(prong):
     assert prong.json("priority", 1, "-5") == [{"task": 1, "before": 0, "priority": -5}]
     assert "It is ready. It is the first in line" in prong("priority", 1, 3)

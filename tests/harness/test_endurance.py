@@ -23,15 +23,16 @@ from .repositories import make_repository
 from .swarming import eventually, processes_of, prong, runs
 
 OFFLINE = ("--offline", "--script", SCRIPTS)
-CHAOS_S = float(os.environ.get("PRONG_CHAOS_S", "10"))
-CHAOS_SEED = os.environ.get("PRONG_CHAOS_SEED")
-ROUND_PARTS = 30
+AT_LENGTH = "PRONG_CHAOS_S" in os.environ
+CHAOS_S = float(os.environ.get("PRONG_CHAOS_S", "6"))
+CHAOS_SEED = os.environ.get("PRONG_CHAOS_SEED") or ("the same" if os.environ.get("CI") else None)
+ROUND_PARTS = 30 if AT_LENGTH else 10
 """How many tasks one swarm of the chaos has below its first; when they are done, another swarm begins."""
 
 STORM = {"429": 0.5, "529": 0.05, "truncate": 0.025, "disconnect": 0.025}
-STORM_PARTS = 49
+STORM_PARTS = 49 if AT_LENGTH else 19
 # Two of five calls are answered, so that on average 2.5 are needed for one, and half of all seeds need more.  With this
-# one an answer costs at most 2.2 calls, whatever the number of answers between 120 and 200.
+# one an answer costs at most 2.2 calls, whatever the number of answers between 30 and 200.
 STORM_SEED = 2962
 
 
@@ -67,7 +68,7 @@ def test_a_storm_of_refusals_costs_waiting_and_no_work_even_with_a_pause(root, t
             assert stormy.value("select count(*) from model_call where message is null") == 0
             assert stormy.value("select count(*) from model_call") == len(whole)
             assert stormy.value("select count(*) from task where failures > 0 or stalled > 0") == 0
-    assert sum(one["fault"] is not None for one in calls) > len(calls) / 2
+    assert sum(one["fault"] is not None for one in calls) > 0.4 * len(calls)
     assert len(calls) <= 2.5 * len(whole)
 
 
@@ -75,8 +76,8 @@ def test_a_storm_of_refusals_costs_waiting_and_no_work_even_with_a_pause(root, t
 def test_chaos(tmp_path):
     """Goal: no kill and no stop at any time loses work, does it twice, or lets two work on one task.
 
-    Method: thirty agents, and a seeded random choice of whom to kill or stop; the log, the conversations and the branch
-    tell in the end.
+    Method: ten agents, or thirty at length, and a seeded random choice of whom to kill or stop; the log, the
+    conversations and the branch tell in the end.
     """
     seed = CHAOS_SEED or str(random.SystemRandom().getrandbits(32))
     chaos, until = Chaos(seed, longest_stop_s=2 if CHAOS_S < 60 else 40), time.monotonic() + CHAOS_S
@@ -120,9 +121,7 @@ def test_what_a_killed_supervisor_left_behind_ends_before_others_go_on(root):
         assert violations(left.store) == []
 
 
-@pytest.mark.parametrize(
-    "strike", ["the supervisor is killed", *(["nobody is killed"] if "PRONG_CHAOS_S" in os.environ else [])]
-)
+@pytest.mark.parametrize("strike", ["the supervisor is killed", *(["nobody is killed"] if AT_LENGTH else [])])
 def test_parents_sleep_while_they_wait_and_every_result_arrives(root, strike):
     with swarm(root, *OFFLINE, "--agents", "2", "--parked", "0", "Gather 3 from r") as sleepy:
         asleep = "select count(*) >= 3 from task where held = 'asleep'"
