@@ -24,9 +24,9 @@ from .swarming import eventually, processes_of, prong, runs
 
 OFFLINE = ("--offline", "--script", SCRIPTS)
 AT_LENGTH = "PRONG_CHAOS_S" in os.environ
-CHAOS_S = float(os.environ.get("PRONG_CHAOS_S", "6"))
-CHAOS_SEED = os.environ.get("PRONG_CHAOS_SEED") or ("the same" if os.environ.get("CI") else None)
-ROUND_PARTS = 30 if AT_LENGTH else 10
+CHAOS_S = float(os.environ.get("PRONG_CHAOS_S", "0"))
+CHAOS_SEED = os.environ.get("PRONG_CHAOS_SEED")
+ROUND_PARTS = 30
 """How many tasks one swarm of the chaos has below its first; when they are done, another swarm begins."""
 
 STORM = {"429": 0.5, "529": 0.05, "truncate": 0.025, "disconnect": 0.025}
@@ -72,11 +72,12 @@ def test_a_storm_of_refusals_costs_waiting_and_no_work_even_with_a_pause(root, t
     assert len(calls) <= 2.5 * len(whole)
 
 
+@pytest.mark.skipif(not AT_LENGTH, reason="chaos takes as many seconds as PRONG_CHAOS_S says")
 @pytest.mark.timeout(CHAOS_S * 2 + 300)
 def test_chaos(tmp_path):
     """Goal: no kill and no stop at any time loses work, does it twice, or lets two work on one task.
 
-    Method: ten agents, or thirty at length, and a seeded random choice of whom to kill or stop; the log, the
+    Method: thirty agents, and a seeded random choice of whom to kill or stop; the log, the
     conversations and the branch tell in the end.
     """
     seed = CHAOS_SEED or str(random.SystemRandom().getrandbits(32))
