@@ -71,21 +71,25 @@ def bounding(command: F) -> F:
 def bounds(rules: Rules, **options: Any) -> Bounds:
     """What the options say, and the rules where they say nothing."""
     limits, budget = rules.limits, rules.budget
-    return Bounds(
-        tokens=options["tokens"],
-        usd=options["usd"],
-        agent_tokens=budget.agent.tokens,
-        agent_usd=budget.agent.usd,
-        task_tokens=budget.task.tokens,
-        task_usd=budget.task.usd,
-        open=_or(options["open_tasks"], limits.open),
-        tasks=_or(options["total_tasks"], limits.tasks),
-        depth=_or(options["depth"], limits.depth),
-        children=_or(options["children"], limits.children),
-        attempts=_or(options["attempts"], limits.attempts),
-        parked=_or(options["parked"], limits.parked),
-        ageing_s=rules.ageing_s,
-    ).with_machine(options["load"], options["memory"])
+    return (
+        Bounds(
+            tokens=options["tokens"],
+            usd=options["usd"],
+            agent_tokens=budget.agent.tokens,
+            agent_usd=budget.agent.usd,
+            task_tokens=budget.task.tokens,
+            task_usd=budget.task.usd,
+            open=_or(options["open_tasks"], limits.open),
+            tasks=_or(options["total_tasks"], limits.tasks),
+            depth=_or(options["depth"], limits.depth),
+            children=_or(options["children"], limits.children),
+            attempts=_or(options["attempts"], limits.attempts),
+            parked=_or(options["parked"], limits.parked),
+            ageing_s=rules.ageing_s,
+        )
+        .with_load(options["load"])
+        .with_memory(options["memory"])
+    )
 
 
 def overridden(ctx: click.Context) -> tuple[str, ...]:

@@ -72,12 +72,14 @@ class RuleKeeper:
             self.bounds = replace(self.bounds, **{_BOUNDS[key]: value})
         elif key == "limits.agents":
             self.slots = new.limits.agents
-        elif key in {"limits.load", "limits.memory"}:
-            self.bounds = self.bounds.with_machine(new.limits.load, new.limits.memory)
-        elif key in {"budget.tokens", "budget.usd"}:
-            return _set_budget(tx, Budget(new.budget.tokens, new.budget.usd))
-        elif key.startswith("budget."):
-            return "at the next run"
+        elif key == "limits.load":
+            self.bounds = self.bounds.with_load(new.limits.load)
+        elif key == "limits.memory":
+            self.bounds = self.bounds.with_memory(new.limits.memory)
+        elif key == "budget.tokens":
+            return _set_budget(tx, Budget(tokens=new.budget.tokens))
+        elif key == "budget.usd":
+            return _set_budget(tx, Budget(usd=new.budget.usd))
         return None
 
 

@@ -94,15 +94,19 @@ class Bounds:
         """What the scheduler asks of the machine."""
         return Limits(cpu_percent=self.cpu_percent, load=self.load, reserve_bytes=self.reserve_bytes)
 
-    def with_machine(self, load: Load | None, memory: Memory | None) -> Bounds:
-        """The same with what the rules ask of the machine; None: what is the default."""
+    def with_load(self, load: Load | None) -> Bounds:
+        """The same with how busy the cores may be when an agent starts; None: what is the default."""
         usual = Bounds()
         return replace(
             self,
             cpu_percent=usual.cpu_percent if load is None or load.pressure_percent is None else load.pressure_percent,
             load=usual.load if load is None or load.per_core is None else load.per_core,
-            reserve_bytes=None if memory is None else memory.of(total_bytes=psutil.virtual_memory().total),
         )
+
+    def with_memory(self, memory: Memory | None) -> Bounds:
+        """The same with how much memory must stay free; None: what is the default."""
+        kept = None if memory is None else memory.of(total_bytes=psutil.virtual_memory().total)
+        return replace(self, reserve_bytes=kept)
 
     def set_limits(self, tx: Transaction) -> None:
         """Make them hold for whoever creates tasks."""

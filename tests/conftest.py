@@ -5,6 +5,7 @@ import os
 import pytest
 from hypothesis import settings
 
+from prong.primitives import Plan, create_task
 from prong.state import FileClock, Store, join
 
 from . import stepped
@@ -93,3 +94,20 @@ def events(store):
         return [(row["kind"], row["object"]) for row in rows]
 
     return events
+
+
+@pytest.fixture
+def do(store):
+    """Runs one function in a transaction of the harness."""
+
+    def do(function, *arguments, **options):
+        with store.transaction(None) as tx:
+            return function(tx, *arguments, **options)
+
+    return do
+
+
+@pytest.fixture
+def make(do):
+    """Makes a task that needs others; its number."""
+    return lambda *needs, **how: do(create_task, Plan("work", "do it", needs=needs, **how))[0].id

@@ -12,23 +12,6 @@ from prong.state.member import LEASE_S, end, enlist
 
 
 @pytest.fixture
-def do(store):
-    """Runs one function in a transaction of the harness."""
-
-    def do(function, *arguments, **options):
-        with store.transaction(None) as tx:
-            return function(tx, *arguments, **options)
-
-    return do
-
-
-@pytest.fixture
-def make(do):
-    """Makes a task that needs others; its number."""
-    return lambda *needs, **how: do(create_task, Plan("work", "do it", needs=needs, **how))[0].id
-
-
-@pytest.fixture
 def dispatcher(store):
     return lambda slots=2, **how: Dispatcher(store, slots=slots, parked=how.pop("parked", 64), **how)
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from prong.primitives import Plan, create_task, holdings
+from prong.primitives import holdings
 from prong.state import Member, Membership, join
 from prong.state.member import end, enlist
 
@@ -112,23 +112,6 @@ def dying():
         return Membership(member.store, member.me, parking)
 
     return dying
-
-
-@pytest.fixture
-def do(store):
-    """Runs one function of tasks in a transaction of the harness."""
-
-    def do(function, *arguments, **options):
-        with store.transaction(None) as tx:
-            return function(tx, *arguments, **options)
-
-    return do
-
-
-@pytest.fixture
-def make(do):
-    """Makes a task that needs others; its number."""
-    return lambda *needs, **how: do(create_task, Plan("work", "do it", needs=needs, **how))[0].id
 
 
 @pytest.fixture
