@@ -13,7 +13,7 @@ from dataclasses import replace
 from prong.agents import fork_point
 from prong.agents.calls import Calls
 from prong.agents.conversation import Block, Conversation, Message, prefix_hash
-from prong.agents.governor import Priority
+from prong.agents.governor.governor import Priority
 from prong.agents.model import Answer, Listener, Model, Request
 from prong.agents.models import lookup
 from prong.agents.purse import Ceiling, Purse

@@ -20,9 +20,9 @@ import anthropic
 import httpx2
 
 from prong.agents.conversation import Block, Message
-from prong.agents.governor import Governor, Priority, Wait, family
-from prong.agents.governor_file import Identity
-from prong.agents.governor_turn import Pause, Turn, alone
+from prong.agents.governor.file import Identity
+from prong.agents.governor.governor import Governor, Priority, Wait, family
+from prong.agents.governor.turn import Pause, Turn, alone
 from prong.agents.models import Usage
 from prong.state import Clock, ProngError
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from claims import Claim, at_least, at_most, main, median
 
-from prong.harness.repository import Repository
+from prong.harness.repository.repository import Repository
 from prong.harness.swarms import find
 
 AGENTS = 16

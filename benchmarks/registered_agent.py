@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from prong.agents import nursery
-from prong.harness import agent_process
+from prong.harness.agent import process
+from prong.harness.agent.shared import share
 
 
 def prepare(settings: Mapping[str, Any]) -> nursery.Main:
     """Warm the nursery as a swarm's is warmed."""
-    shared = agent_process.share(settings)
+    shared = share(settings)
 
     def wait_when_ready(order: nursery.Order) -> None:
-        member, _ = agent_process.register(shared, order)
+        member, _ = process.register(shared, order)
         with member.transaction() as tx:
             tx.event("benchmark.ready")
         signal.pause()

@@ -21,7 +21,7 @@ from claims import Claim, at_most, main, median
 
 from prong.agents.conversation import insert, load
 from prong.agents.nursery import Nursery
-from prong.harness.repository import Repository
+from prong.harness.repository.repository import Repository
 from prong.harness.swarms import Options, create
 from prong.primitives import Plan, create_task
 from prong.primitives import task as tasks

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from prong.harness.answers import cut
-from prong.harness.rules import Role
+from prong.harness.rules.rules import Role
+from prong.harness.tools.answers import cut
 from prong.primitives import Task
 from prong.primitives.task_record import past
 

@@ -12,8 +12,8 @@ from typing import Any
 from prong.agents import fork_point
 from prong.agents.emulator.options import EmulatorOptions
 from prong.agents.emulator.process import EmulatorNotStarted, EmulatorProcess
-from prong.agents.governor import Governor, family
-from prong.agents.governor_file import Identity
+from prong.agents.governor.file import Identity
+from prong.agents.governor.governor import Governor, family
 from prong.agents.nursery import Nursery
 from prong.harness.admission import Provider
 from prong.harness.remains import MARK, end_remains
@@ -66,7 +66,7 @@ def _provider(settings: Mapping[str, Any]) -> Callable[[float], Provider]:
 def _nursery(swarm: Swarm) -> Nursery:
     log = swarm.directory / "log" / "agents.log"
     marked = {**environment(os.environ), MARK: str(swarm.directory)}
-    return Nursery("prong.harness.agent_process", log=log, environment=marked)
+    return Nursery("prong.harness.agent.process", log=log, environment=marked)
 
 
 @contextmanager

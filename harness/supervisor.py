@@ -19,13 +19,14 @@ from filelock import FileLock, Timeout
 
 from prong.agents import fork_point
 from prong.agents.nursery import Exited, Forked, Nursery, adopt_orphans, children, end_orphans
-from prong.harness import merge_queue, pressure
+from prong.harness import pressure
 from prong.harness.admission import Provider
 from prong.harness.dispatch import Dispatcher
-from prong.harness.merge_queue import MergeQueue
-from prong.harness.merging import Integration
 from prong.harness.outcome import finished, outcome
-from prong.harness.rule_keeper import RuleKeeper
+from prong.harness.repository import merge_queue
+from prong.harness.repository.merge_queue import MergeQueue
+from prong.harness.repository.merging import Integration
+from prong.harness.rules.keeper import RuleKeeper
 from prong.harness.swarms import Bounds, Swarm, tidy_all
 from prong.primitives import holdings, watch
 from prong.primitives import task as tasks

@@ -23,11 +23,11 @@ from typing import Any
 
 import psutil
 
-from prong.agents.governor import default_directory
+from prong.agents.governor.governor import default_directory
 from prong.harness.admission import Limits
-from prong.harness.repository import Repository
-from prong.harness.rules import Load, Memory, Role
-from prong.harness.workspaces import NotAWorkspace, Workspace
+from prong.harness.repository.repository import Repository
+from prong.harness.repository.workspaces import NotAWorkspace, Workspace
+from prong.harness.rules.rules import Load, Memory, Role
 from prong.primitives import Plan, create_task
 from prong.primitives.budget import SWARM, Budget, open_account
 from prong.primitives.task import set_limits, set_role

@@ -62,7 +62,7 @@ def test_every_package_imports_only_what_lies_below_it():
     ("module", "source"),
     [
         ("prong.state.store", "import prong.primitives"),
-        ("prong.state.store", "from prong.harness.cli import main"),
+        ("prong.state.store", "from prong.harness.cli.command import main"),
         ("prong.state.store", "from ..agents import model"),
         ("prong.state.store", "from .. import agents"),
         ("prong.state.store", "from prong import agents"),
@@ -73,8 +73,8 @@ def test_every_package_imports_only_what_lies_below_it():
         ("prong.primitives.lock", "from prong.agents import model"),
         ("prong.agents.tools.bash", "from ...primitives import Lock"),
         ("prong.agents.model", "from prong.harness import cli"),
-        ("prong.harness.cli", "import state"),
-        ("prong.harness.cli", "from agents.model import ask"),
+        ("prong.harness.cli.command", "import state"),
+        ("prong.harness.cli.command", "from agents.model import ask"),
     ],
 )
 def test_a_wrong_arrow_is_seen(module, source):
@@ -87,7 +87,7 @@ def test_a_wrong_arrow_is_seen(module, source):
         ("prong.state.store", "import json, prong.state.clock\nfrom . import clock\nfrom .clock import Clock"),
         ("prong.primitives.lock", "from ..state import Store\nfrom prong.primitives import values"),
         ("prong.agents.tools.bash", "from ..model import ask\nfrom ...state import Store\nimport statement"),
-        ("prong.harness.cli", "import prong.state, prong.primitives, prong.agents\nfrom prong import harness"),
+        ("prong.harness.cli.command", "import prong.state, prong.primitives, prong.agents\nfrom prong import harness"),
         ("prong.state.store", "'see prong.agents for more'\nfrom mcp import state"),
     ],
 )

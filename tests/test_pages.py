@@ -9,7 +9,7 @@ import re
 import pytest
 
 from prong import primitives
-from prong.harness.definitions import PRIMITIVES
+from prong.harness.tools.definitions import PRIMITIVES
 from prong.primitives import Plan, TaskFuture, create_task, join, wait_tasks
 
 from . import checkout

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from prong.harness.cli import main
+from prong.harness.cli.command import main
 
 from . import checkout
 from .documents import LEFT_OUT, RUN, SHOWN, blocks, examples, links, looks_like, mentions

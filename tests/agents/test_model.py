@@ -11,7 +11,7 @@ import pytest
 from prong.agents.conversation import Message
 from prong.agents.emulator.options import EmulatorOptions
 from prong.agents.emulator.process import EmulatorProcess
-from prong.agents.governor import Governor
+from prong.agents.governor.governor import Governor
 from prong.agents.model import OUTAGE_S, Endpoint, Listener, Model, ModelUnavailable, Request
 
 SCRIPTS = Path(__file__).parent / "emulator" / "scripts.py"

@@ -1,7 +1,7 @@
 import pytest
 
-from prong.harness.repository import Repository
-from prong.harness.workspaces import Workspace
+from prong.harness.repository.repository import Repository
+from prong.harness.repository.workspaces import Workspace
 
 from .repositories import make_repository
 from .swarming import eventually, processes_of

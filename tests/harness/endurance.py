@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from prong.agents.conversation import load
-from prong.harness.repository import Repository
+from prong.harness.repository.repository import Repository
 from prong.harness.swarms import find
 from prong.state import ProngError
 
@@ -89,7 +89,7 @@ class Swarm:
         """The process from which this swarm's agents are forked now; None while there is none."""
         with suppress(psutil.Error):
             found = psutil.Process(self.process.pid).children()
-            return next((one for one in found if "prong.harness.agent_process" in one.cmdline()), None)
+            return next((one for one in found if "prong.harness.agent.process" in one.cmdline()), None)
         return None
 
     def emulator(self):

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from prong.harness.git import Author
-from prong.harness.repository import Repository
+from prong.harness.repository.git import Author
+from prong.harness.repository.repository import Repository
 
 # Nothing of the machine's own configuration, and an identity, as every developer has one.
 SURROUNDINGS = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
@@ -166,10 +166,10 @@ def show(workspace, made):
 PREAMBLE = """
 import json, os, sys
 from pathlib import Path
-from prong.harness.git import Author
-from prong.harness.merging import Conflict, Integration, Merged, find_merged, merge_delta
-from prong.harness.repository import Repository
-from prong.harness.workspaces import Workspace
+from prong.harness.repository.git import Author
+from prong.harness.repository.merging import Conflict, Integration, Merged, find_merged, merge_delta
+from prong.harness.repository.repository import Repository
+from prong.harness.repository.workspaces import Workspace
 given = json.loads(sys.argv[1])
 sys.stdin.readline()
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from prong.harness.repository import Repository
+from prong.harness.repository.repository import Repository
 from prong.harness.swarms import find
 from prong.state import ProngError
 

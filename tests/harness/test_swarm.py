@@ -8,7 +8,7 @@ import pytest
 
 from prong.agents.emulator.options import EmulatorOptions
 from prong.agents.emulator.process import EmulatorProcess
-from prong.harness.repository import Repository
+from prong.harness.repository.repository import Repository
 from prong.harness.swarms import find
 from prong.state import ProngError
 
@@ -211,7 +211,7 @@ def test_a_killed_nursery_is_replaced_and_what_its_agents_left_is_ended(root):
     process = start("run", "--offline", "--script", SCRIPTS, "--latency", "0.2", "Edit 4 files", cwd=root)
     eventually(lambda: (root / ".prong").exists() and any((root / ".prong").glob("*/workspaces/3")), "a child at work")
     [nursery] = [
-        one for one in processes_of(root) if one.ppid() == process.pid and "agent_process" in str(one.cmdline())
+        one for one in processes_of(root) if one.ppid() == process.pid and "agent.process" in str(one.cmdline())
     ]
     kill(nursery.pid)
     out, err = process.communicate(timeout=60)
@@ -222,7 +222,7 @@ def test_what_the_agents_of_a_killed_nursery_left_behind_is_ended_too(root):
     process = start("run", "--offline", "--script", SCRIPTS, "Sleep long", cwd=root)
     eventually(lambda: runs(root, "985"), "the sleeping command")
     [nursery] = [
-        one for one in processes_of(root) if one.ppid() == process.pid and "agent_process" in str(one.cmdline())
+        one for one in processes_of(root) if one.ppid() == process.pid and "agent.process" in str(one.cmdline())
     ]
     kill(nursery.pid)
     eventually(lambda: not runs(root, "987"), "the end of what the first agent left")

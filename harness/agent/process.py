@@ -1,0 +1,82 @@
+"""The process of one agent, from its fork to its end.
+
+    register -> workspace -> conversation -> loop -> commit -> merge queue -> leave
+
+Everything before `run_agent` happens once, in the nursery, and is shared by all agents.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+import structlog
+
+from prong.agents import log, nursery
+from prong.agents.slot import Slot
+from prong.harness.agent.shared import Shared, share
+from prong.harness.agent.work import Work
+from prong.primitives import holdings, lock, permits
+from prong.state import Deposed, Member, Membership, StoreError, TaskLost
+from prong.state.member import LEASE_S
+
+
+def prepare(settings: Mapping[str, Any]) -> nursery.Main:
+    """Make ready in the nursery what every agent needs, and return what an agent runs."""
+    log.configure()
+    shared = share(settings)
+    return lambda order: run_agent(shared, order)
+
+
+def run_agent(shared: Shared, order: nursery.Order) -> None:
+    """Work on the task that the order names until it is merged, failed, or taken away."""
+    try:
+        member, slot = register(shared, order)
+        reason = Work(shared, member, slot, order["task"], order["fence"]).do()
+    except (Deposed, TaskLost) as error:
+        structlog.get_logger().info("agent.overtaken", agent=order["agent"], task=order["task"], reason=str(error))
+        return
+    with member.store.transaction(None) as tx:
+        holdings.bury(tx, member.me.agent, state="ended", reason=reason, task=member.me.task)
+        tx.ring_scheduler()
+
+
+def register(shared: Shared, order: nursery.Order) -> tuple[Membership, Slot]:
+    """Open the store, say that the agent lives, and keep saying so."""
+    me = Member(order["agent"], order["incarnation"], order["task"])
+    slot = Slot(shared.store, me, order["fence"])
+    member = Membership(shared.store, me, slot.parking)
+    with member.transaction() as tx:
+        tx.execute("update agent set state = 'running' where id = :agent", agent=me.agent)
+        tx.event("agent.running", object=str(me.agent))
+        lock.inherit(tx, order["task"], me.agent)
+        permits.inherit(tx, order["task"], me.agent)
+        holdings.renew(tx)  # on a busy machine much of the first lease is over by now
+    threading.Thread(target=_beat_for_ever, args=(member,), name="heartbeat", daemon=True).start()
+    return member, slot
+
+
+def _beat_for_ever(member: Membership) -> None:
+    """The heartbeat: ends with the process, or when the agent was declared dead."""
+    pause = threading.Event()
+    while not pause.wait(LEASE_S / 3):
+        try:
+            with member.transaction() as tx:
+                holdings.renew(tx)
+        except Deposed:
+            return
+        except StoreError as error:  # a full disk, a stranger that keeps the file: it may be over before the lease is
+            structlog.get_logger().warning("heartbeat.missed", problem=str(error))
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(143)
+
+
+if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGTERM, _end)
+    nursery.serve(prepare)

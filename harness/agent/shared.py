@@ -1,0 +1,71 @@
+"""What all agents of a swarm have in common: made once before the forks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prong.agents.conversation import Block
+from prong.agents.model import Endpoint, Model
+from prong.agents.tools import DEFINITIONS
+from prong.harness import prompt
+from prong.harness.repository.repository import Repository
+from prong.harness.rules.rules import Role
+from prong.harness.tools import definitions
+from prong.primitives.budget import Budget
+from prong.state import Store
+
+TOOLS: Sequence[Block] = (*DEFINITIONS, *definitions.PRIMITIVES)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all agents of a swarm have in common: made once before the forks, holding no connection to anything."""
+
+    directory: Path
+    repository: Repository
+    branch: str
+    base_commit: str
+    store: Store
+    model: Model
+    system: Sequence[Block]
+    agent_budget: Budget | None
+    task_budget: Budget | None
+    roles: Mapping[str, Role]
+    role_models: Mapping[str, Model]
+
+    def model_for(self, role: str, context: str) -> Model:
+        """A fork asks the model of whom it was forked from, whose prompt cache it reads; the others their role's."""
+        return self.role_models.get(role, self.model) if context == "fresh" else self.model
+
+
+def share(settings: Mapping[str, Any]) -> Shared:
+    """All that can be made once for all agents."""
+    store = Store(Path(settings["directory"]))
+    store.close()
+    roles = {name: Role(**role) for name, role in settings["roles"].items()}
+    endpoint = Endpoint(**settings["endpoint"])
+    governed_in = Path(settings["governed_in"])
+    return Shared(
+        directory=store.directory,
+        repository=Repository.open(settings["repository"]),
+        branch=settings["branch"],
+        base_commit=settings["base_commit"],
+        store=store,
+        model=Model(endpoint, store.clock, governed_in=governed_in),
+        system=({"type": "text", "text": prompt.system(settings["prose"], roles)},),
+        agent_budget=_budget(settings["agent_budget"]),
+        task_budget=_budget(settings["task_budget"]),
+        roles=roles,
+        role_models={
+            name: Model(replace(endpoint, model=role.model), store.clock, governed_in=governed_in)
+            for name, role in roles.items()
+            if role.model is not None
+        },
+    )
+
+
+def _budget(given: Mapping[str, Any]) -> Budget | None:
+    return Budget(**given) if any(value is not None for value in given.values()) else None

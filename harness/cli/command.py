@@ -1,0 +1,299 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from prong.agents.emulator import EmulatorNotStarted, ScriptsNotFound, load_scripts
+from prong.agents.emulator.cli import command as emulator
+from prong.agents.models import EMULATOR_MODEL
+from prong.harness.cli import steering
+from prong.harness.cli.bounds import bounding, bounds, overridden
+from prong.harness.cli.defaults import READS_RULES, from_file, given, may_send_key, rules_of_repository
+from prong.harness.cli.shared import COMMANDS
+from prong.harness.repository.git import RepositoryError
+from prong.harness.repository.repository import Repository
+from prong.harness.swarms import Offline, Options, Swarm, create, find
+from prong.state import ProngError
+
+DEFAULT_MODEL = "claude-sonnet-5-5"
+EXIT_CODES = {"done": 0, "failed": 1, "budget": 3, "stopped": 130}
+
+_REPO = click.option(
+    "--repo",
+    type=click.Path(path_type=Path),
+    default=".",
+    show_default="here",
+    help="The repository, or a folder in it.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object (or one a line) and nothing else.")
+_SWARM = click.argument("swarm", required=False)
+
+
+class _Group(click.Group):
+    """Turns what Prong refuses on purpose into one clear line and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ProngError, RepositoryError) as error:
+            _fail(str(error))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+        except KeyboardInterrupt:
+            _fail("interrupted before anything was started", code=EXIT_CODES["stopped"])
+
+
+@click.group(cls=_Group, context_settings={"auto_envvar_prefix": "PRONG", "help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="prong")
+def main() -> None:
+    """Run many coding agents at once on one git repository.
+
+    A SWARM is named by its id, by a unique beginning of it, or not at all: then it is the newest.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows only ASCII shows question marks, no traceback
+
+
+main.add_command(emulator)
+for command in (*steering.COMMANDS, *COMMANDS):
+    main.add_command(command)
+
+
+@main.command(epilog='Example: prong run --offline "Survey this repository"')
+@click.argument("goal")
+@READS_RULES
+@click.option(
+    "--agents", "slots", type=click.IntRange(1, 1000), default=8, show_default=True, envvar="PRONG_RUN_AGENTS",
+    help="How many run at once.",
+)  # fmt: skip
+@click.option("--model", help=f"The model's name.  [default: {DEFAULT_MODEL}; offline: {EMULATOR_MODEL}]")
+@click.option(
+    "--base-url", envvar=["PRONG_RUN_BASE_URL", "ANTHROPIC_BASE_URL"], help="An endpoint that speaks the Messages API."
+)
+@click.option("--max-tokens", type=click.IntRange(1_000), default=32_000, show_default=True, help="Of one answer.")
+@click.option("--offline/--online", help="No model and no network: play a script on the emulator.")
+@click.option(
+    "--script", "scripts", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="PRONG_RUN_SCRIPT", help="Offline: play the scripts of this Python file instead of the built-in survey.",
+)  # fmt: skip
+@click.option("--latency", type=click.FloatRange(min=0), default=0, help="Offline: seconds that each call takes.")
+@bounding
+@_JSON
+@click.pass_context
+def run(
+    ctx: click.Context, /, goal: str, *, repo: Path, slots: int, model: str | None, base_url: str | None,
+    max_tokens: int, offline: bool, scripts: tuple[Path, ...], latency: float, as_json: bool, **bounded: Any,
+) -> None:  # fmt: skip
+    """Launch a swarm on a repository to reach GOAL.
+
+    Your working tree and branches stay as they are: the result is a branch of its own, prong/SWARM.  The key comes
+    from ANTHROPIC_API_KEY.  With --offline nothing leaves this machine and no model is asked: a script, by default
+    the built-in survey, plays by fixed rules whatever the goal says.
+
+    Options may stand in the file PRONG.md at the root of the repository; those given here or in the environment count
+    before those.
+    """
+    rules = rules_of_repository(ctx)
+    if not goal.strip():
+        raise click.UsageError("the goal is empty; say what the swarm shall do")
+    if not offline and (given(ctx, "scripts") or given(ctx, "latency")):
+        raise click.UsageError("--script and --latency belong to --offline")
+    for script in scripts if offline else ():
+        _check_script(script)
+    if offline and from_file(ctx, "model") and not from_file(ctx, "offline"):
+        model = None  # the file names it for runs that ask a model
+    repository = Repository.open(repo)
+    if repository.has_uncommitted_changes():
+        _note("note: the swarm starts from the last commit; your uncommitted changes are not in it")
+    options = Options(
+        goal=goal,
+        model=model or (EMULATOR_MODEL if offline else DEFAULT_MODEL),
+        slots=slots,
+        base_url=None if offline else base_url,
+        max_tokens=max_tokens,
+        offline=Offline(tuple(str(path.resolve()) for path in scripts), latency) if offline else None,
+        prose=rules.prose,
+        roles=rules.roles,
+        bounds=bounds(rules, **bounded),
+        given=overridden(ctx),
+    )
+    key = _key(options)
+    may_send_key(ctx, options.base_url)
+    _run(create(repository, options), key, as_json=as_json)
+
+
+@main.command(epilog="Example: prong resume")
+@_SWARM
+@click.option("--task", type=int, help="Only let this paused task, and all below it, go on.")
+@_REPO
+@_JSON
+def resume(swarm: str | None, *, task: int | None, repo: Path, as_json: bool) -> None:
+    """Go on with a swarm that was stopped, killed or paused, or in which something was opened again."""
+    from prong.harness import control  # noqa: PLC0415  each command imports what it needs
+    from prong.harness.cli.steering import resume_paused  # noqa: PLC0415  as above
+
+    found = find(Repository.open(repo), swarm)
+    state, paused, runs = control.standing(found)
+    if task is not None or (paused and runs):
+        resume_paused(found, task, as_json=as_json)
+        return
+    if paused:
+        control.resume(found, None)
+    if state in ("done", "failed") and not control.has_open_tasks(found):
+        _end(found, state, as_json=as_json)
+    _run(found, _key(found.options), as_json=as_json)
+
+
+@main.command(epilog="Example: prong status --json")
+@_SWARM
+@_REPO
+@_JSON
+def status(swarm: str | None, *, repo: Path, as_json: bool) -> None:
+    """Show how a swarm stands."""
+    from prong.harness.status import read_status  # noqa: PLC0415  each command imports what it needs
+
+    found = find(Repository.open(repo), swarm)
+    now = read_status(found.store())
+    if as_json:
+        click.echo(json.dumps(now.as_json()))
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    from prong.harness.cli.display import WIDE, picture  # noqa: PLC0415
+
+    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
+    console.print(picture(now, width=console.width, height=10_000))
+    if now.paused:
+        click.echo(f"It is paused. Let it go on with: prong resume {found.id}")
+    _advise(found, now.state)
+
+
+@main.command(epilog="Example: prong tasks --json")
+@_SWARM
+@_REPO
+@_JSON
+def tasks(swarm: str | None, *, repo: Path, as_json: bool) -> None:
+    """List tasks with their results and errors."""
+    from prong.harness.cli.display import printable  # noqa: PLC0415
+    from prong.harness.status import read_status, tokens  # noqa: PLC0415
+
+    for task in read_status(find(Repository.open(repo), swarm).store()).tasks:
+        if as_json:
+            click.echo(json.dumps({**asdict(task), "usage": tokens(task.usage)}))
+            continue
+        click.echo(printable(f"{task.id:>4}  {task.state:<9} {task.title}"))
+        for text in (task.error, task.result):
+            for line in (text or "").splitlines():
+                click.echo(printable(f"      {line}"))
+
+
+@main.command(epilog="Example: prong log --follow")
+@_SWARM
+@_REPO
+@click.option("--follow", "-f", is_flag=True, help="Go on printing what happens until the swarm ends.")
+@click.option("--task", type=int, help="Only what concerns this task.")
+@_JSON
+def log(swarm: str | None, *, repo: Path, follow: bool, task: int | None, as_json: bool) -> None:
+    """Print what happened in a swarm, in order."""
+    from prong.harness.cli.display import events_after, line  # noqa: PLC0415
+    from prong.harness.status import read_status  # noqa: PLC0415
+
+    store = find(Repository.open(repo), swarm).store()
+    seq = 0
+    while True:
+        over = not follow or read_status(store).state != "running"
+        for row in events_after(store, seq, limit=1_000_000):
+            seq = row["seq"]
+            if task in (None, row["task"]):
+                click.echo(json.dumps({**dict(row), "data": json.loads(row["data"])}) if as_json else line(row))
+        if over:
+            return
+        time.sleep(0.1)
+
+
+def _run(swarm: Swarm, key: str | None, *, as_json: bool) -> None:
+    from prong.harness.cli import display  # noqa: PLC0415
+    from prong.harness.running import run_swarm  # noqa: PLC0415
+    from prong.harness.supervisor import AlreadySupervised  # noqa: PLC0415
+
+    show = display.live if sys.stderr.isatty() and not as_json else display.plain
+    if swarm.options.offline is not None:
+        plays = "your script" if swarm.options.offline.scripts else "the built-in survey, whatever the goal says"
+        _note(f"offline: no model is asked and nothing leaves this machine; a script plays by rules: {plays}")
+    try:
+        state = run_swarm(swarm, api_key=key, display=_quiet if as_json else show)
+    except AlreadySupervised:
+        raise
+    except KeyboardInterrupt:
+        state = "stopped"
+    except (ProngError, EmulatorNotStarted, OSError) as error:
+        _fail(f"{error}. Nothing is lost; when that is mended, go on with: prong resume {swarm.id}", code=1)
+    _end(swarm, state, as_json=as_json)
+
+
+def _end(swarm: Swarm, state: str, *, as_json: bool) -> NoReturn:
+    from prong.harness.status import read_status  # noqa: PLC0415
+
+    if as_json:
+        click.echo(json.dumps(read_status(swarm.store()).as_json()))
+    else:
+        _advise(swarm, state)
+    sys.exit(EXIT_CODES[state])
+
+
+def _quiet(_swarm: Swarm, _over: object) -> None:
+    """The display of `--json`: nothing until the end."""
+
+
+def _advise(swarm: Swarm, state: str) -> None:
+    advice = {
+        "done": f"The result is branch {swarm.branch}. See it with: git log -p {swarm.branch} --not HEAD",
+        "failed": f"Not every task is done. What was merged is on {swarm.branch}; see why with: prong tasks {swarm.id}",
+        "stopped": f"Stopped; nothing is lost. Go on with: prong resume {swarm.id}",
+        "budget": f"A budget is spent, so tasks wait. See which with: prong why; raise it with: prong budget; then go"
+        f" on with: prong resume {swarm.id}",
+        "interrupted": f"Its process was killed; nothing is lost. Go on with: prong resume {swarm.id}",
+        "running": f"It runs. Follow it with: prong log --follow {swarm.id}",
+    }
+    click.echo(advice[state])
+
+
+def _key(options: Options) -> str | None:
+    if options.offline is not None:
+        return None
+    key = os.environ.get("ANTHROPIC_API_KEY")
+    if not key:
+        raise click.UsageError(
+            "ANTHROPIC_API_KEY is not set; set it, or try Prong without a model: prong run --offline"
+        )
+    return key
+
+
+def _check_script(path: Path) -> None:
+    """Refuse a file that holds no script before anything is made for it."""
+    try:
+        load_scripts(path)
+    except ScriptsNotFound as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _note(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _fail(text: str, *, code: int = 2) -> NoReturn:
+    click.echo(f"prong: {text}", err=True)
+    sys.exit(code)

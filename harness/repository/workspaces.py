@@ -1,0 +1,326 @@
+"""An agent's own clone of the repository, and what is taken out of it.
+
+    create --snapshot----> a commit of what is there now, for a fork
+           --commit_all--> ONE commit on the base, for the merge queue
+
+A workspace has two git directories, which both borrow the repository's objects (`cloning` shows where).  The agent
+may do what it likes with its own one: delete it, put commands into its configuration, leave locks behind.  The harness
+works through the other, which the agent does not know, and asks the agent's only for two things: where HEAD is, and
+which ignored files were added on purpose.  What an agent did with git does not matter; the working tree is the truth.
+
+Filters (`filter=lfs` and its like) never run: a file is stored as it lies there, and a pointer stays a pointer.
+Left out are empty folders, which git cannot store, and whatever an agent wrote into the folder of a submodule.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from prong.harness.repository.cloning import BASE_REF, ISOLATED, Places, build, clear, harness_variables
+from prong.harness.repository.git import (
+    AGENT,
+    PRONG,
+    Author,
+    GitFailed,
+    RepositoryError,
+    commit_variables,
+    git,
+    with_trailers,
+)
+from prong.harness.repository.repository import Repository
+
+# An agent that writes while a snapshot is taken can make a file vanish between listing and reading it.
+SNAPSHOT_ATTEMPTS = 3
+
+
+@dataclass(eq=False)
+class NotAWorkspace(RepositoryError):
+    """There is no complete workspace in the directory."""
+
+    directory: str
+
+    def __str__(self) -> str:
+        return f"{self.directory} is not a complete workspace. Create it first; what lies there is left as it is."
+
+
+@dataclass(eq=False)
+class WorkspaceExists(RepositoryError):
+    """The directory is in use, by something else or by a workspace with another base."""
+
+    directory: str
+
+    def __str__(self) -> str:
+        return f"{self.directory} exists already, with other contents than were asked for. Take another directory."
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One agent's clone; made by `Workspace.create`, found again by `Workspace.open`."""
+
+    directory: Path
+    base: str
+
+    @classmethod
+    def create(cls, repository: Repository, directory: Path | str, commit: str) -> "Workspace":
+        """A workspace of the commit in a directory that does not exist yet, or the same workspace again.
+
+        A creator may be killed at any instant: what it left is cleared away by the next one.  The commit has to be
+        reachable from a reference of the repository (see `Repository.pin`) for as long as the workspace lives.
+        Raises `WorkspaceExists` if something else is there.
+        """
+        commit = repository.resolve(commit)
+        places = Places(Path(directory).absolute())
+        places.directory.parent.mkdir(parents=True, exist_ok=True)
+        with places.locked():
+            clear(places.partial)
+            if places.is_complete():
+                workspace = cls.open(directory)
+                if workspace.base != commit:
+                    raise WorkspaceExists(str(directory))
+                return workspace
+            if places.directory.exists() and any(places.directory.iterdir()):
+                raise WorkspaceExists(str(directory))
+            build(repository, commit, places)
+        return cls(places.directory, commit)
+
+    @classmethod
+    def open(cls, directory: Path | str) -> "Workspace":
+        """The complete workspace in the directory; `NotAWorkspace` if there is none."""
+        places = Places(Path(directory).absolute())
+        if not places.is_complete():
+            raise NotAWorkspace(str(directory))
+        return cls(places.directory, (places.private / BASE_REF).read_text().strip())
+
+    def head(self) -> str:
+        """The commit that the agent has checked out; the base, if its own git cannot tell or is of another history."""
+        try:
+            head = git(
+                "rev-parse", "--verify", "--quiet", "HEAD^{commit}", cwd=self.directory, env=self._agent_variables
+            )
+            if head != self.base:
+                self._git("merge-base", head, self.base)
+        except GitFailed:
+            return self.base
+        return head
+
+    def snapshot(self) -> str:
+        """A commit of the present working tree on top of the agent's HEAD, or HEAD itself if it is the same.
+
+        Contains edits, deletions, modes, links and all untracked files that are not ignored.  A repository that the
+        agent made inside is taken in as plain files, without its .git, even if the agent committed it as a link.
+        Ignored files are contained if the agent added or committed them.  Nothing in the workspace changes, and the
+        same state gives the same commit.
+        """
+        head, tree = self._present()
+        if tree is None:
+            return head
+        before, when = self._git("log", "-1", "--format=%T %ct", head).split(" ")
+        if tree == before:
+            return head
+        return self._commit(tree, head, "A snapshot of uncommitted work", Author(AGENT.name, AGENT.email, int(when)))
+
+    def commit_all(self, message: str, author: Author, trailers: Mapping[str, str]) -> str | None:
+        """ONE commit on the base with the present working tree, or None if that is the base's.
+
+        The agent's own commits, branches and half-done merges end up in it, whatever state they are in.
+        """
+        head, tree = self._present()
+        if tree is None and head == self.base:
+            return None
+        before, after = self._git("rev-parse", f"{self.base}^{{tree}}", tree or f"{head}^{{tree}}").split("\n")
+        if after == before:
+            return None
+        return self._commit(after, self.base, with_trailers(message, trailers), author, PRONG)
+
+    def pack(self, commit: str) -> IO[bytes]:
+        """Objects of the commit that are not objects of the base, as an open pack file."""
+        # Gone when it is closed.  Git moves the place in the file, of which a buffer would know nothing.
+        pack = tempfile.TemporaryFile(buffering=0, dir=self._places.private)  # noqa: SIM115  the caller closes it
+        options = ("--revs", "--thin", "--delta-base-offset", "--stdout", "-q")
+        try:
+            self._git("pack-objects", *options, stdin=f"{commit}\n^{self.base}\n", stdout=pack)
+        except GitFailed:
+            pack.close()
+            raise
+        pack.seek(0)
+        return pack
+
+    def remove(self) -> None:
+        """Delete the workspace with all that is in it; what was not adopted by the repository is lost."""
+        with self._places.locked():
+            partial = self._places.partial
+            away = Path(tempfile.mkdtemp(dir=_made(partial)))
+            for number, place in enumerate((self.directory, self._places.private)):
+                if place.exists():
+                    place.rename(away / str(number))
+            clear(partial)
+
+    @property
+    def _places(self) -> Places:
+        return Places(self.directory)
+
+    @property
+    def _agent_variables(self) -> dict[str, str]:
+        return ISOLATED | {"GIT_DIR": str(self.directory / ".git"), "GIT_WORK_TREE": str(self.directory)}
+
+    def _git(
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+        stdout: IO[bytes] | None = None,
+        forbidden: str | None = None,
+    ) -> str:
+        """Run git on the working tree with the harness's git directory, which no agent configures."""
+        variables = {**harness_variables(self._places.private, self.directory), **(env or {})}
+        return git(*arguments, cwd=self.directory, env=variables, stdin=stdin, stdout=stdout, forbidden=forbidden)
+
+    def _commit(self, tree: str, parent: str, message: str, author: Author, committer: Author | None = None) -> str:
+        variables = commit_variables(author, committer or author)
+        return self._git("commit-tree", tree, "-p", parent, env=variables, stdin=message + "\n")
+
+    def _present(self) -> tuple[str, str | None]:
+        """HEAD, and the tree that the working tree amounts to: None if nothing differs from HEAD's."""
+        if not self._places.is_complete():
+            raise NotAWorkspace(str(self.directory))
+        with self._places.locked():
+            for _ in range(SNAPSHOT_ATTEMPTS - 1):
+                try:
+                    return self._read_working_tree()
+                except GitFailed:
+                    # Somebody writes there right now; if it was something else, the last try tells.
+                    continue
+            return self._read_working_tree()
+
+    def _read_working_tree(self) -> tuple[str, str | None]:
+        head = self.head()
+        scratch = self._places.private / "scratch"
+        clear(scratch)
+        # A name of its own: git may still write where a process worked that was killed.
+        index = Path(tempfile.mkdtemp(dir=_made(scratch))) / "index"
+        variables = {"GIT_INDEX_FILE": str(index)}
+        self._prepare(index, head)
+        changed, deleted = self._changed(variables)
+        paths = [*self._within_nested(changed), *self._added_on_purpose(variables)]
+        self._keep(index, head)
+        if not paths and not deleted:
+            return head, None
+        # First what is gone: where a link stands now, git would not look for files that lay there.
+        self._update(variables, "--force-remove", paths=deleted)
+        self._update(variables, "--add", "--remove", paths=paths)
+        return head, self._git("write-tree", env=variables)
+
+    def _update(self, index: Mapping[str, str], *options: str, paths: list[str]) -> None:
+        if paths:
+            # Git leaves out a name that it takes for its own, such as .GIT or git~1, and only says so.
+            listing = "\0".join(paths) + "\0"
+            self._git("update-index", *options, "-z", "--stdin", env=index, stdin=listing, forbidden="Ignoring path")
+
+    def _prepare(self, index: Path, head: str) -> None:
+        """An index of HEAD's tree that remembers, from last time, which files need no reading."""
+        private = self._places.private
+        kept = private / f"index-{head}"
+        nearest = kept if kept.exists() else next(private.glob("index-*"), None)
+        if nearest:
+            # Git compares a file's time with the index's own to see whether it can trust it; so that is copied, too.
+            shutil.copy2(nearest, index)
+        if nearest == kept:
+            return
+        variables = {"GIT_INDEX_FILE": str(index)}
+        self._git("read-tree", "--reset", head, env=variables)
+        embedded = self._embedded(head)
+        if embedded:
+            self._git(
+                "update-index", "--force-remove", "-z", "--stdin", env=variables, stdin="\0".join(embedded) + "\0"
+            )
+
+    def _keep(self, index: Path, head: str) -> None:
+        """Remember an index for next time.  A process that is killed here leaves litter, but never a spoilt index."""
+        private = self._places.private
+        copy = index.with_name("kept")
+        shutil.copy2(index, copy)
+        copy.replace(private / f"index-{head}")
+        for old in private.glob("index-*"):
+            if old.name != f"index-{head}":
+                old.unlink()
+
+    def _embedded(self, head: str) -> list[str]:
+        """Repositories that the agent committed as mere links, so that their files are in no commit."""
+        # Alternately ":mode mode object object letter" and the path.
+        fields = self._git("diff-tree", "-r", "-z", "--raw", "--no-renames", self.base, head).split("\0")
+        pairs = zip(fields[::2], fields[1::2], strict=False)
+        return [path for change, path in pairs if change[8:14] == _LINK_MODE and change[1:7] != _LINK_MODE]
+
+    def _changed(self, index: Mapping[str, str]) -> tuple[list[str], list[str]]:
+        """Paths that are new or differ from the index, and paths that are gone."""
+        # This also brings the index's file times up to date, so it may take the lock of that index, which is ours.
+        variables = {**index, "GIT_OPTIONAL_LOCKS": "1"}
+        listed = self._git(*_STATUS, env=variables, forbidden="could not open directory").split("\0")
+        # "XY path": X compares the index with the base, which is of no interest, Y the working tree with the index.
+        states = [(entry[1:2], entry[3:]) for entry in listed]
+        return [path for state, path in states if state in "?MTA" and path], [
+            path for state, path in states if state == "D"
+        ]
+
+    def _within_nested(self, paths: Iterable[str]) -> Iterator[str]:
+        """The paths, with each repository that an agent made inside replaced by the files in it."""
+        for path in paths:
+            # Git shows a folder, with a slash, only where it sees another repository.
+            if not path.endswith("/"):
+                yield path
+                continue
+            files = list(_files_below(self.directory, path))
+            ignored = self._ignored(files)
+            yield from (file for file in files if file not in ignored)
+
+    def _ignored(self, files: list[str]) -> set[str]:
+        if not files:
+            return set()
+        try:
+            listed = self._git("check-ignore", "-z", "--stdin", "--no-index", stdin="\0".join(files) + "\0")
+        except GitFailed as error:
+            # 1 means that none is ignored.
+            if error.exit_code == 1:
+                return set()
+            raise
+        return set(listed.split("\0"))
+
+    def _added_on_purpose(self, index: Mapping[str, str]) -> list[str]:
+        """Ignored files that the agent put into its own index, which says that they belong to its work."""
+        ignored = ("ls-files", "-z", "--cached", "--ignored", "--exclude-standard")
+        their_index = self.directory / ".git" / "index"
+        if not their_index.is_file():
+            return []
+        try:
+            theirs = set(self._git(*ignored, env={"GIT_INDEX_FILE": str(their_index)}).split("\0"))
+        except GitFailed:
+            # It is broken; then nothing was added on purpose.
+            return []
+        added = theirs - {""}
+        if added:
+            added -= set(self._git(*ignored, env=index).split("\0"))
+        return sorted(path for path in added if os.path.lexists(self.directory / path))
+
+
+# Submodules are compared by their commit only: looking into them would run git under a configuration of the agent's.
+_STATUS = ("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty")
+
+_LINK_MODE = "160000"
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _files_below(root: Path, folder: str) -> Iterator[str]:
+    """Files and links below a folder, relative to the root; whatever is called .git is left out."""
+    for place, folders, files in os.walk(root / folder):
+        below = os.path.relpath(place, root)
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        folders[:] = [name for name in folders if name != ".git" and name not in links]
+        yield from (str(Path(below, name)) for name in (*files, *links) if name != ".git")

@@ -1,0 +1,1 @@
+"""The rules of a repository: `PRONG.md`, read, checked, and watched while a swarm runs."""

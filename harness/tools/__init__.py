@@ -1,0 +1,1 @@
+"""The primitives as tools of a model."""

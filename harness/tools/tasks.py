@@ -1,0 +1,186 @@
+"""The tools for tasks: how an agent hands work to others and sees to it, and how a fork is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from prong.agents import conversation, fork_point
+from prong.agents.conversation import Message
+from prong.agents.tools.inputs import Inputs, shown
+from prong.agents.tools.tool import Tool, ToolCall, ToolError
+from prong.harness.tools import definitions
+from prong.harness.tools.answers import answer, cut, read, timeout_of
+from prong.primitives import Plan, Task, create_task, wait_tasks
+from prong.primitives.budget import LARGEST_TOKENS, Budget
+from prong.primitives.task import NEEDS, PROMPT_BYTES, TITLE_CHARACTERS, OnFailedNeed, cancel, find
+from prong.primitives.values import NAME_CHARACTERS
+from prong.state import Membership, Transaction
+
+RESULT_CHARACTERS = 4_000
+"""How much of a task's result its parent reads at once, in characters."""
+
+TASKS_LISTED = 200
+"""The most tasks that one result lists; the others are counted."""
+
+REASON_CHARACTERS = 1_000
+
+_BELOW = """
+with recursive below (id) as (
+    select id from task where parent = :me union all select task.id from task join below on task.parent = below.id)
+select 1 from below where id = :task
+"""
+
+_LIST = """
+with recursive below (id) as (
+    select id from task where parent = :me union all select task.id from task join below on task.parent = below.id)
+select id as task, parent, title, state, priority, attempt, agent,
+       (select group_concat(need) from task_need where task_need.task = task.id) as needs,
+       (select kind || ' ' || object from waiter where waiter.task = task.id and waiter.state = 'waiting' limit 1)
+         as waits_for, error
+  from task where (:me is null or id in below)
+   and (:state in ('all', state) or :state = 'open' and state not in ('done', 'failed', 'cancelled'))
+ order by id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ForkSource:
+    """What a fork is made from: the parent's files as a commit, and a name for the prefix up to a turn."""
+
+    snapshot: Callable[[], str]
+    prefix_hash: Callable[[Message], str]
+
+
+class TaskTools:
+    """The four tools for one agent."""
+
+    def __init__(self, member: Membership, source: ForkSource, *, budget: Budget | None = None) -> None:
+        """`budget` is what a task gets for which the model names none."""
+        self._budget = budget
+        self._member = member
+        self._source = source
+        self._turn: Message | None = None
+        self._snapshot: str | None = None
+
+    def tools(self) -> tuple[Tool, ...]:
+        """The four tools; a repeated create_task finds the task that it made before."""
+        return (
+            Tool(definitions.CREATE_TASK, self.create_task, replay="again", ordered=True),
+            Tool(definitions.WAIT_TASKS, self.wait_tasks, replay="again", ordered=True),
+            Tool(definitions.LIST_TASKS, self.list_tasks, replay="again"),
+            Tool(definitions.CANCEL_TASK, self.cancel_task, replay="again", ordered=True),
+        )
+
+    def begin_turn(self, turn: Message) -> None:
+        """The calls of this assistant message are about to run; all forks of one turn share one snapshot."""
+        self._turn = turn
+        self._snapshot = None
+
+    def create_task(self, call: ToolCall) -> str:
+        """The tool `create_task`."""
+        inputs = read(call, definitions.CREATE_TASK)
+        context = inputs.choice("context", ("fork", "fresh"), default="fork")
+        policy = inputs.choice("on_failed_need", ("fail", "continue", "any"), default="fail")
+        tokens = inputs.integer("tokens", least=1, most=LARGEST_TOKENS) if "tokens" in inputs else None
+        plan = Plan(
+            title=inputs.filled("title", most_characters=TITLE_CHARACTERS),
+            prompt=inputs.filled("prompt", most_characters=PROMPT_BYTES),
+            context=cast("Literal['fork', 'fresh']", context),
+            needs=_numbers(inputs, call, "needs"),
+            priority=inputs.integer("priority", least=-1_000_000, most=1_000_000) if "priority" in inputs else None,
+            role=inputs.text("role", most_characters=NAME_CHARACTERS, default="").strip(),
+            on_failed_need=cast("OnFailedNeed", policy),
+            attempts=inputs.integer("attempts", least=1, most=1_000) if "attempts" in inputs else None,
+            budget=self._budget if tokens is None else Budget(tokens),
+            key=call.key,
+            fork_point=self._turn.id if context == "fork" and self._turn else None,
+            base_commit=self._snapshot_of_turn() if context == "fork" else None,
+        )
+        with self._member.transaction() as tx:
+            task, new = create_task(tx, plan)
+            if new and context == "fork":
+                self._fork(tx, task, plan, call.id)
+        how = "continues from this conversation" if context == "fork" else "starts with only its prompt"
+        words = f"Created task {task.id} ({task.state}): {plan.title}. It {how}, in a process of its own."
+        return answer(words, {"task": task.id, "title": plan.title, "state": task.state})
+
+    def wait_tasks(self, call: ToolCall) -> str:
+        """The tool `wait_tasks`."""
+        inputs = read(call, definitions.WAIT_TASKS)
+        mode = inputs.choice("mode", ("all", "any"), default="all")
+        numbers = _numbers(inputs, call, "tasks")
+        tasks = wait_tasks(
+            self._member, numbers, mode=cast("Literal['all', 'any']", mode), timeout=timeout_of(inputs, call)
+        )
+        ended = [task for task in tasks if task.final]
+        words = f"{len(ended)} of {len(tasks)} tasks have ended."
+        failed = [task for task in ended if task.state != "done"]
+        if failed:
+            words += " " + " ".join(f"Task {task.id} {task.state}: {task.error}." for task in failed)
+        return answer(words, {"tasks": [_record(task) for task in tasks]})
+
+    def list_tasks(self, call: ToolCall) -> str:
+        """The tool `list_tasks`."""
+        inputs = read(call, definitions.LIST_TASKS)
+        state = inputs.choice(
+            "state", definitions.LIST_TASKS["input_schema"]["properties"]["state"]["enum"], default="open"
+        )
+        whose = inputs.choice("of", ("mine", "all"), default="mine")
+        rows = self._member.store.rows(_LIST, state=state, me=None if whose == "all" else self._member.me.task)
+        tasks = [dict(row) for row in rows[:TASKS_LISTED]]
+        words = f"{len(tasks)} of {len(rows)} tasks." if rows else "There is no such task."
+        return answer(words, {"tasks": tasks, "count": len(rows)})
+
+    def cancel_task(self, call: ToolCall) -> str:
+        """The tool `cancel_task`."""
+        inputs = read(call, definitions.CANCEL_TASK)
+        number = inputs.integer("task", least=1, most=2**53)
+        reason = inputs.filled("reason", most_characters=REASON_CHARACTERS)
+        me = self._member.me.task
+        with self._member.transaction() as tx:
+            find(tx, number)
+            if tx.row(_BELOW, me=me, task=number) is None:
+                raise ToolError(
+                    f"Task {number} is not one that you created, nor below one, so it is not yours to cancel."
+                    " Tell whoever created it, or leave it alone."
+                )
+            cancelled = cancel(tx, number, reason=f"task {me} cancelled it: {reason}")
+        words = f"Cancelled {len(cancelled)} tasks." if cancelled else f"Task {number} had ended before."
+        return answer(words, {"cancelled": cancelled})
+
+    def _snapshot_of_turn(self) -> str:
+        if self._snapshot is None:
+            self._snapshot = self._source.snapshot()
+        return self._snapshot
+
+    def _fork(self, tx: Transaction, task: Task, plan: Plan, call_id: str) -> None:
+        """Let the child continue from the very message in which it was made; only its own result differs."""
+        turn = self._turn
+        assert turn is not None, "a call belongs to a turn"
+        fork_point.declare(tx, turn.id, self._source.prefix_hash(turn))
+        own = answer(
+            f"You are task {task.id}: {plan.title}. You are a fork of this conversation, in a process and a clone of"
+            f" the repository of your own; what stands before this turn was done by the agent you were forked from."
+            f" Do only this: {plan.prompt}\nEnd with a short report; it is your result.",
+            {"task": task.id, "you": True},
+        )
+        content = conversation.child_results(turn, call_id, own)
+        head = conversation.insert(tx, parent=turn.id, role="user", content=content, task=task.id)
+        tx.execute("update task set head = :head where id = :task", head=head, task=task.id)
+
+
+def _numbers(inputs: Inputs, call: ToolCall, key: str) -> Sequence[int]:
+    given: Any = call.input.get(key)
+    if given is None:
+        return ()
+    wrong = not isinstance(given, list) or len(given) > NEEDS
+    if wrong or any(isinstance(one, bool) or not isinstance(one, int) or not 0 < one < 2**53 for one in given):
+        raise inputs.refuse(f"`{key}` must be an array of up to {NEEDS} task numbers, not {shown(given)}.")
+    return cast("Sequence[int]", given)
+
+
+def _record(task: Task) -> dict[str, Any]:
+    result = task.result if task.result is None else cut(task.result, RESULT_CHARACTERS)
+    return {"task": task.id, "title": task.title, "state": task.state, "result": result, "error": task.error}

@@ -1,0 +1,1 @@
+"""Why a task is where it is, in plain sentences."""

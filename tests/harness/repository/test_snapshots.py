@@ -1,0 +1,187 @@
+"""A snapshot holds everything that is in a workspace, and changes nothing there."""
+
+import os
+
+import pytest
+from tests.harness.repositories import (
+    EXECUTABLE,
+    ODD_FILES,
+    START,
+    Child,
+    commit,
+    files_in,
+    finish,
+    killed_at_every_call,
+    make_odd_repository,
+    make_repository,
+    parents,
+    run,
+    show,
+    together,
+    write,
+)
+
+from prong.harness.repository.cloning import Places
+from prong.harness.repository.repository import Repository
+from prong.harness.repository.workspaces import Workspace
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_repository(tmp_path / "repository", START)
+
+
+def test_a_snapshot_holds_every_kind_of_change(tmp_path):
+    root = make_odd_repository(tmp_path / "repository")
+    workspace = Workspace.create(Repository.open(root), tmp_path / "workspaces/ada", "HEAD")
+    here = workspace.directory
+    write(here, {name: content + b"changed\n" for name, content in ODD_FILES.items()})
+    write(here, {"-dash": None, "crlf.txt": None, "crlf.txt/is a folder": "x", "new\n\tü/-x": "x", "--": "x", " ": "x"})
+    (here / "run.sh").chmod(0o644)
+    (here / "plain.txt").chmod(EXECUTABLE)
+    for name, target in (("dangling", "else"), ("binary.dat", "now a link"), ("new link", "/")):
+        (here / name).unlink(missing_ok=True)
+        (here / name).symlink_to(target)
+    (here / "link").unlink()
+    write(here, {"link": "now a file"})
+    (here / "deep").rename(here / "moved")
+    (here / "deep").symlink_to("moved")
+    (here / "empty folder").mkdir()
+    os.mkfifo(here / "pipe")
+    expected = files_in_but(here, "pipe")
+    assert show(workspace, workspace.snapshot()) == expected
+    assert show(workspace, finish(workspace)) == expected
+
+
+def files_in_but(root, name):
+    # A pipe cannot be read, nor stored.
+    (root / name).unlink()
+    found = files_in(root)
+    os.mkfifo(root / name)
+    return found
+
+
+def test_a_snapshot_changes_nothing_in_the_workspace(workspace):
+    here = workspace.directory
+    write(here, {"staged": "x", "loose": "x", "plain.txt": "changed"})
+    run(here, "add", "staged")
+    before = {path: path.read_bytes() for path in (here / ".git").rglob("*") if path.is_file()}, files_in(here)
+    snapshot = workspace.snapshot()
+    assert (
+        {path: path.read_bytes() for path in (here / ".git").rglob("*") if path.is_file()},
+        files_in(here),
+    ) == before
+    assert show(workspace, snapshot).keys() == {*START, "staged", "loose"}
+
+
+def test_the_same_state_gives_the_same_snapshot_with_head_as_its_parent(root, workspace):
+    own = commit(workspace.directory, {"own": "x"})
+    write(workspace.directory, {"loose": "x"})
+    first = workspace.snapshot()
+    assert workspace.snapshot() == first
+    write(workspace.directory, {"loose": "y"})
+    assert workspace.snapshot() != first
+    write(workspace.directory, {"loose": "x"})
+    assert Workspace.open(workspace.directory).snapshot() == first
+    show(workspace, first)
+    assert parents(root, first) == [own]
+
+
+def test_an_edit_that_keeps_size_and_second_is_seen(workspace):
+    # Goal: file times are not trusted further than they go.  Method: many edits of the same size, as fast as can be.
+    seen = set()
+    for number in range(20):
+        write(workspace.directory, {"plain.txt": f"{number:05}"})
+        seen.add(workspace.snapshot())
+    assert len(seen) == 20
+
+
+def test_a_file_as_young_as_the_index_is_read_again(workspace):
+    # Goal: git cannot tell an edit by time and size when both are as before; it must be made to look.  Method: give
+    # the file and the index that was kept the same old time, and have git trust no other sign.
+    write(Places(workspace.directory).private, {"config": CAREFUL_CONFIG})
+    file = workspace.directory / "plain.txt"
+    old = 1_600_000_000
+    write(workspace.directory, {"plain.txt": "before"})
+    commit(workspace.directory, {})
+    os.utime(file, (old, old))
+    workspace.snapshot()
+    (index,) = Places(workspace.directory).private.glob("index-*")
+    os.utime(index, (old, old))
+    file.write_text("behind")
+    os.utime(file, (old, old))
+    assert show(workspace, workspace.snapshot())["plain.txt"] == ("file", b"behind")
+
+
+CAREFUL_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\ttrustctime = false\n"
+
+
+def test_a_child_workspace_starts_with_what_its_parent_had_not_committed(root, workspace, tmp_path):
+    repository = Repository.open(root)
+    write(workspace.directory, {"loose": "x", "plain.txt": "edited"})
+    snapshot = workspace.snapshot()
+    repository.adopt(workspace, snapshot, "refs/prong/s/fork")
+    child = Workspace.create(repository, tmp_path / "workspaces" / "child", snapshot)
+    assert files_in(child.directory) == files_in(workspace.directory)
+    assert child.base == snapshot
+    write(child.directory, {"child": "x"})
+    made = finish(child)
+    repository.adopt(child, made, "refs/prong/s/task")
+    assert parents(root, made) == [snapshot]
+
+
+def test_ignored_files_are_left_out_unless_the_agent_added_them(workspace):
+    here = workspace.directory
+    write(here, {"noise.log": "x", "out/noise": "x", "staged.log": "x", "own.log": "x", "kept/.gitignore": "x\n"})
+    write(here, {"kept/x": "ignored", "kept/y": "not"})
+    run(here, "add", "-f", "own.log")
+    run(here, "commit", "-q", "-m", "x")
+    run(here, "add", "-f", "staged.log")
+    wanted = {*START, "own.log", "staged.log", "kept/.gitignore", "kept/y"}
+    assert show(workspace, workspace.snapshot()).keys() == wanted
+    assert show(workspace, finish(workspace)).keys() == wanted
+    write(here, {"staged.log": None})
+    assert show(workspace, finish(workspace)).keys() == wanted - {"staged.log"}
+
+
+def test_a_file_that_becomes_ignored_after_a_snapshot_is_left_out_of_the_next(workspace):
+    write(workspace.directory, {"data.tmp": "x"})
+    assert "data.tmp" in show(workspace, workspace.snapshot())
+    write(workspace.directory, {".gitignore": "*.tmp\n"})
+    assert "data.tmp" not in show(workspace, workspace.snapshot())
+
+
+def test_what_the_user_ignores_for_all_repositories_is_ignored_here_too(root, tmp_path):
+    write(tmp_path, {"ignored everywhere": "*.swp\n"})
+    write(root, {".git/info/exclude": "*.local\n"})
+    run(root, "config", "core.excludesFile", str(tmp_path / "ignored everywhere"))
+    workspace = Workspace.create(Repository.open(root), tmp_path / "w", "HEAD")
+    write(workspace.directory, {"a.swp": "x", "a.local": "x"})
+    assert workspace.snapshot() == workspace.base
+    assert run(workspace.directory, "status", "--porcelain") == ""
+
+
+def test_a_home_that_changed_since_does_not_change_what_is_taken(workspace, tmp_path):
+    write(tmp_path / "home/git", {"ignore": "*\n", "attributes": "* text eol=lf\n"})
+    write(workspace.directory, {"new": "x\r\n"})
+    code = "print(Workspace.open(given).snapshot())"
+    snapshot = Child(code, str(workspace.directory), XDG_CONFIG_HOME=str(tmp_path / "home")).go().result()
+    assert show(workspace, snapshot)["new"] == ("file", b"x\r\n")
+
+
+def test_a_killed_snapshotter_does_not_spoil_the_next_snapshot(workspace, tmp_path):
+    write(workspace.directory, {"new": "x", "folder/a": None})
+    commit(workspace.directory, {"own": "x"})
+    write(workspace.directory, {"plain.txt": "edited"})
+    expected = Workspace.open(workspace.directory).snapshot()
+    for private in Places(workspace.directory).private.glob("index-*"):
+        private.unlink()
+    code = "print(Workspace.open(given).snapshot())"
+    for _ in killed_at_every_call(tmp_path / "bin", code, str(workspace.directory), after=0):
+        assert workspace.snapshot() == expected
+
+
+def test_eight_processes_take_the_same_snapshot_at_once(workspace):
+    write(workspace.directory, {"new": "x"})
+    code = "print(Workspace.open(given).snapshot())"
+    assert set(together(code, *[str(workspace.directory)] * 8)) == {workspace.snapshot()}
