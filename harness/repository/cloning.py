@@ -25,6 +25,7 @@ from prong.harness.repository.repository import Repository
 
 BASE_REF = "refs/prong/base"
 AGENT_BRANCH = "prong-work"
+_FIRST_INDEX = "first-index"
 # Settings that decide what bytes and modes a file has in the working tree; they are taken over from the user.
 _INHERITED = (
     "core.autocrlf",
@@ -56,6 +57,8 @@ _HARNESS_CONFIGURATION = {
     "core.excludesfile": "/dev/null",
     "core.attributesfile": "/dev/null",
 }
+# Large checkouts are written by several processes; small ones are quicker by one.
+_PARALLEL = ("-c", "checkout.workers=0", "-c", "checkout.thresholdForParallelism=2000")
 # Git looks for a repository in every folder above.  An agent that deleted its .git would find the user's one.
 _BARRIER = "gitdir: /nonexistent/this-workspace-has-lost-its-git-directory\n"
 
@@ -117,14 +120,29 @@ def build(repository: Repository, commit: str, places: Places) -> None:
     _name_branches(repository, agent, commit)
     index = private / f"index-{commit}"
     variables = harness_variables(private, tree) | {"GIT_INDEX_FILE": str(index)}
-    git("read-tree", "--reset", "-u", "--no-sparse-checkout", commit, cwd=tree, env=variables)
+    git(*_PARALLEL, "read-tree", "--reset", "-u", "--no-sparse-checkout", commit, cwd=tree, env=variables)
     shutil.copy2(index, agent / "index")
+    (private / _FIRST_INDEX).write_text(_state_of(agent / "index"))
     _stand_between(repository, places.directory.parent)
     clear(places.private)
     places.private.parent.mkdir(exist_ok=True)
     private.rename(places.private)
     tree.rename(places.directory)
     clear(places.partial)
+
+
+def was_not_touched(index: Path, places: Places) -> bool:
+    """Whether the agent's index is the very file that it was given."""
+    try:
+        return (places.private / _FIRST_INDEX).read_text() == _state_of(index)
+    except OSError:
+        return False
+
+
+def _state_of(file: Path) -> str:
+    # Whoever writes an index writes a new file; times alone could be set back.
+    found = file.stat()
+    return f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
 def _lay_out(repository: Repository, place: Path, settings: Mapping[str, str], commit: str, excludes: bytes) -> None:

@@ -13,12 +13,14 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 STDERR_SHOWN_CHARACTERS = 2_000
 COMMAND_SHOWN_CHARACTERS = 300
 # Nothing that git does here takes as long, unless something in a workspace, such as a pipe, makes it wait for ever.
 TIMEOUT_S = 600
+# A first clone of a large repository over a slow line.
+ONLINE_TIMEOUT_S = 7_200
 # How long git itself waits for a reference that another process is just updating.
 REF_LOCK_TIMEOUT_MS = 10_000
 
@@ -37,11 +39,22 @@ _OVERRIDES = (
     # Otherwise `git log` would start the program named by gpg.program.
     "log.showSignature=false",
     "trailer.separators=:",
-    # Nothing here talks to another machine; whoever tries has been tricked.
-    "protocol.allow=never",
-    "credential.helper=",
 )
-_OPTIONS = tuple(part for override in _OVERRIDES for part in ("-c", override))
+# Nothing but `git_online` talks to another machine; whoever tries has been tricked.
+_OFFLINE = ("protocol.allow=never", "credential.helper=")
+# Submodules are left as they are, and nothing is signed in the person's name.
+_ONLINE = ("push.gpgSign=false", "push.followTags=false", "push.recurseSubmodules=no", "fetch.recurseSubmodules=no")
+
+
+def _settings(*overrides: str) -> tuple[str, ...]:
+    return tuple(part for override in overrides for part in ("-c", override))
+
+
+_OPTIONS = _settings(*_OVERRIDES, *_OFFLINE)
+
+# The configuration of a workspace is its agent's, and there `protocol.ext.allow` outranks our `protocol.allow`: with a
+# promised object that is missing, git would run the command that a remote's address names.  These outrank both.
+_NO_TRANSPORT = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
 
 _ENVIRONMENT = {
     "LC_ALL": "C",
@@ -97,34 +110,83 @@ def git(
     """
     text = stdin.encode("utf-8", "surrogateescape") if isinstance(stdin, str) else stdin
     data, file = (text, None) if isinstance(text, bytes) else (None, text or subprocess.DEVNULL)
+    given: dict[str, Any] = {"stdin": file} if data is None else {"input": data}
+    how = {
+        **given,
+        "stdout": stdout or subprocess.PIPE,
+        "cwd": cwd,
+        "env": _clean_environment({**_NO_TRANSPORT, **(env or {})}),
+    }
+    return _run(_OPTIONS, arguments, how, timeout_s=TIMEOUT_S, forbidden=forbidden)
+
+
+def git_online(*arguments: str, cwd: Path) -> str:
+    """The same for a command that talks to another machine: the person's own credential helpers and ssh may serve it.
+
+    Nobody is asked for a password, be it in the terminal or in a window.
+    """
+    ssh = os.environ.get("GIT_SSH_COMMAND") or _configured("core.sshCommand", cwd) or "ssh"
+    quiet = {"GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "GIT_SSH_COMMAND": f"{ssh} -oBatchMode=yes"}
+    how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "cwd": cwd, "env": _clean_environment(quiet)}
+    return _run(_settings(*_OVERRIDES, *_ONLINE), arguments, how, timeout_s=ONLINE_TIMEOUT_S, forbidden=None)
+
+
+def _configured(key: str, cwd: Path) -> str:
+    try:
+        return git("config", "--get", key, cwd=cwd)
+    except GitFailed:
+        # 1 means that it is not set.
+        return ""
+
+
+def _run(
+    options: tuple[str, ...],
+    arguments: tuple[str, ...],
+    how: Mapping[str, Any],
+    *,
+    timeout_s: float,
+    forbidden: str | None,
+) -> str:
+    cwd = str(how["cwd"])
     try:
         done = subprocess.run(
-            ("git", *_OPTIONS, *arguments),
-            cwd=cwd,
-            env=_clean_environment(env or {}),
-            input=data,
-            stdin=file,
-            stdout=stdout or subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            check=False,
-            timeout=TIMEOUT_S,
+            ("git", *options, *arguments), stderr=subprocess.PIPE, check=False, timeout=timeout_s, **how
         )
     except subprocess.TimeoutExpired as error:
-        raise GitFailed(arguments, str(cwd), -1, f"not done within {TIMEOUT_S} s, so it was ended", "") from error
+        raise GitFailed(arguments, cwd, -1, f"not done within {timeout_s} s, so it was ended", "") from error
+    except FileNotFoundError as error:
+        if error.filename == "git":
+            raise GitMissing from error
+        raise GitFailed(arguments, cwd, -1, "there is no such directory", "") from error
+    output = os.fsdecode(done.stdout or b"").removesuffix("\n")
+    said = done.stderr.decode("utf-8", "replace").strip()
+    if done.returncode or (forbidden and forbidden in said):
+        raise GitFailed(arguments, cwd, done.returncode, said[-STDERR_SHOWN_CHARACTERS:], output)
+    return output
+
+
+def start(*arguments: str, cwd: Path, env: Mapping[str, str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a git command that is spoken to by pipes for as long as it is needed; closed as `git` is."""
+    try:
+        return subprocess.Popen(
+            ("git", *_OPTIONS, *arguments),
+            cwd=cwd,
+            env=_clean_environment({**_NO_TRANSPORT, **env}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        )
     except FileNotFoundError as error:
         if error.filename == "git":
             raise GitMissing from error
         raise GitFailed(arguments, str(cwd), -1, "there is no such directory", "") from error
-    output = os.fsdecode(done.stdout or b"").removesuffix("\n")
-    said = done.stderr.decode("utf-8", "replace").strip()
-    if done.returncode or (forbidden and forbidden in said):
-        raise GitFailed(arguments, str(cwd), done.returncode, said[-STDERR_SHOWN_CHARACTERS:], output)
-    return output
 
 
 def _clean_environment(added: Mapping[str, str]) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return inherited | _ENVIRONMENT | dict(added)
+    # From a directory that is relative, git would be the program of this name in the workspace.
+    path = [part for part in inherited.get("PATH", os.defpath).split(os.pathsep) if Path(part).is_absolute()]
+    return inherited | {"PATH": os.pathsep.join(path)} | _ENVIRONMENT | dict(added)
 
 
 @dataclass(frozen=True)
@@ -144,14 +206,14 @@ def commit_variables(author: Author, committer: Author) -> dict[str, str]:
     """The environment in which `git commit-tree` writes a commit of these two."""
     variables = {}
     for role, person in (("AUTHOR", author), ("COMMITTER", committer)):
-        variables[f"GIT_{role}_NAME"] = _identity(person.name) or AGENT.name
-        variables[f"GIT_{role}_EMAIL"] = _identity(person.email) or AGENT.email
+        variables[f"GIT_{role}_NAME"] = identity(person.name) or AGENT.name
+        variables[f"GIT_{role}_EMAIL"] = identity(person.email) or AGENT.email
         if person.at is not None:
             variables[f"GIT_{role}_DATE"] = f"@{person.at} +0000"
     return variables
 
 
-def _identity(text: str) -> str:
+def identity(text: str) -> str:
     """Text without what git refuses in a name or address."""
     printable = text.encode("utf-8", "replace").decode()
     return re.sub(r"[\x00-\x1f\x7f<>]+", " ", printable).strip(" .,:;\"'\\")

@@ -1,97 +1,361 @@
-"""The merge queue: finished work, merged one by one onto the integration branch.
+"""The merge queue: finished work, merged, checked and put onto the integration branch, each task as ONE commit.
 
     submit --> waiting --> merged     the task is done
-                  +------> conflict   the task has failed, its work is kept as a branch
-                  +------> dropped    the task was cancelled meanwhile; its work stays under refs/prong/
+                |  ^-----> returned   its agent goes on, with the reason and the conflict before it
+                +--------> resolving  after too many attempts a fresh agent delivers in its place
+                +--------> kept       the task has failed, its work is kept as a branch, with a report
+                +--------> dropped    the task was cancelled meanwhile; its work stays under refs/prong/
 
-The merge commit bears the task's number, and the branch is moved by compare-and-set.  Killed at any point, the next
-merger finds by the number what is on the branch already, so nothing is merged twice and nothing is lost.
+Whoever is more urgent goes first, and whoever waits grows more urgent, as in the line of tasks (`ranking.level`).  A
+commit is checked as it will stand on the branch, before the branch is moved to it.  The branch is moved by
+compare-and-set inside the transaction that says so, under a fence, so nobody whose place another supervisor has taken
+moves it.  The commit bears the task's number: killed at any point, the next merger finds by it what is on the branch
+already, so nothing is merged twice and nothing is lost.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 
-from prong.harness.repository.git import AGENT, RepositoryError
-from prong.harness.repository.merging import Conflict, Integration, IntegrationBusy, Merged
+from prong.harness.messages import check_heard
+from prong.harness.repository.checking import Checked, Checker
+from prong.harness.repository.git import AGENT, PRONG, GitFailed, RepositoryError, with_trailers
+from prong.harness.repository.merge_rules import MergeRules, Round, next_round, suspects_after
+from prong.harness.repository.merging import Conflict, Integration, IntegrationBusy
 from prong.harness.repository.repository import BranchCheckedOut
+from prong.harness.repository.sending_back import SendingBack
+from prong.harness.repository.verdicts import Verdict
 from prong.primitives import task as tasks
-from prong.state import Membership, Row, Store, TaskLost, Transaction, waiter
+from prong.state import Membership, ProngError, Row, Store, TaskLost, Transaction, waiter
+
+_RANK = "(case when task.raised > task.priority then task.raised else task.priority end) - merge.queued_at / ageing_s"
+
+AHEAD = f"""
+with line (task, rank, queued_at) as (
+    select merge.task, {_RANK}, merge.queued_at from merge join task on task.id = merge.task
+      join task_count on task_count.id = 1 where merge.state = 'waiting')
+select merge.state, merge.attempt, merge.resolver, merge.checking_at,
+       (select count(*) from line mine join line other
+            on other.rank > mine.rank or other.rank = mine.rank and (other.queued_at, other.task) <
+               (mine.queued_at, mine.task) where mine.task = merge.task) as ahead
+  from merge where merge.task = :task
+"""  # noqa: S608  nothing but our own words
+"""How a task's delivery stands, and how many of those who wait go before it."""
+
+_LINE = f"""
+select merge.*, task.title, task.state as task_state, task.head,
+       (select max(id) from agent where agent.task = merge.task) as agent
+  from merge join task on task.id = merge.task join task_count on task_count.id = 1
+ where merge.state = 'waiting'
+ order by {_RANK} desc, merge.queued_at, merge.task
+"""  # noqa: S608  as above
 
 
-def trailers(swarm: str, task: int, agent: int) -> Mapping[str, str]:
-    """What every commit of the swarm says of where it comes from."""
-    return {"Prong-Swarm": swarm, "Prong-Task": str(task), "Prong-Agent": str(agent)}
+class MergerReplaced(ProngError):
+    """Another supervisor has taken over the merge queue."""
+
+    def __init__(self, fence: int, newest: int) -> None:
+        self.fence = fence
+        self.newest = newest
+
+    def __str__(self) -> str:
+        return f"another supervisor merges now (its fence is {self.newest}, ours {self.fence}); nothing was changed"
 
 
-def submit(member: Membership, task: int, fence: int, *, commit: str, result: str) -> None:
-    """Put a task's work into the line and wait until it is decided; the agent holds no slot meanwhile."""
+def trailers(swarm: str, task: int, agent: int, *, head: int | None = None) -> Mapping[str, str]:
+    """What every commit of the swarm says of where it comes from; `head` is the last message of the conversation."""
+    conversation = {} if head is None else {"Prong-Conversation": str(head)}
+    return {"Prong-Swarm": swarm, "Prong-Task": str(task), "Prong-Agent": str(agent), **conversation}
+
+
+def submit(member: Membership, task: int, fence: int, *, commit: str, result: str) -> bool:
+    """Put a task's work into the line and wait until it is decided; the agent holds no slot meanwhile.
+
+    False where the work came back: the reason is the conversation's last message, and the workspace is to be laid anew.
+    Raises `Unheard` where a person has said something that its agent has not heard yet.
+    """
     with member.transaction() as tx:
-        tasks.hold(tx, task, fence)
-        tx.execute(
-            "update task set commit_id = :commit, result = :result where id = :task",
-            commit=commit,
-            result=result,
-            task=task,
-        )
-        tx.execute(
-            "insert into merge (task, base, commit_id, state, queued_at)"
-            " select id, base_commit, commit_id, 'waiting', :now from task where id = :task"
-            " on conflict (task) do update set base = excluded.base, commit_id = excluded.commit_id, state = 'waiting',"
-            "    detail = null, queued_at = excluded.queued_at, ended_at = null",
-            now=tx.now,
-            task=task,
-        )
-        tx.event("merge.queued", object=str(task), commit=commit)
+        check_heard(tx, task)
+        enter(tx, task, fence, commit=commit, result=result)
         ticket = waiter.enrol(tx, "merge", str(task), timeout=None)
-        tx.ring_merger()
     with suppress(TaskLost):  # it may be decided, and the task final, before its agent has even parked
-        waiter.wait(member, ticket)
+        return waiter.wait(member, ticket).data.get("state") != "returned"
+    return True
+
+
+def enter(tx: Transaction, task: int, fence: int, *, commit: str, result: str) -> None:
+    """Put a task's work into the line; what came back keeps the age that it has.  Raises `TaskLost`."""
+    tasks.hold(tx, task, fence)
+    tx.execute(
+        "update task set commit_id = :commit, result = :result where id = :task",
+        commit=commit,
+        result=result,
+        task=task,
+    )
+    attempt = tx.value(
+        "insert into merge (task, base, commit_id, state, queued_at)"
+        " select id, base_commit, commit_id, 'waiting', :now from task where id = :task"
+        " on conflict (task) do update set base = excluded.base, commit_id = excluded.commit_id, detail = null,"
+        "    attempt = case when state in ('returned', 'waiting') then attempt + 1 else 1 end, state = 'waiting',"
+        "    laid = 0, onto = null, resolver = null, checking_at = null, ended_at = null"
+        " returning attempt",
+        now=tx.now,
+        task=task,
+    )
+    tx.event("merge.queued", object=str(task), task=task, commit=commit, attempt=attempt)
+    tx.ring_merger()
+
+
+def withdraw(tx: Transaction, task: int) -> None:
+    """Work that came back was given up by its agent: nothing of it is left to merge."""
+    gone = tx.execute(
+        "update merge set state = 'dropped', detail = 'its agent gave the change up', ended_at = :now"
+        " where task = :task and state = 'returned'",
+        task=task,
+        now=tx.now,
+    )
+    if gone:
+        tx.event("merge.dropped", object=str(task), task=task, detail="its agent gave the change up")
+
+
+def to_lay(store: Store, task: int) -> Row | None:
+    """The delivery that came back and is not before its agent yet, if there is one."""
+    return store.row("select * from merge where task = :task and state = 'returned' and laid = 0", task=task)
+
+
+def laid(tx: Transaction, task: int, base: str) -> None:
+    """What came back is before its agent now: the task's change begins at another commit."""
+    tx.execute("update merge set laid = 1 where task = :task and state = 'returned'", task=task)
+    tx.execute("update task set base_commit = :base where id = :task", base=base, task=task)
 
 
 def is_queued(tx: Transaction, task: int) -> bool:
     """Whether the task's work is handed in, so that it needs no agent any more."""
-    return tx.row("select 1 from merge where task = :task and state = 'waiting'", task=task) is not None
+    row = tx.row("select 1 from merge where task = :task and state in ('waiting', 'resolving')", task=task)
+    return row is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A delivery as the commit that would stand on the branch, on `onto`."""
+
+    row: Row
+    commit: str
+    onto: str
 
 
 class MergeQueue:
-    """The merger's side of the line."""
+    """The merger's side of the line; for one thread."""
 
-    def __init__(self, store: Store, integration: Integration, swarm: str) -> None:
+    def __init__(
+        self, store: Store, integration: Integration, swarm: str, rules: MergeRules | None = None,
+        checker: Checker | None = None,
+    ) -> None:  # fmt: skip
+        """With a `checker` nothing reaches the branch that has not passed the check."""
         self._store = store
         self._integration = integration
         self._swarm = swarm
+        self._rules = rules or MergeRules()
+        self._checker = checker
+        self._back = SendingBack(store, integration, self._rules)
+        self._fence: int | None = None
         self._waits_for = ""
+        self._suspects = 0
+        self._base_fails: dict[str, bool] = {}
 
-    def merge_next(self) -> bool:
-        """Merge the work that has waited longest; False where none waits."""
-        row = self._store.row(
-            "select merge.*, task.title, task.state as task_state, agent.id as agent from merge"
-            " join task on task.id = merge.task left join agent on agent.task = task.id"
-            " where merge.state = 'waiting' order by merge.queued_at, merge.task, agent.id desc limit 1"
-        )
-        if row is None:
+    def take_over(self) -> None:
+        """Become the one who merges; whoever did so before is refused from now on."""
+        with self._store.transaction(None) as tx:
+            self._fence = tx.value(
+                "insert into merger (id, fence) values (1, 1) on conflict (id) do update set fence = fence + 1"
+                " returning fence"
+            )
+            tx.execute("update merge set checking_at = null where checking_at is not null")
+
+    def close(self) -> None:
+        """End what it has started; it may go on later."""
+        self._integration.close()
+
+    def merge_next(self, stop: threading.Event | None = None) -> bool:
+        """Decide on the head of the line, or several of it; False where none waits, or nothing can be merged now.
+
+        A check that runs ends when `stop` is set, and is made again some other time.
+        """
+        if self._fence is None:
+            self.take_over()
+        self._back.settle_resolvers()
+        rows = self._store.rows(_LINE)
+        if not rows:
+            self._suspects = 0
             return False
-        if row["task_state"] in tasks.FINAL:
-            merged = self._integration.find(str(row["task"]))
-            self._settle(row, "merged" if merged else "dropped", merged)
-            return True
+        for row in rows:
+            if row["task_state"] in tasks.FINAL:
+                return self._drop(row)
         try:
-            outcome: Merged | Conflict | str = self._merge(row)
+            return self._round(rows, stop or threading.Event())
         except (BranchCheckedOut, IntegrationBusy) as error:
-            self._tell_wait(row["task"], str(error))
+            self._tell_wait(rows[0]["task"], str(error))
             return False
+
+    def _round(self, rows: Sequence[Row], stop: threading.Event) -> bool:
+        planned = next_round(self._rules, waiting=len(rows), suspects=self._suspects)
+        chain = self._chain(rows[: planned.count])
+        if not chain:
+            return True  # the first was settled without a commit
+        if self._checker is None:
+            self._land(chain, chain[0].commit)
+            return True
+        self._tell_checking(chain)
+        if planned.together:
+            return self._check_together(chain, stop)
+        return self._check_each(chain, planned, stop)
+
+    def _chain(self, rows: Sequence[Row]) -> list[_Candidate]:
+        """The first of the line as commits on the branch and on each other, as far as they fit."""
+        tip = onto = self._integration.tip()
+        chain: list[_Candidate] = []
+        for row in rows:
+            done = self._integration.find(str(row["resolves"] or row["task"]))
+            found = None if done else self._prepared(row, onto)
+            if isinstance(found, str) and found != onto:
+                chain.append(_Candidate(row, found, onto))
+                onto = found
+                continue
+            if onto != tip:  # it concerns one that is not on the branch yet: it is looked at when its turn comes
+                break
+            if isinstance(found, Verdict):
+                self._back.send(row, found)
+            else:
+                self._settle_merged(row, done or tip)
+            break
+        return chain
+
+    def _prepared(self, row: Row, onto: str) -> str | Verdict:
+        """The delivery as a commit on `onto`, `onto` itself where it changes nothing there, or why it does not fit."""
+        try:
+            if row["markers"] and (where := self._holds(row["commit_id"], row["markers"])):
+                return Verdict("markers", onto, where, markers=row["markers"])
+            found = self._integration.prepare(
+                onto=onto, base=row["base"], commit=row["commit_id"], message=row["title"], author=AGENT,
+                trailers=self._trailers(row),
+            )  # fmt: skip
         except RepositoryError as error:
-            outcome = str(error)
-        if isinstance(outcome, Merged):
-            self._settle(row, "merged", outcome.commit)
-        else:
-            detail = outcome.detail if isinstance(outcome, Conflict) else outcome
-            kept = self._keep(row)
-            self._settle(row, "conflict", f"{detail}; the work is kept as branch {kept}", kept=kept)
+            return Verdict("conflict", onto, str(error))
+        return Verdict.of_conflict(found, onto) if isinstance(found, Conflict) else found.commit
+
+    def _trailers(self, row: Row) -> Mapping[str, str]:
+        if row["resolves"] is None:
+            return trailers(self._swarm, row["task"], row["agent"], head=row["head"])
+        own = trailers(self._swarm, row["resolves"], row["agent"], head=row["head"])
+        return {**own, "Prong-Resolver": str(row["task"])}
+
+    def _holds(self, commit: str, markers: str) -> str:
+        """The files in which conflict markers were left; "" for none."""
+        try:
+            return self._integration.repository.git("grep", "-l", "-F", "-e", markers, commit, "--")
+        except GitFailed as error:
+            if error.exit_code == 1:
+                return ""
+            raise
+
+    def _check_each(self, chain: Sequence[_Candidate], planned: Round, stop: threading.Event) -> bool:
+        """Check each commit by itself, several at once, and move the branch on as far as they pass."""
+        assert self._checker is not None
+        enough = _Either(stop)
+        with ThreadPoolExecutor(planned.count, thread_name_prefix="check") as pool:
+            checks: list[Future[Checked | None]] = [
+                pool.submit(self._checker.check, candidate.commit, place, enough)
+                for place, candidate in enumerate(chain)
+            ]
+            try:
+                for candidate, check in zip(chain, checks, strict=True):
+                    checked = check.result()
+                    if checked is None:
+                        return False
+                    self._tell_checked([candidate], checked)
+                    if not checked.passed:
+                        self._send_failed(candidate, checked, enough)
+                        return True
+                    if not self._land([candidate], candidate.commit):
+                        return True
+            finally:
+                enough.set()
         return True
+
+    def _check_together(self, chain: Sequence[_Candidate], stop: threading.Event) -> bool:
+        """Check the last commit, which holds all of them; they reach the branch together, or are halved."""
+        assert self._checker is not None
+        checked = self._checker.check(chain[-1].commit, 0, stop)
+        if checked is None:
+            return False
+        self._tell_checked(chain, checked)
+        before, self._suspects = self._suspects, suspects_after(self._suspects, taken=len(chain), passed=checked.passed)
+        if checked.passed:
+            if not self._land(chain, self._joined(chain)):
+                self._suspects = before
+        elif len(chain) == 1:
+            self._send_failed(chain[0], checked, stop)
+        return True
+
+    def _joined(self, chain: Sequence[_Candidate]) -> str:
+        """The commit that the branch is moved to: where several were checked by one run, a merge commit of them all."""
+        if len(chain) == 1:
+            return chain[0].commit
+        objects = self._integration.objects
+        last = objects.known_commit(chain[-1].commit)
+        numbers = ", ".join(str(candidate.row["resolves"] or candidate.row["task"]) for candidate in chain)
+        text = with_trailers(f"Merge tasks {numbers}, checked together", {"Prong-Swarm": self._swarm})
+        return objects.write_commit(last.tree, (chain[0].onto, last.id), f"{text}\n", author=PRONG, committer=PRONG)
+
+    def _land(self, chain: Sequence[_Candidate], new: str) -> bool:
+        """Move the branch and say so in one transaction; False where it was moved by others, or a task cancelled."""
+        merged = {str(candidate.row["resolves"] or candidate.row["task"]): candidate.commit for candidate in chain}
+        with self._store.transaction(None) as tx:
+            newest = tx.value("select fence from merger")
+            if newest != self._fence:
+                raise MergerReplaced(self._fence or 0, newest)
+            for candidate in chain:
+                state = tx.value("select state from task where id = :task", task=candidate.row["task"])
+                if state in tasks.FINAL:
+                    return False
+            # While this transaction lasts nobody else can take the queue over.
+            if not self._integration.advance(new, chain[0].onto, merged):
+                return False
+            for candidate in chain:
+                self._back.settle(tx, candidate.row, "merged", candidate.commit)
+        self._waits_for = ""
+        return True
+
+    def _send_failed(self, candidate: _Candidate, checked: Checked, stop: threading.Event) -> None:
+        """Give back what fails the check; its agent is told if the check fails without it as well."""
+        assert self._checker is not None
+        assert self._rules.check is not None
+        onto = candidate.onto
+        if onto == self._integration.since and onto not in self._base_fails:  # all else was checked on its way here
+            before = self._checker.check(onto, 0, threading.Event() if stop.is_set() else stop)
+            if before is None:
+                return
+            self._base_fails[onto] = not before.passed
+            if not before.passed:
+                with self._store.transaction(None) as tx:
+                    tx.event("merge.base_fails", object=onto, how=before.how, seconds=before.seconds)
+        too = self._base_fails.get(onto, False)
+        self._back.send(candidate.row, Verdict.of_check(checked, onto, self._rules.check, before_too=too))
+
+    def _drop(self, row: Row) -> bool:
+        """A task that ended otherwise while it waited."""
+        merged = self._integration.find(str(row["resolves"] or row["task"]))
+        with self._store.transaction(None) as tx:
+            self._back.settle(tx, row, "merged" if merged else "dropped", merged)
+        return True
+
+    def _settle_merged(self, row: Row, commit: str) -> None:
+        with self._store.transaction(None) as tx:
+            self._back.settle(tx, row, "merged", commit)
 
     def _tell_wait(self, task: int, reason: str) -> None:
         """Say once why nothing is merged just now; it is tried again."""
@@ -100,45 +364,33 @@ class MergeQueue:
             with self._store.transaction(None) as tx:
                 tx.event("merge.waits", object=str(task), task=task, reason=reason)
 
-    def _merge(self, row: Row) -> Merged | Conflict:
-        return self._integration.merge(
-            base=row["base"],
-            commit=row["commit_id"],
-            message=row["title"],
-            author=AGENT,
-            trailers=trailers(self._swarm, row["task"], row["agent"]),
-        )
-
-    def _keep(self, row: Row) -> str:
-        """Work that could not be merged gets a branch of its own."""
-        branch = f"{self._integration.branch}-task-{row['task']}"
-        for name in itertools.chain([branch], (f"{branch}-{n}" for n in itertools.count(2))):
-            if self._integration.repository.advance(f"refs/heads/{name}", row["commit_id"], None):
-                return name
-            if self._integration.repository.read_ref(f"refs/heads/{name}") == row["commit_id"]:
-                return name  # kept before, by a merger that was killed
-        raise AssertionError("unreachable")
-
-    def _settle(self, row: Row, state: str, detail: str | None, *, kept: str | None = None) -> None:
-        task = row["task"]
+    def _tell_checking(self, chain: Sequence[_Candidate]) -> None:
         with self._store.transaction(None) as tx:
-            settled = tx.execute(
-                "update merge set state = :state, detail = :detail, ended_at = :now"
-                " where task = :task and state = 'waiting'",
-                state=state,
-                detail=detail,
-                now=tx.now,
-                task=task,
-            )
-            if not settled:
-                return
-            tx.event(f"merge.{state}", object=str(task), task=task, detail=detail)
-            if state == "merged":
-                tx.execute("update task set merged_commit = :commit where id = :task", commit=detail, task=task)
-                tasks.finish(tx, task, "done")
-            elif state == "conflict":
-                tx.execute("update task set kept_branch = :kept where id = :task", kept=kept, task=task)
-                tasks.finish(tx, task, "failed", error=detail, failure="merge")
-            for waiting in waiter.line(tx, "merge", str(task)):
-                waiter.grant(tx, waiting["id"], state=state)
-            tx.ring_scheduler()
+            for candidate in chain:
+                task = candidate.row["task"]
+                tx.execute("update merge set checking_at = :now where task = :task", now=tx.now, task=task)
+                tx.event("merge.checking", object=str(task), task=task, commit=candidate.commit, of=len(chain))
+
+    def _tell_checked(self, chain: Sequence[_Candidate], checked: Checked) -> None:
+        with self._store.transaction(None) as tx:
+            for candidate in chain:
+                task = candidate.row["task"]
+                tx.execute("update merge set checking_at = null where task = :task", task=task)
+                tx.event(
+                    "merge.checked", object=str(task), task=task, commit=candidate.commit, passed=checked.passed,
+                    how=checked.how, seconds=checked.seconds, of=len(chain),
+                )  # fmt: skip
+                if checked.passed and checked.runs > 1:
+                    tx.event("merge.flaky", object=str(task), task=task, commit=candidate.commit, runs=checked.runs)
+
+
+class _Either(threading.Event):
+    """Set when it is set itself, or another is."""
+
+    def __init__(self, other: threading.Event) -> None:
+        super().__init__()
+        self._other = other
+
+    def is_set(self) -> bool:
+        """Whether one of the two is."""
+        return super().is_set() or self._other.is_set()

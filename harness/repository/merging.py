@@ -5,7 +5,8 @@ r"""Brings one task's change onto the integration branch, without a checkout.
        ...---> onto          what was merged meanwhile
                   \---> merged: onto + (commit - base), ONE commit with the parent onto
 
-The merge is git's own three-way merge with rename detection.  The trailers of a merged commit say which task it is,
+Where no file was touched by both sides the merge is one of names (`trees`), else it is git's own three-way merge with
+rename detection.  The trailers of a merged commit say which task it is,
 and that is the record of what was merged: it is written in the same instant as the merge itself, so a merger that
 is killed and restarted can never merge a task twice.
 """
@@ -14,12 +15,14 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from prong.harness.repository.git import PRONG, Author, GitFailed, RepositoryError, commit_variables, with_trailers
-from prong.harness.repository.repository import Repository
+from prong.harness.repository.git import PRONG, Author, GitFailed, RepositoryError, with_trailers
+from prong.harness.repository.objects import Objects
+from prong.harness.repository.repository import BranchCheckedOut, Repository
+from prong.harness.repository.trees import merge_trees
 
 TASK_TRAILER = "Prong-Task"
 # So many times in a row others may be faster.  Each time means that one of them got its work merged.
@@ -61,11 +64,16 @@ class Clash:
 
 @dataclass(frozen=True)
 class Conflict:
-    """The delta does not fit.  `tree` is the merge with conflict markers, ready to be put before the agent."""
+    """The delta does not fit.  `tree` is the merge with conflict markers, ready to be put before the agent.
+
+    A marker names its side by a commit: `ours` what was merged meanwhile, `theirs` the task's own change.
+    """
 
     paths: tuple[str, ...]
     clashes: tuple[Clash, ...]
     tree: str
+    ours: str = ""
+    theirs: str = ""
 
     @property
     def detail(self) -> str:
@@ -111,35 +119,40 @@ def merge_delta(
     message: str,
     author: Author,
     trailers: Mapping[str, str],
+    objects: Objects | None = None,
 ) -> Merged | Conflict:
     """The change from base to commit as one new commit on `onto`, which no reference points to yet.
 
-    All three commits have to be in the repository; base need not be an ancestor of onto, nor of commit.
+    All three commits have to be in the repository; base need not be an ancestor of onto, nor of commit.  `objects`
+    saves the start of processes where many are merged.
     """
-    names = (f"{onto}^{{tree}}", f"{base}^{{tree}}", f"{commit}^{{tree}}", f"{commit}^@")
-    ours, before, theirs, *parents = repository.git("rev-parse", *names).split("\n")
-    if theirs in (before, ours):
-        return Merged(onto, "empty")
-    if ours == before:
-        tree: str | Conflict = theirs
-    else:
-        # Git merges commits and finds the base itself, so both sides are given the one parent that it shall find.
-        left = _commit_on(repository, base, ours)
-        right = commit if parents == [base] else _commit_on(repository, base, theirs)
-        tree = _merge_trees(repository, left, right, attributes_of=onto)
+    objects = objects or Objects(repository)
+    tree = merged_tree(repository, objects, base=base, commit=commit, onto=onto)
     if isinstance(tree, Conflict):
         return tree
-    if tree == ours:
-        return Merged(onto, "empty")
-    variables = commit_variables(author, PRONG)
+    target = objects.known_commit(onto)
+    if tree == target.tree:
+        return Merged(target.id, "empty")
     text = with_trailers(message, trailers) + "\n"
-    return Merged(repository.git("commit-tree", tree, "-p", onto, env=variables, stdin=text), "merged")
+    return Merged(objects.write_commit(tree, (target.id,), text, author=author, committer=PRONG), "merged")
 
 
-def _commit_on(repository: Repository, parent: str, tree: str) -> str:
+def merged_tree(repository: Repository, objects: Objects, *, base: str, commit: str, onto: str) -> str | Conflict:
+    """The tree of `onto` with the change from base to commit."""
+    target, before, change = (objects.known_commit(name) for name in (onto, base, commit))
+    tree = merge_trees(objects, before.tree, target.tree, change.tree)
+    if tree is not None:
+        return tree
+    # Git merges commits and finds the base itself, so both sides are given the one parent that it shall find.
+    left = _commit_on(objects, before.id, target.tree)
+    right = change.id if change.parents == (before.id,) else _commit_on(objects, before.id, change.tree)
+    return _merge_trees(repository, left, right, attributes_of=target.id)
+
+
+def _commit_on(objects: Objects, parent: str, tree: str) -> str:
     """A commit that only serves the merge; always the same for the same merge, so repeating it leaves nothing new."""
     nobody = Author(PRONG.name, PRONG.email, 0)
-    return repository.git("commit-tree", tree, "-p", parent, env=commit_variables(nobody, nobody), stdin="merge side\n")
+    return objects.write_commit(tree, (parent,), "merge side\n", author=nobody, committer=nobody)
 
 
 def _merge_trees(repository: Repository, left: str, right: str, *, attributes_of: str) -> str | Conflict:
@@ -152,7 +165,7 @@ def _merge_trees(repository: Repository, left: str, right: str, *, attributes_of
         except GitFailed as error:
             if error.exit_code != _CONFLICTED:
                 raise
-            return _conflict(error.output)
+            return replace(_conflict(error.output), ours=left, theirs=right)
     return answer.partition("\0")[0]
 
 
@@ -213,7 +226,7 @@ def _merged_since(repository: Repository, since: str, tip: str, key: str) -> dic
 
 @dataclass
 class Integration:
-    """The integration branch of one swarm, which began at the commit `since`.
+    """The integration branch of one swarm, which began at the commit `since`; for one thread at a time.
 
     Several processes may merge onto it at once; each task (by its trailer `Prong-Task`) is merged once only.
     """
@@ -221,20 +234,34 @@ class Integration:
     repository: Repository
     branch: str
     since: str
+    _objects: Objects | None = field(default=None, init=False, repr=False)
     _known_tip: str = field(default="", init=False, repr=False)
     _merged: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    _free_heads: object = field(default=None, init=False, repr=False)
 
     @property
     def ref(self) -> str:
         """The full name of the branch."""
         return f"refs/heads/{self.branch}"
 
+    @property
+    def objects(self) -> Objects:
+        """What reads and writes the repository's objects, for as long as it merges."""
+        if self._objects is None:
+            self._objects = Objects(self.repository)
+        return self._objects
+
+    def close(self) -> None:
+        """End the processes that it has started; they come again when they are needed."""
+        if self._objects is not None:
+            self._objects.close()
+
     def tip(self) -> str:
         """The commit that the branch is at."""
-        tip = self.repository.read_ref(self.ref)
+        tip = self.objects.commit(self.ref)
         if tip is None:
             raise NoIntegration(self.branch, str(self.repository.root))
-        return tip
+        return tip.id
 
     def find(self, task: str) -> str | None:
         """The commit that merged the task, if it is merged."""
@@ -247,25 +274,64 @@ class Integration:
 
         Raises `IntegrationBusy`, `BranchCheckedOut`, `NoIntegration`.
         """
-        task = " ".join(trailers[TASK_TRAILER].split())
+        task = _value(trailers)
         for _ in range(ADVANCE_ATTEMPTS):
             tip = self.tip()
             done = self._merged_at(tip).get(task)
             if done:
                 return Merged(done, "already merged")
-            result = merge_delta(
-                self.repository, base=base, commit=commit, onto=tip, message=message, author=author, trailers=trailers
-            )
+            result = self.prepare(onto=tip, base=base, commit=commit, message=message, author=author, trailers=trailers)
             if isinstance(result, Conflict) or result.how == "empty":
                 return result
-            if self.repository.advance(self.ref, result.commit, tip):
-                self._known_tip = result.commit
-                self._merged[task] = result.commit
+            if self.advance(result.commit, tip, {task: result.commit}):
                 return result
         raise IntegrationBusy(self.branch)
+
+    def prepare(
+        self, *, onto: str, base: str, commit: str, message: str, author: Author, trailers: Mapping[str, str]
+    ) -> Merged | Conflict:
+        """A task's delta as a commit on `onto`, which the branch is not advanced to yet."""
+        return merge_delta(
+            self.repository, base=base, commit=commit, onto=onto, message=message, author=author, trailers=trailers,
+            objects=self.objects,
+        )  # fmt: skip
+
+    def advance(self, new: str, old: str, merged: Mapping[str, str]) -> bool:
+        """Move the branch from `old` to `new`, which merges these tasks, atomically; False where it is elsewhere.
+
+        Raises `BranchCheckedOut` when somebody works on the branch.
+        """
+        self._refuse_checked_out()
+        known = self._merged_at(old)
+        try:
+            self.objects.move(self.ref, new, old)
+        except GitFailed:
+            if self.tip() != old:
+                return False
+            raise
+        self._merged = {**known, **merged}
+        self._known_tip = new
+        return True
+
+    def _refuse_checked_out(self) -> None:
+        """Git is asked only where a HEAD says something else than when it was asked last."""
+        common = self.repository.common_dir
+        files = [self.repository.git_dir / "HEAD", common / "HEAD", *sorted(common.glob("worktrees/*/HEAD"))]
+        heads = {str(file): file.read_bytes() for file in files if file.is_file()}
+        if heads == self._free_heads and b"ref: refs/heads/.invalid\n" not in heads.values():
+            return
+        shown = self.repository.git("for-each-ref", "--format=%(worktreepath)", self.ref)
+        # A folder that was deleted without a word to git is still on its list.
+        if shown and Path(shown).exists():
+            raise BranchCheckedOut(self.branch, shown)
+        self._free_heads = heads
 
     def _merged_at(self, tip: str) -> dict[str, str]:
         if tip != self._known_tip:
             self._merged = _merged_since(self.repository, self.since, tip, TASK_TRAILER)
             self._known_tip = tip
         return self._merged
+
+
+def _value(trailers: Mapping[str, str]) -> str:
+    return " ".join(trailers[TASK_TRAILER].split())

@@ -12,15 +12,20 @@ import functools
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
+from filelock import FileLock, Timeout
+
 from prong.harness.repository.git import GitFailed, RepositoryError, git
 
 OLDEST_GIT = (2, 38)
-# Up to so many objects are stored one by one, as `git fetch` does; more stay together in their pack.
-UNPACK_LIMIT_OBJECTS = 100
+# Every adopted commit is a pack, and every git process looks into all of them; from so many on they are put together.
+PACKS = 50
+# So often is it tried to bring a commit into a repository that a person is just cleaning up.
+ADOPT_ATTEMPTS = 3
 OWN_REFS = ("refs/prong/", "refs/heads/prong/")
 
 
@@ -52,6 +57,32 @@ class NoCommit(RepositoryError):
 
     def __str__(self) -> str:
         return f"the repository {self.path} has no commit yet. Make a first commit; agents start from it."
+
+
+@dataclass(eq=False)
+class NotYours(RepositoryError):
+    """The repository belongs to another user of the machine."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} belongs to another user, and git does not run in it unless you say that you trust its owner. "
+            f"If you do: git config --global --add safe.directory {self.path}"
+        )
+
+
+@dataclass(eq=False)
+class ReadOnly(RepositoryError):
+    """Nothing can be written into the repository."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return (
+            f"you may not write to {self.path}, where the results and the swarm itself are kept. Let Prong make a "
+            "clone of its own: give --repo the address, as file:///path/to/it"
+        )
 
 
 @dataclass(eq=False)
@@ -192,6 +223,24 @@ class Repository:
                 raise NoCommit(str(self.root)) from error
             raise NoSuchCommit(revision, str(self.root)) from error
 
+    def check_writable(self) -> None:
+        """Raise `ReadOnly` unless Prong may write what it has to."""
+        for place in (self.root, self.objects, self.common_dir / "refs"):
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise ReadOnly(str(place))
+
+    def under_way(self) -> str | None:
+        """What the person is in the middle of: "a rebase", "a merge", …, or None."""
+        signs = {
+            "rebase-merge": "a rebase",
+            "rebase-apply": "a rebase",
+            "MERGE_HEAD": "a merge",
+            "CHERRY_PICK_HEAD": "a cherry-pick",
+            "REVERT_HEAD": "a revert",
+            "BISECT_LOG": "a bisection",
+        }
+        return next((what for sign, what in signs.items() if (self.git_dir / sign).exists()), None)
+
     def has_uncommitted_changes(self) -> bool:
         """Whether the working tree holds what agents, who start from a commit, would not see."""
         # Untracked files count, ignored ones do not; submodules are compared by their commit only.
@@ -202,8 +251,12 @@ class Repository:
         """The hash that names objects: sha1 or sha256."""
         return self.git("rev-parse", "--show-object-format")
 
-    def configuration(self) -> dict[str, str]:
-        """What git is configured to do here, by the system, the user and the repository together."""
+    def configuration(self) -> Mapping[str, str]:
+        """What git is configured to do here, by the system, the user and the repository together; read once."""
+        return self._configuration
+
+    @functools.cached_property
+    def _configuration(self) -> dict[str, str]:
         entries = self.git("config", "--list", "-z").split("\0")
         pairs = (entry.partition("\n") for entry in entries if entry)
         # A key without a value is git's short way to say true.
@@ -253,11 +306,13 @@ class Repository:
         """Keep the commit from garbage collection, whatever the reference pointed to before."""
         self.git("update-ref", _own(ref), commit)
 
-    def unpin(self, ref: str) -> None:
-        """Remove a pin; what only it kept may then be collected."""
-        if not ref.startswith("refs/prong/"):
-            raise ForeignRef(ref)
-        self.git("update-ref", "-d", ref)
+    def unpin(self, *refs: str) -> None:
+        """Remove pins, at once; what only they kept may then be collected."""
+        for ref in refs:
+            if not ref.startswith("refs/prong/"):
+                raise ForeignRef(ref)
+        if refs:
+            self.git("update-ref", "-z", "--stdin", stdin="".join(f"delete {ref}\0\0" for ref in refs))
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether the newer commit contains the older one (a commit contains itself)."""
@@ -273,17 +328,40 @@ class Repository:
         """Bring a workspace's commit into the repository and point the reference to it.
 
         The reference is set only when all objects are there; a caller that is killed leaves, at worst, objects
-        that nothing refers to.
+        that nothing refers to.  A person may clean up meanwhile, be it with `git gc --prune=now`.
         """
         _own(ref)
         with workspace.pack(commit) as pack:
-            count = int.from_bytes(os.pread(pack.fileno(), 4, 8), "big")
-            if count > UNPACK_LIMIT_OBJECTS:
-                self.git("index-pack", "--stdin", "--fix-thin", stdin=pack)
+            for _ in range(ADOPT_ATTEMPTS - 1):
+                try:
+                    self._adopt(pack, commit, ref, workspace.base)
+                except GitFailed:
+                    # Who cleans up deletes others' temporary files, too; if it was something else, the last try tells.
+                    continue
+                break
             else:
-                self.git("unpack-objects", "-q", stdin=pack)
-        self.git("rev-list", "--objects", "--quiet", commit, "--not", workspace.base)
+                self._adopt(pack, commit, ref, workspace.base)
+        self._gather_packs()
+
+    def _adopt(self, pack: IO[bytes], commit: str, ref: str, base: str) -> None:
+        """Add the pack and set the reference.
+
+        A collector that began before the reference was set would delete objects that lie there one by one, but a pack
+        with a .keep beside it is left alone by everybody.
+        """
+        pack.seek(0)
+        said = self.git("index-pack", "--stdin", "--fix-thin", "--keep=prong adopts a commit", stdin=pack)
+        self.git("rev-list", "--objects", "--quiet", commit, "--not", base)
         self.pin(ref, commit)
+        (self.objects / "pack" / f"pack-{said.split()[-1]}.keep").unlink(missing_ok=True)
+
+    def _gather_packs(self) -> None:
+        """Put small packs together, as `git gc --auto` would; no object is dropped."""
+        if sum(1 for _ in (self.objects / "pack").glob("*.pack")) <= PACKS:
+            return
+        settings = ("-c", "repack.writeBitmaps=false", "-c", "repack.updateServerInfo=false")
+        with suppress(Timeout, GitFailed), FileLock(self.objects / "info" / "prong.lock", timeout=0):
+            self.git(*settings, "repack", "--geometric=2", "-d", "-l", "-q")
 
 
 def _own(ref: str) -> str:
@@ -305,7 +383,6 @@ def _ask(here: Path, flag: str) -> str:
     try:
         return git("rev-parse", "--path-format=absolute", flag, cwd=here)
     except GitFailed as error:
-        # Git refuses a repository of another person, and says how to allow it; that is for the reader to see.
-        if "dubious ownership" in error.stderr:
-            raise
+        if found := re.search(r"dubious ownership in repository at '(.*)'", error.stderr):
+            raise NotYours(found[1]) from error
         raise NotARepository(os.fspath(here)) from error

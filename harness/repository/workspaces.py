@@ -13,14 +13,25 @@ Left out are empty folders, which git cannot store, and whatever an agent wrote 
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from prong.harness.repository.cloning import BASE_REF, ISOLATED, Places, build, clear, harness_variables
+from prong.harness.repository.cloning import (
+    AGENT_BRANCH,
+    BASE_REF,
+    ISOLATED,
+    Places,
+    build,
+    clear,
+    harness_variables,
+    was_not_touched,
+)
 from prong.harness.repository.git import (
     AGENT,
     PRONG,
@@ -72,7 +83,8 @@ class Workspace:
         reachable from a reference of the repository (see `Repository.pin`) for as long as the workspace lives.
         Raises `WorkspaceExists` if something else is there.
         """
-        commit = repository.resolve(commit)
+        if not _FULL_NAME.fullmatch(commit):
+            commit = repository.resolve(commit)
         places = Places(Path(directory).absolute())
         places.directory.parent.mkdir(parents=True, exist_ok=True)
         with places.locked():
@@ -97,6 +109,10 @@ class Workspace:
 
     def head(self) -> str:
         """The commit that the agent has checked out; the base, if its own git cannot tell or is of another history."""
+        if (self._places.private / _DISTRUSTED).exists():
+            return self.base
+        if self._is_at_base():
+            return self.base
         try:
             head = git(
                 "rev-parse", "--verify", "--quiet", "HEAD^{commit}", cwd=self.directory, env=self._agent_variables
@@ -106,6 +122,16 @@ class Workspace:
         except GitFailed:
             return self.base
         return head
+
+    def _is_at_base(self) -> bool:
+        """Whether the agent is where it began, as a look at two files tells without a process."""
+        own = self.directory / ".git"
+        try:
+            if (own / "HEAD").read_bytes() != f"ref: refs/heads/{AGENT_BRANCH}\n".encode():
+                return False
+            return (own / "refs/heads" / AGENT_BRANCH).read_bytes() == f"{self.base}\n".encode()
+        except OSError:
+            return False
 
     def snapshot(self) -> str:
         """A commit of the present working tree on top of the agent's HEAD, or HEAD itself if it is the same.
@@ -118,10 +144,23 @@ class Workspace:
         head, tree = self._present()
         if tree is None:
             return head
-        before, when = self._git("log", "-1", "--format=%T %ct", head).split(" ")
+        before, when = self._tree_and_time(head)
         if tree == before:
             return head
         return self._commit(tree, head, "A snapshot of uncommitted work", Author(AGENT.name, AGENT.email, int(when)))
+
+    def _tree_and_time(self, commit: str) -> list[str]:
+        """Tree and commit time, which are remembered for the last commit that was asked for."""
+        note = self._places.private / "known"
+        with suppress(OSError):
+            known, *rest = note.read_text().split(" ")
+            if known == commit:
+                return rest
+        told = self._git("log", "-1", "--format=%H %T %ct", commit)
+        partial = _made(self._places.private / "scratch") / "known"
+        partial.write_text(told)
+        partial.replace(note)
+        return told.split(" ")[1:]
 
     def commit_all(self, message: str, author: Author, trailers: Mapping[str, str]) -> str | None:
         """ONE commit on the base with the present working tree, or None if that is the base's.
@@ -137,7 +176,10 @@ class Workspace:
         return self._commit(after, self.base, with_trailers(message, trailers), author, PRONG)
 
     def pack(self, commit: str) -> IO[bytes]:
-        """Objects of the commit that are not objects of the base, as an open pack file."""
+        """Objects of the commit that are not objects of the base, as an open pack file.
+
+        `GitFailed` when one of them is gone; then the next snapshot stores every changed file anew.
+        """
         # Gone when it is closed.  Git moves the place in the file, of which a buffer would know nothing.
         pack = tempfile.TemporaryFile(buffering=0, dir=self._places.private)  # noqa: SIM115  the caller closes it
         options = ("--revs", "--thin", "--delta-base-offset", "--stdout", "-q")
@@ -145,6 +187,7 @@ class Workspace:
             self._git("pack-objects", *options, stdin=f"{commit}\n^{self.base}\n", stdout=pack)
         except GitFailed:
             pack.close()
+            self._distrust()
             raise
         pack.seek(0)
         return pack
@@ -194,6 +237,7 @@ class Workspace:
                 except GitFailed:
                     # Somebody writes there right now; if it was something else, the last try tells.
                     continue
+            self._distrust()
             return self._read_working_tree()
 
     def _read_working_tree(self) -> tuple[str, str | None]:
@@ -213,6 +257,17 @@ class Workspace:
         self._update(variables, "--force-remove", paths=deleted)
         self._update(variables, "--add", "--remove", paths=paths)
         return head, self._git("write-tree", env=variables)
+
+    def _distrust(self) -> None:
+        """Count from the base from now on, without what is remembered: an object that an agent's commit names is gone.
+
+        Git does not store again what it finds in the user's repository; where nothing there needed it, a person's
+        `git gc` may have deleted it since.  The working tree still has all.
+        """
+        private = self._places.private
+        (private / _DISTRUSTED).touch()
+        for index in private.glob("index-*"):
+            index.unlink()
 
     def _update(self, index: Mapping[str, str], *options: str, paths: list[str]) -> None:
         if paths:
@@ -293,7 +348,7 @@ class Workspace:
         """Ignored files that the agent put into its own index, which says that they belong to its work."""
         ignored = ("ls-files", "-z", "--cached", "--ignored", "--exclude-standard")
         their_index = self.directory / ".git" / "index"
-        if not their_index.is_file():
+        if not their_index.is_file() or was_not_touched(their_index, self._places):
             return []
         try:
             theirs = set(self._git(*ignored, env={"GIT_INDEX_FILE": str(their_index)}).split("\0"))
@@ -309,7 +364,9 @@ class Workspace:
 # Submodules are compared by their commit only: looking into them would run git under a configuration of the agent's.
 _STATUS = ("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty")
 
+_FULL_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LINK_MODE = "160000"
+_DISTRUSTED = "distrusted"
 
 
 def _made(folder: Path) -> Path:
