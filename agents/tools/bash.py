@@ -14,16 +14,18 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from prong.agents.sandbox import Sandbox
+from prong.agents.sandbox.guard import Disk, Guard
 from prong.agents.tools import processes
 from prong.agents.tools.bash_process import BashProcess, Ended, Finished, Outcome, TimedOut
-from prong.agents.tools.files import is_directory
 from prong.agents.tools.inputs import Inputs
 from prong.agents.tools.output import CHUNK_BYTES, Output
 from prong.agents.tools.tool import Tool, ToolCall, ToolError
+from prong.agents.tools.touch import FILES, touched
 
 COMMAND_TIMEOUT_S = 120.0
 """How long a command may take, in seconds."""
@@ -51,8 +53,13 @@ class Shell:
         scratch: Path,
         environment: Mapping[str, str],
         timeout_s: float = COMMAND_TIMEOUT_S,
+        sandbox: Sandbox | None = None,
     ) -> None:
         self._workspace = workspace.absolute()
+        self._sandbox = sandbox
+        self._disk = Disk(sandbox.writable, sandbox.limits.disk_bytes) if sandbox is not None else None
+        self._guard: Guard | None = None
+        self._passed = ""
         self._scratch = scratch.absolute()
         self._environment = dict(environment)
         self._timeout_s = timeout_s
@@ -72,9 +79,13 @@ class Shell:
         with self._lock:
             notes: list[str] = []
             bash = self._ready(notes)
+            if self._guard is not None:
+                self._guard.wake()
             with contextlib.ExitStack() as undo:
                 output = undo.enter_context(contextlib.closing(Output(self._scratch)))
                 outcome, reader = bash.run(command, output, timeout_s=self._timeout_s, end_command=self._end_command)
+                if self._guard is not None:
+                    self._guard.rest()
                 # bash names the file that it reads; the model knows only its command.
                 text = output.text().replace(f"{bash.command_path}: line ", "bash: line ").removesuffix("\n")
                 if reader is not None:
@@ -116,15 +127,47 @@ class Shell:
             self._discard()
             notes.append("[the shell had ended since the last command; this is a new one, without its variables]")
         if self._bash is None:
-            if not is_directory(self._directory):
-                notes.append(f"[{self._directory} is gone; the shell starts in {self._workspace}]")
-                self._directory = self._workspace
             self._mark = self._mark or secrets.token_hex(16)
-            environment = self._environment | {MARK_VARIABLE: self._mark}
-            self._bash = BashProcess(self._scratch, directory=self._directory, environment=environment)
-            if leader := processes.look_up(self._bash.pid):
+            self._bash = bash = BashProcess(
+                self._scratch,
+                workspace=self._workspace,
+                directory=self._directory,
+                environment=self._environment | {MARK_VARIABLE: self._mark},
+                sandbox=self._sandbox,
+            )
+            if bash.directory != self._directory:
+                notes.append(f"[{self._directory} is gone; the shell starts in {bash.directory}]")
+                self._directory = bash.directory
+            if leader := processes.look_up(bash.started_pid):
                 self._sessions[leader.pid] = leader.started
+            self._guard = self._guarding(bash)
         return self._bash
+
+    def _guarding(self, bash: BashProcess) -> Guard | None:
+        """A guard over what the commands of this bash use up together; None where nothing is bounded."""
+        if self._sandbox is None or self._disk is None:
+            return None
+        jail = bash.jail
+
+        def members() -> Iterator[Path]:
+            return (Path(f"/proc/{pid}") for pid in self._members())
+
+        def end(problem: str) -> None:
+            self._passed = problem
+            if jail is not None:
+                jail.end()
+            else:
+                self._end_all()
+
+        guard = Guard(
+            self._sandbox.limits,
+            processes=jail.processes if jail is not None else members,
+            disk=self._disk,
+            in_memory=[Path(f"/proc/{jail.init}/root{place}") for place in self._sandbox.in_memory()] if jail else (),
+            end=end,
+        )
+        guard.start()
+        return guard
 
     def _settle(self, outcome: Outcome) -> list[str]:
         """Remember the directory, let go of a shell that ended, and say in words what the model must know."""
@@ -132,6 +175,9 @@ class Shell:
             self._directory = Path(outcome.directory)
             return [f"[exit code {outcome.status}]"] if outcome.status else []
         self._discard()
+        passed, self._passed = self._passed, ""
+        if passed:
+            return [f"[{passed}, so everything in the sandbox was ended. The next command starts a new shell.]"]
         if isinstance(outcome, TimedOut):
             if outcome.directory is not None:
                 self._directory = Path(outcome.directory)
@@ -145,7 +191,13 @@ class Shell:
     def _end_command(self, since: processes.Start) -> None:
         bash = self._bash
         assert bash is not None
-        processes.end(lambda: processes.of_command(self._members(), shell=bash.pid, since=since).values())
+        keepers = bash.jail.keepers if bash.jail is not None else frozenset()
+
+        def of_command() -> Collection[processes.Process]:
+            members = {pid: process for pid, process in self._members().items() if pid not in keepers}
+            return processes.of_command(members, shell=bash.pid, since=since).values()
+
+        processes.end(of_command)
 
     def _end_all(self) -> None:
         if self._mark:
@@ -155,6 +207,9 @@ class Shell:
         return processes.belonging(f"{MARK_VARIABLE}={self._mark}", dict(self._sessions))
 
     def _discard(self) -> None:
+        if self._guard is not None:
+            self._guard.stop()
+            self._guard = None
         if self._bash is not None:
             self._bash.close()
             self._bash = None
@@ -186,9 +241,8 @@ def bash_tool(shell: Shell) -> Tool:
             reason = f"the shell could not run the command: {error}"
             raise inputs.refuse(f"{reason}. Try it again, or with `restart` set to true.") from error
 
-    # A command that ran partly may have changed anything.  And it is ordered, because models write
-    # "edit the file, run the tests" in one turn and mean it in that order.
-    return Tool(definition=BASH, run=run, replay="uncertain", ordered=True)
+    # A command that ran partly may have changed anything.  And it may read or change any file.
+    return Tool(definition=BASH, run=run, replay="uncertain", touches=lambda call: touched(FILES["bash"], call.input))
 
 
 def _status(outcome: Ended) -> str:

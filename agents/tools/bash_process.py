@@ -7,6 +7,9 @@ r"""One bash that reads its script from us, and the framing that tells where one
     stdin         -> printf status and directory >'done'
     done (fifo)   <-------------------------- "12 0 /workspace\0"
 
+The files and pipes of this lie in a directory of their own, which a sandboxed shell can read and not write: otherwise a
+command could put a link in the place of the next command's file, and we would write through it.
+
 Why it holds: the text is a file, so no quote, heredoc or size can break the framing.  `source` and the answer stand on
 two lines, because some errors (`${a b}`, 1/0) throw bash back to its next line.  The answer comes through a name, not
 an open descriptor, so no child can hold it and no `exec` can close it.  Each command has its own fifo, so whatever
@@ -17,6 +20,7 @@ would truncate a file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import select
@@ -28,7 +32,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from prong.agents.sandbox import Sandbox
+from prong.agents.sandbox.pids import PidsGroup
+from prong.agents.tools.jail import Jail
 from prong.agents.tools.output import CHUNK_BYTES, Output
 from prong.agents.tools.processes import Start
 
@@ -36,6 +44,10 @@ DRAIN_S = 0.05
 """How long after a command's end we still listen for what its last children write, in seconds."""
 ANSWER_BYTES = 64 * 1024
 """The longest answer, in bytes: a status and a directory."""
+START_TIMEOUT_S = 60.0
+"""How long a shell may take to start, in seconds."""
+ERROR_BYTES = 2_000
+"""How much is told of what is said by a shell that does not start, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +76,23 @@ Outcome = Finished | Ended | TimedOut
 
 
 class BashProcess:
-    """A running bash.  One thread at a time may call `run`."""
+    """A running bash.  One thread at a time may call `run`.
 
-    def __init__(self, scratch: Path, *, directory: Path, environment: Mapping[str, str]) -> None:
+    It begins in `directory`, which within a sandbox may be another one than outside; where that is not there, it begins
+    in `workspace`.  `directory` afterwards is where it began.
+    """
+
+    def __init__(
+        self,
+        scratch: Path,
+        *,
+        workspace: Path,
+        directory: Path,
+        environment: Mapping[str, str],
+        sandbox: Sandbox | None = None,
+    ) -> None:
         with contextlib.ExitStack() as undo:
-            control = Path(tempfile.mkdtemp(prefix="shell-", dir=scratch))
+            control = _control(scratch, sandbox)
             undo.callback(shutil.rmtree, control, ignore_errors=True)
             self.command_path = control / "command"
             self._output_path = control / "output"
@@ -77,22 +101,51 @@ class BashProcess:
             # Opened for both directions, so that it neither blocks now nor reports an end between two commands.
             self._done = os.open(self._done_path, os.O_RDWR | os.O_NONBLOCK)
             undo.callback(os.close, self._done)
+            bash = ["bash", "--noprofile", "--norc"]
+            errors = undo.enter_context(tempfile.TemporaryFile(dir=control))
             self._process = subprocess.Popen(
-                ["bash", "--noprofile", "--norc"],
+                sandbox.command(bash, readable=[control]) if sandbox is not None else bash,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=errors,
                 bufsize=0,
-                cwd=directory,
+                cwd=workspace,
                 env=dict(environment),
                 start_new_session=True,
             )
             undo.callback(self._reap)
             self._death = os.pidfd_open(self._process.pid)
             undo.callback(os.close, self._death)
+            self._count = 0
+            self._begin(directory, errors, sandbox)
+            self.started_pid = self._process.pid
+            self.jail = Jail.of(self._process.pid) if sandbox is not None and sandbox.is_closed else None
+            if self.jail is not None and sandbox is not None:
+                undo.callback(self.jail.close)
+                self._bound(undo, self.jail, sandbox.limits.processes)
+            self.pid = self.jail.shell if self.jail is not None else self._process.pid
             self._resources = undo.pop_all()
-        self.pid = self._process.pid
-        self._count = 0
+
+    def _bound(self, undo: contextlib.ExitStack, jail: Jail, processes: int) -> None:
+        group = PidsGroup.make(processes)
+        if group is not None:
+            undo.callback(group.remove)
+            group.take((*jail.keepers, jail.shell))
+
+    def _begin(self, directory: Path, errors: IO[bytes], sandbox: Sandbox | None) -> None:
+        """Let it bound itself and go to its directory; raises `OSError` where it does not start."""
+        limits = sandbox.limits.script(own_users=sandbox.is_closed) if sandbox is not None else ":"
+        where = shlex.quote(str(directory))
+        self._write(
+            f"builtin eval {shlex.quote(limits)} 2>/dev/null; builtin exec 2>/dev/null; builtin cd -- {where}\n"
+            f'builtin printf "0 %d %s\\0" "$?" "${{PWD-}}" >|{shlex.quote(str(self._done_path))}\n'
+        )
+        begun = self._watch(None, None, deadline=time.monotonic() + START_TIMEOUT_S)
+        if not isinstance(begun, Finished):
+            errors.seek(0)
+            said = errors.read(ERROR_BYTES).decode(errors="replace").strip()
+            raise OSError(errno.EIO, f"it does not start: {said or begun or 'it took too long'}")
+        self.directory = Path(begun.directory)
 
     @property
     def alive(self) -> bool:
@@ -143,23 +196,26 @@ class BashProcess:
         command, output, done = (
             shlex.quote(str(path)) for path in (self.command_path, self._output_path, self._done_path)
         )
-        script = (
+        self._write(
             f"builtin source {command} </dev/null >|{output} 2>&1\n"
             f'builtin printf "%d %d %s\\0" {self._count} "$?" "${{PWD-}}" >|{done}\n'
         )
+
+    def _write(self, script: str) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # It has just died; whoever watches it sees that.
             self._process.stdin.write(os.fsencode(script))
 
-    def _watch(self, reader: int, output: Output, *, deadline: float) -> Outcome | None:
+    def _watch(self, reader: int | None, output: Output | None, *, deadline: float) -> Outcome | None:
         """Collect output until bash answers, dies, or the time is over (None)."""
         events = select.poll()
         for descriptor in (reader, self._done, self._death):
-            events.register(descriptor, select.POLLIN)
+            if descriptor is not None:
+                events.register(descriptor, select.POLLIN)
         answer = b""
         while (remaining_s := deadline - time.monotonic()) > 0:
             ready = dict(events.poll(remaining_s * 1000))
-            if reader in ready and _read(reader, output) == 0:
+            if reader is not None and output is not None and reader in ready and _read(reader, output) == 0:
                 events.unregister(reader)  # Nobody has it open any more.
             if self._done in ready:
                 answer = (answer + os.read(self._done, CHUNK_BYTES))[-ANSWER_BYTES:]
@@ -190,6 +246,14 @@ class BashProcess:
         self._process.stdin.close()
         self._process.kill()
         self._process.wait()
+
+
+def _control(scratch: Path, sandbox: Sandbox | None) -> Path:
+    """A new directory for the files between us and one shell."""
+    if sandbox is None:
+        return Path(tempfile.mkdtemp(prefix="shell-", dir=scratch))
+    sandbox.prepare()
+    return Path(tempfile.mkdtemp(prefix="shell-", dir=sandbox.own))
 
 
 def _read(reader: int, output: Output) -> int | None:

@@ -13,6 +13,7 @@ from prong.agents.tools.files import FILE_BYTES, Files, is_directory
 from prong.agents.tools.inputs import Inputs
 from prong.agents.tools.names import shown_name
 from prong.agents.tools.tool import Tool, ToolCall, ToolError
+from prong.agents.tools.touch import FILES, place_below, touched
 
 VIEW_CHARACTERS = 30_000
 """How much of a file or directory one view shows, in characters."""
@@ -42,7 +43,8 @@ COMMANDS: Final[Mapping[str, Sequence[str]]] = {
     "insert": ("command", "path", "insert_line", "insert_text"),
 }
 
-EDITOR: Final[Mapping[str, Any]] = {"type": "text_editor_20250728", "name": "str_replace_based_edit_tool"}
+_NAME = "str_replace_based_edit_tool"
+EDITOR: Final[Mapping[str, Any]] = {"type": "text_editor_20250728", "name": _NAME}
 
 
 class Editor:
@@ -121,11 +123,14 @@ class Editor:
         return f"Successfully inserted text after line {after}.\n" + _snippet(content, after + 1, new)
 
 
-def editor_tool(editor: Editor) -> Tool:
+def editor_tool(editor: Editor, workspace: Path) -> Tool:
     """The tool that edits with `editor`."""
     # `view` and `create` could run again, but a second `insert` doubles the text, and so does a second `str_replace`
-    # whose new text contains the old one.  It is ordered, because models edit a file and run it in the same turn.
-    return Tool(definition=EDITOR, run=editor.run, replay="uncertain", ordered=True)
+    # whose new text contains the old one.
+    locate = place_below(workspace)
+    return Tool(
+        EDITOR, editor.run, replay="uncertain", touches=lambda call: touched(FILES[_NAME], call.input, locate=locate)
+    )
 
 
 def _all_keys() -> list[str]:
@@ -162,12 +167,10 @@ def _displayed(line: str) -> str:
     return f"{text} [{more:,} more characters in this line]" if more > 0 else text
 
 
-def _snippet(content: str, first: int, new: str) -> str:
+def _snippet(content: str, first: int, new: str, around: int = SNIPPET_LINES) -> str:
     lines = _lines(content)
     last = first + new.removesuffix("\n").count("\n")
-    return (
-        _numbered(lines, max(1, first - SNIPPET_LINES), min(len(lines), last + SNIPPET_LINES)) or "(the file is empty)"
-    )
+    return _numbered(lines, max(1, first - around), min(len(lines), last + around)) or "(the file is empty)"
 
 
 def _only_match(content: str, old: str) -> int:
@@ -178,7 +181,7 @@ def _only_match(content: str, old: str) -> int:
         starts.append(start)
         start = content.find(old, start + 1)
     if not starts:
-        hint = _white_space_hint(content, old)
+        hint = _hint(content, old)
         raise ToolError(f"Error: No match found for replacement. Please check your text and try again.{hint}")
     if len(starts) > 1:
         count = f"{len(starts)} or more" if start >= 0 else str(len(starts))
@@ -191,15 +194,22 @@ def _only_match(content: str, old: str) -> int:
     return starts[0]
 
 
-def _white_space_hint(content: str, old: str) -> str:
+def _hint(content: str, old: str) -> str:
+    """Where the text that was meant may be: one that differs only in white space, or one that begins alike."""
     words = old.split()
     if not words or len(old) > HINT_CHARACTERS:
         return ""
     match = re.search(r"\s+".join(map(re.escape, words)), content)
-    if match is None:
+    if match is not None:
+        line = content.count("\n", 0, match.start()) + 1
+        found = _snippet(content, line, match.group(), around=0)
+        return f" A text that differs only in white space begins in line {line}; copy it exactly:\n{found}"
+    begin = next(line.strip() for line in old.split("\n") if line.strip())
+    numbers = [number for number, line in enumerate(_lines(content), 1) if line.strip() == begin][:MATCHES_SHOWN]
+    if not numbers or "\n" not in old.strip():
         return ""
-    line = content.count("\n", 0, match.start()) + 1
-    return f" A text that differs only in white space begins in line {line}: view it and copy it exactly."
+    shown = ", ".join(map(str, numbers))
+    return f" Its first line is there in line {shown}, but what follows differs: view it and copy it exactly."
 
 
 def _directory(place: Path) -> str:

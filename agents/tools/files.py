@@ -12,9 +12,11 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from prong.agents.tools.names import shown_name
 from prong.agents.tools.tool import ToolError
+from prong.agents.tools.unlinked import folder_unlinked, open_unlinked
 
 FILE_BYTES = 10 * 1024 * 1024
 """The largest file that is read or written, in bytes."""
@@ -65,15 +67,9 @@ class Files:
 
     def read(self, place: Path) -> Text:
         """The text of a regular file."""
-        with _explained(place, "read"):
-            # Not blocking, because to open a fifo would wait for its writer.
-            descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
-            with os.fdopen(descriptor, "rb") as file:
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode):
-                    raise ToolError(f"Error: {shown_name(str(place))} is not a regular file. Use bash to look at it.")
-                _check_size(status.st_size, place)
-                data = file.read(FILE_BYTES + 1)
+        with opened(place) as file:
+            _check_size(os.fstat(file.fileno()).st_size, place)
+            data = file.read(FILE_BYTES + 1)
         _check_size(len(data), place)
         if b"\0" in data:
             raise ToolError(
@@ -85,21 +81,34 @@ class Files:
         """Put `data` there at once: a reader sees the old file or the new one; the mode stays.  True if one was."""
         _check_size(len(data), place)
         with _explained(place, "write to"):
-            place.parent.mkdir(parents=True, exist_ok=True)
             mode = _mode(place)
-            temporary = place.parent / f".{secrets.token_hex(8)}.tmp"
-            # Not tempfile: a new file gets the mode that the umask leaves, as if an editor had made it.
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(data)
-                    if mode is not None:
-                        os.fchmod(descriptor, mode)
-                temporary.replace(place)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+            temporary = f".{secrets.token_hex(8)}.tmp"
+            with folder_unlinked(place.parent, make=True) as folder:
+                # Not tempfile: a new file gets the mode that the umask leaves, as if an editor had made it.
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
+                try:
+                    with os.fdopen(descriptor, "wb") as file:
+                        file.write(data)
+                        if mode is not None:
+                            os.fchmod(descriptor, mode)
+                    os.replace(temporary, place.name, src_dir_fd=folder, dst_dir_fd=folder)
+                except BaseException:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(temporary, dir_fd=folder)
+                    raise
             return mode is not None
+
+
+@contextlib.contextmanager
+def opened(place: Path) -> Iterator[BinaryIO]:
+    """A regular file for reading; what the system says against it becomes what the model reads."""
+    with _explained(place, "read"):
+        # Not blocking, because to open a fifo would wait for its writer.
+        descriptor = open_unlinked(place, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ToolError(f"Error: {shown_name(str(place))} is not a regular file. Use bash to look at it.")
+            yield file
 
 
 def is_directory(place: Path) -> bool:

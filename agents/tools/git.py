@@ -9,7 +9,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
+from prong.agents.sandbox import Sandbox
 from prong.agents.tools.tool import ToolError
 
 SEARCH_TIMEOUT_S = 30.0
@@ -24,24 +26,31 @@ class GitError(Exception):
     """git ended with an error; the text is its own."""
 
 
-def run_git(
-    arguments: Sequence[str],
+def run_search(
+    command: Sequence[str],
     *,
     directory: Path,
     environment: Mapping[str, str],
     take: Callable[[bytes], object],
     timeout_s: float = SEARCH_TIMEOUT_S,
+    sandbox: Sandbox | None = None,
+    stdin: IO[bytes] | None = None,
 ) -> None:
-    """Run git in `directory` and give its output to `take`, piece by piece.
+    """Run git, or what searches in its stead, in `directory` and give its output to `take`, piece by piece.
 
     Raises `GitError` with git's message, and `ToolError` if it takes longer than `timeout_s`.  No match is no error.
     """
+    command = list(command)
+    if sandbox is not None:
+        # The configuration that git reads there is the agent's, and can name programs.
+        sandbox.prepare()
+        command = sandbox.limited(command)
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            ["git", "--no-pager", *arguments],
+            command,
             cwd=directory,
             env={**environment, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C.UTF-8"},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin or subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,
