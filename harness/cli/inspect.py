@@ -1,0 +1,102 @@
+"""`prong ui` and `prong export`: the swarms of a repository in the browser, and what can be taken away."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from prong.harness.repository.repository import Repository
+from prong.harness.swarms import Swarm, all_swarms, at_directory, find
+
+_REPO = click.option(
+    "--repo",
+    type=click.Path(path_type=Path),
+    default=".",
+    show_default="here",
+    help="The repository, or a folder in it.",
+)
+
+
+@click.command(epilog="Example: prong ui")
+@click.argument("swarm", required=False)
+@click.option(
+    "--repo",
+    type=click.Path(path_type=Path),
+    default=".",
+    show_default="here",
+    help="The repository, or a folder in it.",
+)
+@click.option(
+    "--directory", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Not the swarms of a repository, but the one in this directory, such as a copy.",
+)  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Where to listen; any free one if left out.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--allow-host", "names", multiple=True, help="A name by which browsers elsewhere may call it.")
+@click.option("--open/--no-open", "opens", default=True, help="Whether to open a browser.")
+@click.option("--read-only", is_flag=True, help="Only show; nothing can be steered.")
+def ui(
+    swarm: str | None, *, repo: Path, directory: Path | None, port: int, host: str, names: tuple[str, ...],
+    opens: bool, read_only: bool,
+) -> None:  # fmt: skip
+    """See and steer swarms in the browser, running or finished.
+
+    It listens on this machine only and prints a link that works once; whoever has it can steer the swarm.  Ctrl-C ends
+    it, and no swarm with it.
+    """
+    from prong.harness.inspector.library import Library  # noqa: PLC0415  a web server costs .3 s, and only this needs it
+    from prong.harness.inspector.serving import announced, serving  # noqa: PLC0415  as above
+
+    if directory is not None:
+        one = at_directory(directory)
+        shown: Swarm = one
+
+        def known() -> list[Swarm]:
+            return [one]
+    else:
+        repository = Repository.open(repo)
+        shown = find(repository, swarm)
+
+        def known() -> list[Swarm]:
+            return all_swarms(repository)
+
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        serving(Library(known), host=host, port=port, names=names, read_only=read_only) as (address, server),
+        announced([shown], address),
+    ):
+        click.echo(f"{address.link}#/swarm/{shown.id}/now")
+        click.echo("The link opens one browser, once. Ctrl-C ends the inspector; the swarm goes on.", err=True)
+        if opens:
+            threading.Thread(target=click.launch, args=(f"{address.link}#/swarm/{shown.id}/now",), daemon=True).start()
+        while not server.should_exit:
+            time.sleep(0.2)
+
+
+@click.command(epilog="Example: prong export tasks.csv")
+@click.argument("name")
+@click.option("--swarm", help="Which swarm; the newest if left out.")
+@click.option(
+    "--repo",
+    type=click.Path(path_type=Path),
+    default=".",
+    show_default="here",
+    help="The repository, or a folder in it.",
+)
+@click.option("--output", "-o", type=click.File("w"), default="-", help="A file; standard output if left out.")
+def export(name: str, *, swarm: str | None, repo: Path, output: TextIO) -> None:
+    """Print a table or a trace of a swarm: events, tasks or agents as .csv or .ndjson, or perfetto.json.
+
+    The trace opens in ui.perfetto.dev and in chrome://tracing.
+    """
+    from prong.harness.inspector import exports  # noqa: PLC0415  as above
+    from prong.harness.inspector.feed import connect  # noqa: PLC0415  as above
+
+    store = find(Repository.open(repo), swarm).store()
+    with contextlib.closing(connect(store.path)) as connection:
+        output.writelines(exports.export(connection, name))

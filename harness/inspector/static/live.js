@@ -1,0 +1,33 @@
+// What a page reads by itself, again whenever the log has grown, at most as often as it says.
+
+import {get} from './api.js';
+import {changed, store} from './store.js';
+
+export class Live {
+  constructor(path, {every = 1000, asked = () => ({})} = {}) {
+    this.path = path;
+    this.every = every;
+    this.asked = asked;
+    this.value = null;
+    this.problem = null;
+    this.seq = -1;
+    this.at = 0;
+  }
+
+  // The value as it was read last; null before the first.
+  read() {
+    const path = typeof this.path === 'function' ? this.path() : this.path;
+    const asked = this.asked(), name = `${path} ${JSON.stringify(asked)}`;
+    if (name !== this.name) { this.name = name; this.value = null; this.problem = null; this.seq = -1; this.at = 0; }
+    const due = performance.now() - this.at >= this.every;
+    if (!this.busy && due && this.seq !== store.seq) {
+      this.busy = true;
+      this.at = performance.now();
+      const seq = store.seq;
+      get(path, asked).then(value => { if (name === this.name) { this.value = value; this.problem = null; this.seq = seq; } })
+        .catch(error => { if (name === this.name) { this.problem = error.message; this.seq = seq; } })
+        .finally(() => { this.busy = false; changed(); });
+    }
+    return this.value;
+  }
+}

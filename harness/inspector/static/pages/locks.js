@@ -1,0 +1,60 @@
+// Who holds what, who waits for whom, circles, and which locks were waited for most.
+
+import {button} from '../act.js';
+import {h} from '../dom.js';
+import {clock, count, duration} from '../format.js';
+import {Live} from '../live.js';
+import {link} from '../route.js';
+import {now, store} from '../store.js';
+
+const found = new Live('locks', {every: 500});
+
+const name = (agent, task) => task ? h('a', {href: link('tasks', task)}, `task ${task}`) : h('a', {href: link('agents', agent)}, `agent ${agent}`);
+const thing = (kind, object) => h('a', {href: link('state', kind, object)}, `${kind} `, h('code', {}, object));
+
+// Which agents the one of a waiter waits for, as far as somebody holds it or works on it.
+function holders(wait, held) {
+  if (wait.kind === 'tasks') return (wait.tasks ?? []).map(task => store.tasks.agent[store.tasks.row(task)]).filter(agent => agent != null);
+  return held.filter(one => one.kind === wait.kind && one.name === wait.object && one.agent !== wait.agent).map(one => one.agent);
+}
+
+function waiter(wait, byHolder, seen) {
+  const below = seen.has(wait.agent) ? [] : byHolder.get(wait.agent) ?? [];
+  return h('li', {key: wait.id}, name(wait.agent, wait.task), ` waits ${duration(now() - wait.since_at)} for `, wait.kind === 'tasks' ? `tasks ${(wait.tasks ?? []).join(', ')}` : thing(wait.kind, wait.object),
+    below.length ? h('ul', {class: 'tree'}, below.map(one => waiter(one, byHolder, new Set([...seen, wait.agent])))) : '');
+}
+
+function blocking({held, waiting}) {
+  const byHolder = new Map(), waits = new Set(waiting.map(one => one.agent)), loose = [];
+  for (const wait of waiting) {
+    const of = [...new Set(holders(wait, held))];
+    if (!of.length) loose.push(wait);
+    for (const agent of of) (byHolder.get(agent) ?? byHolder.set(agent, []).get(agent)).push(wait);
+  }
+  const roots = [...byHolder.keys()].filter(agent => !waits.has(agent)).sort((a, b) => byHolder.get(b).length - byHolder.get(a).length);
+  return h('section', {class: 'card'}, h('h2', {}, `Who blocks whom (${count(waiting.length)} wait)`),
+    roots.map(agent => h('div', {key: agent, class: 'block'}, h('b', {}, name(agent, store.agents.get(agent)?.task)), ` holds up ${byHolder.get(agent).length}`, h('ul', {class: 'tree'}, byHolder.get(agent).map(one => waiter(one, byHolder, new Set([agent])))))),
+    loose.length ? [h('h3', {key: 'loose'}, 'Waiting for what nobody holds'), h('ul', {class: 'plainlist', key: 'list'}, loose.map(one => waiter(one, byHolder, new Set())))] : '',
+    waiting.length ? '' : h('p', {class: 'dim'}, 'Nobody waits.'));
+}
+
+function holding({held}, readOnly) {
+  return h('section', {class: 'card'}, h('h2', {}, `Held (${count(held.length)})`),
+    held.length ? h('table', {}, h('thead', {}, h('tr', {}, ['what', 'by', 'since', 'lease ends', 'fence', ''].map(title => h('th', {key: title}, title)))),
+      h('tbody', {}, held.map(one => h('tr', {key: `${one.kind} ${one.name} ${one.agent} ${one.fence ?? one.number}`}, h('td', {}, thing(one.kind, one.name), one.shared ? ' (shared)' : ''), h('td', {}, one.agent == null ? `kept for task ${one.task}` : name(one.agent, one.task)),
+        h('td', {}, duration(now() - one.acquired_at)), h('td', {}, one.expires_at == null ? '–' : one.expires_at > now() ? `in ${duration(one.expires_at - now())}` : 'now'), h('td', {class: 'num'}, one.fence == null ? '' : String(one.fence)),
+        h('td', {}, one.kind === 'lock' && !one.shared ? button({label: 'Release…', op: 'release', target: {lock: one.name, fence: one.fence}, danger: true, readOnly, confirm: `Whoever waits for ${one.name} gets it now. What its holder writes under fence ${one.fence} is refused from then on.`}) : ''))))) : h('p', {class: 'dim'}, 'Nothing is held.'));
+}
+
+export const locks = {
+  title: 'Locks',
+  view(_where, {readOnly}) {
+    const told = found.read();
+    if (!told) return h('p', {class: 'empty'}, found.problem ?? 'Reading …');
+    return h('div', {class: 'columns'},
+      h('div', {key: 'left'}, told.circles.map((one, n) => h('section', {class: 'card alert', key: `circle ${n}`, role: 'alert'}, h('h2', {}, `Deadlock of ${one.waiters.length} waits`), h('p', {}, one.story))), blocking(told)),
+      h('div', {key: 'right'}, holding(told, readOnly),
+        h('section', {class: 'card'}, h('h2', {}, 'Waited for most'), told.episodes.length ? h('table', {}, h('thead', {}, h('tr', {}, ['lock', 'waits', 'together', 'longest', 'last'].map(title => h('th', {key: title}, title)))),
+          h('tbody', {}, told.episodes.map(one => h('tr', {key: one.object}, h('td', {}, thing('lock', one.object)), h('td', {class: 'num'}, count(one.waits)), h('td', {class: 'num'}, duration(one.waited_s)), h('td', {class: 'num'}, duration(one.longest_s)), h('td', {class: 'num'}, clock(one.last_at)))))) : h('p', {class: 'dim'}, 'No lock was waited for yet.'))));
+  },
+};
