@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from prong.harness.inspector import cost, events, exports, merges, problems, shared, snapshot, spans, tasks
+from prong.harness.inspector import cost, events, exports, merges, past, problems, shared, snapshot, spans, tasks
 from prong.harness.inspector.commands import Door, as_dict
 from prong.harness.inspector.library import Library, Shown, UnknownSwarm
 from prong.state import Invalid, ProngError
@@ -158,6 +158,14 @@ def _problems(shown: Shown, connection: Any, _request: Request) -> Any:
     return problems.problems(moment)
 
 
+def _past(shown: Shown, connection: Any, request: Request) -> Any:
+    """The swarm after event `seq`; with `since` also what has changed since that one."""
+    seq, since = _number(request, "seq") or 0, _number(request, "since")
+    moment = shown.past.at(connection, seq)
+    changed = None if since is None else past.between(shown.past.at(connection, since), moment)
+    return {**past.told(moment), "changed": changed}
+
+
 def _number(request: Request, name: str) -> int | None:
     given = request.query_params.get(name, "")
     return int(given) if given.isdecimal() else None
@@ -190,6 +198,7 @@ PAGES: Mapping[str, Page] = {
     ),
     "cost": lambda _shown, connection, _request: cost.cost(connection),
     "merges": lambda _shown, connection, _request: merges.merges(connection, snapshot.shift_s(connection)),
+    "past": _past,
     "events": _events,
     "events/{seq:int}": _event,
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from prong.harness.inspector.feed import Feed, connect
+from prong.harness.inspector.past import Past
 from prong.harness.inspector.spans import Spans
 from prong.harness.status import is_supervised
 from prong.harness.swarms import Swarm
@@ -38,6 +39,7 @@ class Shown:
     store: Store
     feed: Feed
     spans: Spans = field(default_factory=Spans)
+    past: Past = field(default_factory=Past)
     folding: threading.Lock = field(default_factory=threading.Lock)
 
     @property

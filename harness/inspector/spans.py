@@ -21,13 +21,13 @@ KINDS = ("task", "model", "tool", "wait", "merge")
 """What a span's `kind` counts: its place here."""
 
 _TASK, _MODEL, _TOOL, _WAIT, _MERGE = range(len(KINDS))
-_ENDS = ("done", "failed", "cancelled", "returned")
+_ENDS = ("done", "failed", "cancelled", "returned", "backs_off")
 
 READ = """
 select seq, at, agent, task, kind, object, data from event
  where seq > :after and seq <= :until and kind in (
-    'task.claimed', 'task.done', 'task.failed', 'task.cancelled', 'task.returned', 'task.parked', 'task.unparked',
-    'model.answered', 'tool.began', 'tool.ended', 'agent.dead', 'agent.ended', 'swarm.stopped')
+    'task.claimed', 'task.done', 'task.failed', 'task.cancelled', 'task.returned', 'task.backs_off', 'task.parked',
+    'task.unparked', 'model.answered', 'tool.began', 'tool.ended', 'agent.dead', 'agent.ended', 'swarm.stopped')
  order by seq
 """
 """The events that the fold reads: those behind `after`, up to `until`."""
@@ -95,7 +95,7 @@ class Spans:
             self._end((_WAIT, task), at, "")
         elif what in _ENDS:
             self._end((_WAIT, task), at, "")
-            self._end((_TASK, task), at, what)
+            self._end((_TASK, task), at, "failed" if what == "backs_off" else what)
 
     def _begin(self, key: tuple[Any, ...], span: Span) -> None:
         self._end(key, span.began_at, "")

@@ -13,21 +13,27 @@ export function follow({after, take, state, restart}) {
   // Batches come in order; where some were missed they are fetched first.
   const pass = rows => { filling = filling.then(() => fill(rows)).catch(() => state('reconnecting')); return filling; };
   const fill = async rows => {
-    while (rows.length && rows[0][0] > after() + 1) {
-      const missed = (await get('events', {from: after() + 1, limit: 1000})).rows.filter(one => one[0] < rows[0][0]);
-      if (!missed.length) break;
-      take(missed);
-    }
+    if (rows.length && rows[0][0] > after() + 1) await catchUp(rows[0][0] - 1);
     take(rows);
   };
+  const catchUp = async until => {
+    while (after() < until) {
+      const {rows} = await get('events', {from: after() + 1, limit: 1000});
+      if (!rows.length) return;
+      take(rows);
+    }
+  };
+  // What somebody else heard before this tab listened, or while it slept.
+  const hasHeard = seq => { if (seq > after()) filling = filling.then(() => catchUp(seq)).catch(() => state('reconnecting')); };
 
   channel.onmessage = ({data}) => {
     if (data.kind === 'events') { state('live'); pass(data.rows); }
     else if (data.kind === 'resync') restart();
-    else state(data.kind);
+    else if (data.kind === 'hello') tell('live');
+    else { state(data.kind); if (data.kind === 'live') hasHeard(data.seq); }
   };
 
-  const tell = (kind, rows) => channel.postMessage({kind, rows});
+  const tell = (kind, rows) => channel.postMessage({kind, rows, seq: after()});
 
   const read = async () => {
     for (let pause = 250; ; pause = Math.min(pause * 2, 5000)) {
@@ -48,5 +54,6 @@ export function follow({after, take, state, restart}) {
   };
 
   state('live');
+  tell('hello');
   navigator.locks.request(name, read);  // held until this tab closes
 }

@@ -104,9 +104,9 @@ export class Lanes {
     } else if (kind === 'task.parked' && agent != null)
       this.begin(`wait ${object}`, agent, data.waits_for === 'merge' ? KIND.merge : KIND.wait, at, +object, `${data.waits_for} ${data.which}`);
     else if (kind === 'task.unparked') this.end(`wait ${object}`, at, '');
-    else if (/^task\.(done|failed|cancelled|returned)$/.test(kind)) {
+    else if (/^task\.(done|failed|cancelled|returned|backs_off)$/.test(kind)) {
       this.end(`wait ${object}`, at, '');
-      this.end(`task ${object}`, at, kind.slice(5));
+      this.end(`task ${object}`, at, kind === 'task.backs_off' ? 'failed' : kind.slice(5));
     } else return;
     this.version++;
   }

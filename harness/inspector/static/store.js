@@ -114,6 +114,7 @@ function applyTask(at, kind, id, data) {
   else if (kind === 'task.parked') tasks.put(id, {state: 'parked'});
   else if (kind === 'task.unparked') tasks.put(id, {state: 'running', held: null});
   else if (kind === 'task.returned') tasks.put(id, {state: 'ready', agent: null});
+  else if (kind === 'task.backs_off') tasks.put(id, {state: 'ready', agent: null, failures: data.failures, error: data.error});
   else if (kind === 'task.retried') tasks.put(id, {state: data.state ?? 'ready', ended_at: null, error: null});
   else if (kind === 'task.held') tasks.put(id, {state: 'parked', held: 'budget'});
   else if (kind === 'task.prioritised') tasks.put(id, {priority: data.priority});

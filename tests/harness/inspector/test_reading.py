@@ -213,3 +213,23 @@ def test_a_body_that_is_too_long_or_no_json_is_refused(client):
     assert client.ask(to, method="POST", body=b"{" * 100_000, headers=kind)[0] == 400
     assert client.ask(to, method="POST", body=b"[" * 900_000, headers=kind)[0] == 400
     assert client.ask(to, method="POST", body=b" " * 2_000_000, headers=kind)[0] == 413
+
+
+def test_the_past_of_the_last_event_is_the_present_and_the_way_there_does_not_matter(client, swarm):
+    fill(swarm.store(), 30)
+    store = swarm.store()
+    with store.transaction(None) as tx:
+        tasks.cancel(tx, 3, reason="not needed")
+        agent = enlist(tx, "task 2", pid=None, task=2, state="running", lease_s=60)
+        fence = tasks.claim(tx, 2, agent)
+        tasks.fail(tx, 2, fence, error="it broke", failure="tool")
+    last = client.get("snapshot")["seq"]
+    now = client.get(f"past?seq={last}")
+    rows = {row["id"]: row["state"] for row in store.rows("select id, state from task")}
+    assert {one["id"]: one["state"] for one in now["tasks"]} == rows
+    for seq in (last, 5, last // 2, 1, last):
+        told = client.get(f"past?seq={seq}&since=1")
+        assert told["seq"] == seq
+        assert len(told["tasks"]) == store.row(
+            "select count(*) as n from event where kind = 'task.created' and seq <= :seq", seq=seq
+        )["n"]  # fmt: skip

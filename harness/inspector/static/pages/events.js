@@ -87,6 +87,7 @@ export const events = {
         chosen ? h('aside', {class: 'side', 'aria-label': 'The chosen event', key: 'side'},
           h('h2', {}, chosen[4]),
           h('p', {class: 'dim'}, `event ${count(chosen[0])} · ${clockMs(chosen[1])}`),
+          h('p', {}, h('a', {href: link('past', {seq: chosen[0]})}, 'The swarm as it was then')),
           h('pre', {class: 'value'}, JSON.stringify(chosen[6], null, 2))) : '')
       : h('p', {class: 'empty'}, filtered ? 'No event is of that kind. Kinds may end in .*, such as lock.*' : 'Nothing has happened yet.'));
   },

@@ -8,6 +8,7 @@ import {events} from './events.js';
 import {locks} from './locks.js';
 import {merge} from './merge.js';
 import {nowPage} from './now.js';
+import {past} from './past.js';
 import {state} from './state.js';
 import {tasks} from './tasks.js';
 import {timeline} from './timeline.js';
@@ -15,5 +16,5 @@ import {timeline} from './timeline.js';
 const tab = page => ({...page, tab: true});
 
 export const PAGES = {
-  now: tab(nowPage), timeline: tab(timeline), tasks: tab(tasks), agents: tab(agents), locks: tab(locks), state: tab(state), cost: tab(cost), events: tab(events), merge: tab(merge),
+  now: tab(nowPage), timeline: tab(timeline), tasks: tab(tasks), agents: tab(agents), locks: tab(locks), state: tab(state), cost: tab(cost), events: tab(events), merge: tab(merge), past: tab(past),
 };

@@ -12,15 +12,20 @@ const found = new Live('locks', {every: 500});
 const name = (agent, task) => task ? h('a', {href: link('tasks', task)}, `task ${task}`) : h('a', {href: link('agents', agent)}, `agent ${agent}`);
 const thing = (kind, object) => h('a', {href: link('state', kind, object)}, `${kind} `, h('code', {}, object));
 
-// Which agents the one of a waiter waits for, as far as somebody holds it or works on it.
+const FINAL = new Set(['done', 'failed', 'cancelled']);
+const open = wait => (wait.tasks ?? []).filter(task => !FINAL.has(store.tasks.state[store.tasks.row(task)]));
+
+// Which agents hold up a wait: who holds the thing, or works on the one task that is left.
 function holders(wait, held) {
-  if (wait.kind === 'tasks') return (wait.tasks ?? []).map(task => store.tasks.agent[store.tasks.row(task)]).filter(agent => agent != null);
+  if (wait.kind === 'tasks') { const left = open(wait); return left.length === 1 ? [store.tasks.agent[store.tasks.row(left[0])]].filter(agent => agent != null) : []; }
   return held.filter(one => one.kind === wait.kind && one.name === wait.object && one.agent !== wait.agent).map(one => one.agent);
 }
 
+const tasksOf = wait => { const left = open(wait); return [`${count(left.length)} of ${count(wait.tasks.length)} tasks: `, left.slice(0, 12).map((task, n) => [n ? ', ' : '', h('a', {href: link('tasks', task)}, String(task))]), left.length > 12 ? ' …' : '']; };
+
 function waiter(wait, byHolder, seen) {
-  const below = seen.has(wait.agent) ? [] : byHolder.get(wait.agent) ?? [];
-  return h('li', {key: wait.id}, name(wait.agent, wait.task), ` waits ${duration(now() - wait.since_at)} for `, wait.kind === 'tasks' ? `tasks ${(wait.tasks ?? []).join(', ')}` : thing(wait.kind, wait.object),
+  const below = !byHolder || seen.has(wait.agent) ? [] : byHolder.get(wait.agent) ?? [];
+  return h('li', {key: wait.id}, name(wait.agent, wait.task), ` waits ${duration(now() - wait.since_at)} for `, wait.kind === 'tasks' ? tasksOf(wait) : thing(wait.kind, wait.object),
     below.length ? h('ul', {class: 'tree'}, below.map(one => waiter(one, byHolder, new Set([...seen, wait.agent])))) : '');
 }
 
@@ -34,7 +39,7 @@ function blocking({held, waiting}) {
   const roots = [...byHolder.keys()].filter(agent => !waits.has(agent)).sort((a, b) => byHolder.get(b).length - byHolder.get(a).length);
   return h('section', {class: 'card'}, h('h2', {}, `Who blocks whom (${count(waiting.length)} wait)`),
     roots.map(agent => h('div', {key: agent, class: 'block'}, h('b', {}, name(agent, store.agents.get(agent)?.task)), ` holds up ${byHolder.get(agent).length}`, h('ul', {class: 'tree'}, byHolder.get(agent).map(one => waiter(one, byHolder, new Set([agent])))))),
-    loose.length ? [h('h3', {key: 'loose'}, 'Waiting for what nobody holds'), h('ul', {class: 'plainlist', key: 'list'}, loose.map(one => waiter(one, byHolder, new Set())))] : '',
+    loose.length ? [h('h3', {key: 'loose'}, 'Waiting for what nobody holds alone'), h('ul', {class: 'plainlist', key: 'list'}, loose.map(one => waiter(one, null, new Set())))] : '',
     waiting.length ? '' : h('p', {class: 'dim'}, 'Nobody waits.'));
 }
 
