@@ -1,17 +1,17 @@
 """Running the tool calls of one turn: at once, in order where order counts, and never twice by accident.
 
-Calls run together; an ordered one (a lock, a barrier, a wait) is begun when those before it have ended, and ended
-before those behind it begin.  Calls that only touch what is shared and cannot have to wait are one transaction where
-they stand side by side: ten puts cost little more than one.  A call whose second run could do harm is written down
-when it begins and when it ends, so that an agent that takes over after a death neither repeats it nor pretends to
-know how it went.
+Calls run together unless they touch the same thing: one that conflicts with calls before it is begun when they have
+ended.  An ordered one (a lock, a barrier, a wait) touches everything, so that it ends before those behind it begin.
+Calls that only touch what is shared and cannot have to wait are one transaction where they stand side by side: ten
+puts cost little more than one.  A call whose second run could do harm is written down when it begins and when it ends,
+so that an agent that takes over after a death neither repeats it nor pretends to know how it went.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,13 +19,21 @@ from typing import Any, Protocol
 import structlog
 
 from prong.agents.conversation import Block, Message
+from prong.agents.tools.inputs import shown
 from prong.agents.tools.tool import Tool, ToolCall, ToolError
+from prong.agents.tools.touch import EVERYTHING, Touches, conflict, reads
 from prong.state import Deposed, Membership, ProngError, TaskLost
 
 THREADS = 8
 """How many calls of one turn run at once."""
 
+RESULT_CHARACTERS = 200_000
+"""The most that the model reads of one result, in characters; only stored values are ever longer."""
+
 _SHOWN_CHARACTERS = 300
+
+_TURN = reads("turn")
+"""What every call touches, so that one that touches everything has to wait for it."""
 
 _UNCERTAIN = (
     "This agent was restarted while the call was under way. It may have run wholly, partly or not at all: "
@@ -92,14 +100,7 @@ class Calls:
         ]
         self._toolbox.begin_turn(turn)
         try:
-            results: list[Result] = []
-            for batch in self._batches(calls):
-                if len(batch) == 1:
-                    results.append(self._one(batch[0]))
-                elif self._instant(batch[0]):
-                    results += self._together(batch)
-                else:
-                    results += self._threads.map(self._one, batch)
+            results = self._all(calls)
         finally:
             self._toolbox.end_turn()
         return [result.block(call.id) for call, result in zip(calls, results, strict=True)]
@@ -108,25 +109,49 @@ class Calls:
         """Answer all calls of a cut-off turn without running any."""
         return [Result(_CUT, is_error=True).block(block["id"]) for block in turn.tool_uses()]
 
-    def _batches(self, calls: Sequence[ToolCall]) -> Iterator[list[ToolCall]]:
-        """The calls in order, parted into those that run side by side and those that are one transaction."""
-        batch: list[ToolCall] = []
-        for call in calls:
-            tool = self._toolbox.tools.get(call.name)
-            ordered = tool is not None and tool.ordered
-            if batch and (ordered or self._instant(call) != self._instant(batch[-1])):
-                yield batch
-                batch = []
-            if ordered:
-                yield [call]
-            else:
-                batch.append(call)
-        if batch:
-            yield batch
+    def _all(self, calls: Sequence[ToolCall]) -> list[Result]:
+        """Run each part of the turn as soon as those before it that it conflicts with have ended."""
+        results: dict[int, Result] = {}
+        waiting = self._parts(calls)
+        running: dict[Future[list[Result]], _Part] = {}
+        try:
+            while waiting or running:
+                ready = _free(waiting, running.values())
+                waiting = [part for part in waiting if part not in ready]
+                if len(ready) == 1 and not running:
+                    results |= zip(ready[0].places, self._part(ready[0]), strict=True)  # it needs no thread
+                    continue
+                running |= {self._threads.submit(self._part, part): part for part in ready}
+                for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                    results |= zip(running.pop(ended).places, ended.result(), strict=True)
+        finally:
+            for future in running:
+                future.cancel()  # What has begun goes on: nothing can tell how far it got.
+        return [results[place] for place in range(len(calls))]
 
-    def _instant(self, call: ToolCall) -> bool:
+    def _parts(self, calls: Sequence[ToolCall]) -> list[_Part]:
+        """The calls in order, those that are one transaction together."""
+        parts: list[_Part] = []
+        for place, call in enumerate(calls):
+            instant, touches = self._nature(call)
+            if instant and parts and parts[-1].instant:
+                last = parts.pop()
+                parts.append(_Part((*last.places, place), (*last.calls, call), (*last.touches, *touches), instant))
+            else:
+                parts.append(_Part((place,), (call,), tuple(touches), instant))
+        return parts
+
+    def _nature(self, call: ToolCall) -> tuple[bool, Touches]:
+        """Whether the call is over at once, and what it touches."""
         tool = self._toolbox.tools.get(call.name)
-        return tool is not None and tool.instant(call)
+        if tool is None:
+            return False, ()
+        return tool.instant(call), EVERYTHING if tool.ordered else (_TURN, *tool.touches(call))
+
+    def _part(self, part: _Part) -> list[Result]:
+        if len(part.calls) == 1:
+            return [self._one(part.calls[0])]
+        return self._together(part.calls)
 
     def _together(self, batch: Sequence[ToolCall]) -> list[Result]:
         """Run calls one after another in one transaction; one that is refused undoes only itself."""
@@ -137,22 +162,35 @@ class Calls:
         tool = self._toolbox.tools.get(call.name)
         if tool is None:
             known = ", ".join(sorted(self._toolbox.tools))
-            return Result(f"There is no tool {call.name!r}. The tools are: {known}.", is_error=True)
-        before = self._begin(call, tool)
-        if before is not None:
-            return before
+            return Result(f"There is no tool {shown(call.name)}. The tools are: {known}.", is_error=True)
         with self._work.working():
+            before = self._refused(tool, call) or self._begin(call, tool)
+            if before is not None:
+                return before
             result = self._guarded(tool, call)
         self._end(call, tool, result)
         return result
 
+    def _refused(self, tool: Tool, call: ToolCall) -> Result | None:
+        """Why the call may not run, where somebody has something against it."""
+        try:
+            words = tool.permit(call)
+        except (Deposed, TaskLost):
+            raise
+        except ProngError as error:
+            words = str(error)
+        except Exception as error:  # noqa: BLE001  what cannot be checked does not run, and the agent goes on
+            self._log.exception("tool.unchecked", tool=call.name)
+            words = f"{call.name}: it cannot be told whether it may run ({type(error).__name__}), so it was not run."
+        return None if words is None else Result(_readable(words), is_error=True)
+
     def _guarded(self, tool: Tool, call: ToolCall) -> Result:
         try:
-            return Result(tool.run(call))
+            return Result(_readable(str(tool.run(call))))
         except (Deposed, TaskLost):
             raise
         except (ToolError, ProngError) as error:
-            return Result(str(error), is_error=True)
+            return Result(_readable(str(error)), is_error=True)
         except Exception as error:  # noqa: BLE001  a broken tool must not end the agent
             self._log.exception("tool.broke", tool=call.name)
             return Result(f"The tool {call.name} broke ({type(error).__name__}). Try another way.", is_error=True)
@@ -192,6 +230,41 @@ class Calls:
             )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Calls of a turn that run one after another: a single one, or several that are one transaction."""
+
+    places: tuple[int, ...]
+    calls: tuple[ToolCall, ...]
+    touches: Touches
+    instant: bool
+
+
+def _free(waiting: Sequence[_Part], running: Iterable[_Part]) -> list[_Part]:
+    """Those that conflict with nothing that stands before them and has not ended."""
+    ahead = list(running)
+    free: list[_Part] = []
+    for part in waiting:
+        if not any(conflict(part.touches, other.touches) for other in ahead):
+            free.append(part)
+        ahead.append(part)
+    return free
+
+
+def _readable(text: str) -> str:
+    """The text within its bound, as UTF-8 can carry it: half a surrogate pair could be neither stored nor sent."""
+    if len(text) > RESULT_CHARACTERS:
+        half = RESULT_CHARACTERS // 2
+        left_out = (
+            f"[{len(text) - 2 * half:,} characters left out: keep what is this large in a file, and share its path]"
+        )
+        text = f"{text[:half]}\n{left_out}\n{text[-half:]}"
+    return text.encode(errors="replace").decode()
+
+
 def _shown(inputs: Block) -> str:
-    text = json.dumps(inputs, ensure_ascii=False)
+    try:
+        text = _readable(json.dumps(inputs, ensure_ascii=False))
+    except (RecursionError, TypeError, ValueError) as error:
+        return f"(an input that cannot be shown: {type(error).__name__})"
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"

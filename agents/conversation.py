@@ -6,6 +6,8 @@
 
 Messages are immutable rows of wire JSON with a parent, and a conversation is named by its last one.  So a fork costs
 one row and shares all others, and the request that is built from it begins with the very bytes that the parent sent.
+Nothing is ever changed: what cannot go on as it stands goes on from an earlier message, or from a new root that sums up
+the old line, whose rows stay.
 """
 
 from __future__ import annotations
@@ -51,11 +53,17 @@ class Message:
         return "\n".join(block["text"] for block in self.content if block["type"] == "text")
 
 
-def insert(tx: Transaction, *, parent: int | None, role: str, content: Sequence[Block], task: int) -> int:
-    """Write a message and return its number; no conversation ends in it yet."""
+def insert(
+    tx: Transaction, *, parent: int | None, role: str, content: Sequence[Block], task: int, sums: int | None = None
+) -> int:
+    """Write a message and return its number; no conversation ends in it yet.
+
+    `sums` is the last message of the conversation that this one, a new root, sums up.
+    """
     number: int = tx.value(
-        "insert into message (parent, role, content, task, created_at)"
-        " values (:parent, :role, :content, :task, :now) returning id",
+        "insert into message (parent, role, content, task, created_at, sums)"
+        " values (:parent, :role, :content, :task, :now, :sums) returning id",
+        sums=sums,
         parent=parent,
         role=role,
         content=json.dumps(list(content), ensure_ascii=False, separators=(",", ":")),
@@ -83,6 +91,7 @@ class Conversation:
         assert row is not None
         self.fork_point: int | None = row["fork_point"]
         self.messages = load(member.store, row["head"])
+        self.sums = self._sums()
 
     @property
     def last(self) -> Message | None:
@@ -93,6 +102,38 @@ class Conversation:
         """Add a message inside a transaction; raises `TaskLost` where somebody else holds the task by now."""
         parent = self.messages[-1].id if self.messages else None
         number = insert(tx, parent=parent, role=role, content=content, task=self.task)
+        self._move(tx, number)
+        return Message(number, role, content)
+
+    def rebase(
+        self, tx: Transaction, keep: int, messages: Sequence[tuple[str, Sequence[Block]]], *, sums: int | None = None
+    ) -> list[Message]:
+        """Go on from the first `keep` messages with new ones, each a role and its content, inside a transaction.
+
+        What stood behind those stays where it is, and forks of it go on.  Raises `TaskLost` as `append` does.
+        """
+        parent = self.messages[keep - 1].id if keep else None
+        new: list[Message] = []
+        for role, content in messages:
+            parent = insert(tx, parent=parent, role=role, content=content, task=self.task, sums=None if new else sums)
+            new.append(Message(parent, role, content))
+        assert parent is not None, "a conversation has at least one message"
+        self._move(tx, parent)
+        return new
+
+    def take(self, keep: int, messages: Sequence[Message]) -> None:
+        """Take up what `rebase` made, when its transaction is committed."""
+        self.messages = [*self.messages[:keep], *messages]
+        self.sums = self._sums()
+
+    def set_aside(self, tx: Transaction, *messages: tuple[str, Sequence[Block]]) -> int:
+        """Write down, behind the last message, what is no part of the conversation; returns the last one's number."""
+        number = self.messages[-1].id
+        for role, content in messages:
+            number = insert(tx, parent=number, role=role, content=content, task=self.task)
+        return number
+
+    def _move(self, tx: Transaction, number: int) -> None:
         moved = tx.execute(
             "update task set head = :head, stalled = 0 where id = :task and fence = :fence"
             " and state in ('running', 'parked')",
@@ -104,7 +145,12 @@ class Conversation:
             row = tx.row("select state, fence from task where id = :task", task=self.task)
             assert row is not None
             raise TaskLost(self.task, self.fence, row["state"], row["fence"])
-        return Message(number, role, content)
+
+    def _sums(self) -> int | None:
+        """The last message of the conversation that this one's root sums up; None: it is the first of its line."""
+        first = self.messages[0].id if self.messages else None
+        row = self._member.store.row("select sums from message where id = :first", first=first)
+        return row["sums"] if row else None
 
     def extend(self, message: Message) -> None:
         """Take up a message whose transaction is committed."""

@@ -24,6 +24,7 @@ from prong.agents.governor.file import Identity
 from prong.agents.governor.governor import Governor, Priority, Wait, family
 from prong.agents.governor.turn import Pause, Turn, alone
 from prong.agents.models import Usage
+from prong.agents.stream import Assembly, DamagedStream, ErrorEvent
 from prong.state import Clock, ProngError
 
 OUTAGE_S = 1_800.0
@@ -36,15 +37,32 @@ answered nobody; standing in line while others are answered does not count.
 CHARACTERS_A_TOKEN = 4
 """What an estimate of new input is made with."""
 
+MOST_DAMAGED = 12
+"""So many streams of one request may be damaged: each was paid for, and what spoils them all is no passing fault."""
+
+COMPACTION_BETA = "compact-2026-09-04"
+"""What the API asks to be named in the header of a request that compacts, or that holds what was compacted."""
+
+FACTS_TIMEOUT_S = 10.0
+
 Kind = Literal["provider", "request", "auth", "spend"]
 
 _PASSING_STATUS = frozenset({408, 409, 429})
 _SERVER_FAULTS = 500
+_BAD, _TOO_LARGE = 400, 413
 _STATUS_OF_EVENT = {"overloaded_error": 529, "rate_limit_error": 429}
 _KIND_OF_STATUS: Mapping[int, Kind] = {401: "auth", 402: "spend", 403: "auth"}
 _SPEND_CODES = frozenset({"enforced_spend_limit_reached"})
 
+_KIND_OF_EVENT: Mapping[str, Kind] = {
+    "authentication_error": "auth",
+    "permission_error": "auth",
+    "billing_error": "spend",
+}
+
 _MARK = {"cache_control": {"type": "ephemeral"}}
+_MARKED = frozenset({"text", "tool_use", "tool_result", "image", "document", "compaction"})
+"""The blocks that a cache breakpoint may stand on; a thinking block may not."""
 
 
 class ModelUnavailable(ProngError):
@@ -52,20 +70,28 @@ class ModelUnavailable(ProngError):
 
     `kind` says what would help: "provider", its faults should pass and outlasted our patience; "request", it would be
     refused alike again; "auth", the key is missing, wrong, or may not do this; "spend", the money is used up.
+    `status` is that of the HTTP response, where there was one.
     """
 
-    def __init__(self, problem: str, attempts: int, kind: Kind = "provider") -> None:
+    def __init__(self, problem: str, attempts: int, kind: Kind = "provider", status: int | None = None) -> None:
         self.problem = problem
         self.attempts = attempts
         self.kind = kind
+        self.status = status
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the request was refused because the conversation does not fit the model's window."""
+        return self.status == _TOO_LARGE or (self.status == _BAD and "too long" in self.problem)
+
+    @property
+    def is_about_content(self) -> bool:
+        """Whether the request was refused because of something that stands in it."""
+        return self.status == _BAD and not self.is_too_long
 
     def __str__(self) -> str:
         tries = "at once" if self.attempts == 1 else f"after {self.attempts} attempts"
         return f"the model gave no answer ({tries}): {self.problem}"
-
-
-class TruncatedStream(Exception):
-    """A stream that ended without a stop reason, of which the SDK says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +109,8 @@ class Request:
     """What is asked: everything that all agents of a swarm share, and one conversation.
 
     `fork_point` is the message up to which the conversation is its parent's: a cache breakpoint stands there.
-    `max_tokens` bounds this one answer; None: as the endpoint has it.
+    `max_tokens` bounds this one answer; None: as the endpoint has it; 0: it only warms the prompt cache.  With
+    `compacts` the endpoint is to answer with one block that stands for the whole conversation, not to go on with it.
     """
 
     system: Sequence[Block]
@@ -91,6 +118,7 @@ class Request:
     messages: Sequence[Message]
     fork_point: int | None = None
     max_tokens: int | None = None
+    compacts: bool = False
 
     def wire(self) -> dict[str, Any]:
         """The request's body, with breakpoints behind the system prompt, at the fork point and at the end."""
@@ -103,6 +131,13 @@ class Request:
                 for place, message in enumerate(self.messages)
             ],
         }
+
+    def options(self) -> dict[str, Any]:
+        """What the SDK is told beside the body."""
+        begins_compacted = any(block["type"] == "compaction" for block in self.messages[0].content)
+        headers = {"anthropic-beta": COMPACTION_BETA} if self.compacts or begins_compacted else {}
+        body = {"compaction": {"type": "summarize"}} if self.compacts else {}
+        return {"extra_headers": headers, "extra_body": body}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +153,32 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
-    """Whom to tell: that the response has begun, and that a fault makes us wait (with its text and the seconds)."""
+class ModelFacts:
+    """What an endpoint says of a model: how long its window is, and whether it compacts conversations itself."""
 
-    began: Callable[[], None]
+    context_tokens: int | None = None
+    compacts: bool = False
+
+    @classmethod
+    def from_wire(cls, info: Mapping[str, Any]) -> ModelFacts:
+        """The record of an answer to `GET /v1/models/ID`; whatever is missing or strange counts as not known."""
+        window = info.get("max_input_tokens")
+        capabilities = info.get("capabilities")
+        compaction = capabilities.get("compaction") if isinstance(capabilities, dict) else None
+        return cls(
+            window if isinstance(window, int) and window > 0 else None,
+            isinstance(compaction, dict) and bool(compaction.get("supported")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Whom to tell: that the response has begun, with how its prompt is paid, and that a fault makes us wait.
+
+    The latter with its text and the seconds.
+    """
+
+    began: Callable[[Usage], None]
     waits: Callable[[str, float], None]
 
 
@@ -129,8 +186,10 @@ _FAULTS = (
     anthropic.APIError,
     anthropic.CredentialsError,
     httpx2.HTTPError,
+    httpx2.StreamError,
     ValueError,
-    TruncatedStream,
+    DamagedStream,
+    ErrorEvent,
 )
 
 
@@ -144,6 +203,7 @@ class Model:
     def __init__(self, endpoint: Endpoint, clock: Clock, *, governed_in: Path | None = None) -> None:
         self.endpoint = endpoint
         self._clock = clock
+        self._facts: ModelFacts | None = None
         self._client = anthropic.Anthropic(api_key=endpoint.api_key, base_url=endpoint.base_url, max_retries=0)
         self.governor = None if governed_in is None else Governor(governed_in, self._identity())
 
@@ -154,18 +214,18 @@ class Model:
         """
         body = {
             "model": self.endpoint.model,
-            "max_tokens": request.max_tokens or self.endpoint.max_tokens,
+            "max_tokens": self.endpoint.max_tokens if request.max_tokens is None else request.max_tokens,
             **request.wire(),
         }
         new_tokens = _new_tokens(request)
         since: float | None = None
-        asked_at, lost_s, own_failures = self._clock.now(), 0.0, 0
+        asked_at, lost_s, own_failures, damaged = self._clock.now(), 0.0, 0, 0
         for attempt in itertools.count(1):
             teller = _Teller(listener, after_failure=attempt > 1)
             with self._turn(priority, new_tokens, own_failures, since, teller) as turn:
                 since, began = turn.since, self._clock.now()
                 try:
-                    return self._ask_once(body, listener, turn)
+                    return self._ask_once(body, request.options(), listener, turn)
                 except TypeError as error:
                     if "authentication" not in str(error):
                         raise
@@ -173,11 +233,13 @@ class Model:
                 except _FAULTS as error:
                     kind = _kind_of_final(error)
                     if kind is not None:
-                        raise ModelUnavailable(_in_words(error), attempt, kind) from error
+                        status = getattr(error, "status_code", None)
+                        raise ModelUnavailable(_in_words(error), attempt, kind, status) from error
                     pause = _told(turn, error)
                     now = self._clock.now()
                     lost_s += now - began + pause.seconds
-                    if max(lost_s, min(pause.outage_s, now - asked_at)) > OUTAGE_S:
+                    damaged += isinstance(error, DamagedStream | UnicodeDecodeError)
+                    if max(lost_s, min(pause.outage_s, now - asked_at)) > OUTAGE_S or damaged > MOST_DAMAGED:
                         raise ModelUnavailable(_in_words(error), attempt) from error
                     listener.waits(_in_words(error), pause.seconds)
             own_failures += pause.own_s > 0
@@ -201,22 +263,53 @@ class Model:
             priority=priority, input_tokens=new_tokens, own_failures=own_failures, since=since, waits=teller.tell
         )
 
-    def _ask_once(self, body: Mapping[str, Any], listener: Listener, turn: Turn) -> Answer:
+    def facts(self) -> ModelFacts:
+        """What the endpoint says of its model, asked once; of one that cannot tell nothing is known."""
+        if self._facts is None:
+            try:
+                info = self._client.beta.models.retrieve(self.endpoint.model, timeout=FACTS_TIMEOUT_S).to_dict()
+            except _FAULTS:
+                info = {}
+            self._facts = ModelFacts.from_wire(info)
+        return self._facts
+
+    def _warm_once(self, body: Mapping[str, Any], options: Mapping[str, Any], listener: Listener, turn: Turn) -> Answer:
+        """A request that nobody answers: the endpoint reads the prompt into its cache, and refuses to stream that."""
+        started_at = self._clock.now()
+        raw = self._client.messages.with_raw_response.create(**body, **options)
+        turn.heard(raw.headers)
+        usage = Usage.from_wire(raw.parse().usage.to_dict(mode="json"))
+        turn.answered(usage=usage)
+        ended_at = self._clock.now()
+        listener.began(usage)
+        return Answer((), "max_tokens", usage, started_at, ended_at, ended_at)
+
+    def _ask_once(self, body: Mapping[str, Any], options: Mapping[str, Any], listener: Listener, turn: Turn) -> Answer:
+        if not body["max_tokens"]:
+            return self._warm_once(body, options, listener, turn)
         started_at = first_byte_at = self._clock.now()
-        with self._client.messages.stream(**body) as stream:
+
+        def began() -> None:
+            nonlocal first_byte_at
+            first_byte_at = self._clock.now()
+            listener.began(Usage.from_wire(assembly.usage))
+
+        assembly = Assembly(began)
+        with self._client.messages.create(**body, **options, stream=True) as stream:
             turn.heard(stream.response.headers)
-            for event in stream:
-                if event.type == "message_start":
-                    first_byte_at = self._clock.now()
-                    listener.began()
-            message = stream.get_final_message()
-        if message.stop_reason is None:
-            raise TruncatedStream
-        usage = Usage.from_wire(message.usage.to_dict(mode="json"))
+            try:
+                for event in anthropic.Stream.raw_events(stream.response):
+                    assembly.take(event)
+            except (httpx2.HTTPError, httpx2.StreamError):
+                if not assembly.is_whole:
+                    raise
+        assembly.finish()
+        assert assembly.stop_reason is not None
+        usage = Usage.from_wire(assembly.usage)
         turn.answered(usage=usage)
         return Answer(
-            content=[block.to_dict(mode="json") for block in message.content],
-            stop_reason=message.stop_reason,
+            content=assembly.content,
+            stop_reason=assembly.stop_reason,
             usage=usage,
             started_at=started_at,
             first_byte_at=first_byte_at,
@@ -237,8 +330,10 @@ class _Teller:
 
 
 def _marked(message: Message) -> dict[str, Any]:
-    *before, last = message.content
-    return {"role": message.role, "content": [*before, {**last, **_MARK}]}
+    places = [place for place, block in enumerate(message.content) if block["type"] in _MARKED]
+    last = places[-1] if places else None
+    content = [{**block, **_MARK} if place == last else block for place, block in enumerate(message.content)]
+    return {"role": message.role, "content": content}
 
 
 def _new_tokens(request: Request) -> int:
@@ -253,6 +348,8 @@ def _kind_of_final(error: Exception) -> Kind | None:
     """Of what kind an error is that another attempt would meet again; None for those that pass."""
     if isinstance(error, anthropic.CredentialsError):
         return "auth"
+    if isinstance(error, ErrorEvent):
+        return _KIND_OF_EVENT.get(error.kind)
     if not isinstance(error, anthropic.APIStatusError):
         return None
     if error.error_code in _SPEND_CODES:
@@ -260,24 +357,23 @@ def _kind_of_final(error: Exception) -> Kind | None:
     status = error.status_code
     if status in _KIND_OF_STATUS:
         return _KIND_OF_STATUS[status]
-    # 200: an error event within a stream that had begun well.
-    is_passing = status == 200 or status in _PASSING_STATUS or status >= _SERVER_FAULTS  # noqa: PLR2004  HTTP's OK
+    is_passing = status in _PASSING_STATUS or status >= _SERVER_FAULTS
     return None if is_passing else "request"
 
 
 def _told(turn: Turn, error: Exception) -> Pause:
     """Tell the governor of a passing fault, and learn what it costs."""
-    if not isinstance(error, anthropic.APIStatusError):
-        return turn.failed()
-    if error.status_code != 200:  # noqa: PLR2004  HTTP's OK
+    if isinstance(error, anthropic.APIStatusError):
         return turn.refused(error.status_code, error.response.headers)
-    status = _STATUS_OF_EVENT.get(error.type or "")
+    status = _STATUS_OF_EVENT.get(error.kind) if isinstance(error, ErrorEvent) else None
     return turn.failed() if status is None else turn.refused(status, {})
 
 
 def _in_words(error: Exception) -> str:
-    if isinstance(error, TruncatedStream):
-        return "the stream ended early"
+    if isinstance(error, DamagedStream):
+        return str(error)
+    if isinstance(error, ErrorEvent):
+        return f"the answer was broken off: {error}"[:500]
     if isinstance(error, anthropic.APIStatusError):
         return f"HTTP {error.status_code} {error.type or ''}: {error.api_message or error}"[:500]
     return f"{type(error).__name__}: {error}"[:500]

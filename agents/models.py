@@ -17,6 +17,9 @@ from typing import Any
 
 PRICES_ARE_PER_TOKENS = 1_000_000
 
+COMPACT_AT = 0.8
+"""The share of its model's window at which a conversation is made short, where nobody says otherwise."""
+
 EMULATOR_MODEL = "prong-emulator"
 """The model of offline runs: it costs nothing, and its name keeps anyone from mistaking a script for a model."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from prong.agents.conversation import Conversation, Message
-from prong.agents.model import Request
+from prong.agents.model import CHARACTERS_A_TOKEN, Request
 from prong.agents.models import Model, Usage
 from prong.state import Store, Transaction
 
@@ -104,6 +104,13 @@ class Ceiling:
         answer, *since = request.messages[place:]
         # An answer may be shorter as it stands there than it was when it was thought, or longer, with its signatures.
         return MARGIN_TOKENS + self._prompt + max(self._output, _bytes([answer])) + _bytes(since)
+
+    def about(self, request: Request) -> int:
+        """About how many tokens the prompt of this request has, by what a token of text usually is."""
+        place = next((place for place, one in enumerate(request.messages) if one.id == self._answered), None)
+        if place is None:
+            return len(_json(request.wire())) // CHARACTERS_A_TOKEN
+        return self._prompt + self._output + _bytes(request.messages[place + 1 :]) // CHARACTERS_A_TOKEN
 
     def _of_unknown(self, request: Request) -> int:
         """Nothing of it was ever sent, but for its beginning maybe, in other conversations."""

@@ -29,10 +29,16 @@ class Slot:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """A tool call is under way; while one works, the waits of others do not park the agent."""
+        """A tool call is under way; while one works, the waits of others do not park the agent.
+
+        One that begins while the others wait needs a slot first.
+        """
         with self._lock:
             self._working += 1
         try:
+            with self._lock:
+                if self._parked:
+                    self._unpark()
             yield
         finally:
             with self._lock:

@@ -18,7 +18,7 @@ from prong.harness.pressure import Pressure
 
 MIB = 1024 * 1024
 
-Reason = Literal["slots", "cpu", "memory", "provider", "budget", "paused", "empty"]
+Reason = Literal["slots", "cpu", "memory", "provider", "budget", "paused", "role", "empty"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,23 @@ class Provider:
             seconds = self.closed_until - now
             return Refusal("provider", f"{name} takes no calls for another {seconds:.0f} s", self.closed_until)
         return Refusal("provider", f"{name} takes {self.concurrency} calls at once, and {self.in_flight} are under way")
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """What is known of a role that has a bound: so many of its tasks run at `most` at once, so many are `running`."""
+
+    most: int
+    running: int = 0
+
+    def free(self) -> int:
+        """How many more may run."""
+        return max(0, self.most - self.running)
+
+    def refusal(self, role: str) -> Refusal:
+        """Why no more of it run."""
+        run = "1 task runs" if self.running == 1 else f"{self.running} tasks run"
+        return Refusal("role", f"{run} of the role {role}, of which at most {self.most} run at once")
 
 
 @dataclass(frozen=True, slots=True)

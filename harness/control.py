@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
@@ -116,7 +117,7 @@ def cancel_task(swarm: Swarm, task: int) -> list[int]:
     """
     store = swarm.store()
     with store.transaction(None) as tx:
-        tx.event("command.cancel", object=str(task), task=task, **_who())
+        tx.event("command.cancel", object=str(task), task=task, **who())
         numbers = tasks.cancel(tx, task, reason="cancelled by command")
         agents = tx.rows(
             "select id, pid from agent where ended_at is null and task in (select value from json_each(:tasks))",
@@ -146,7 +147,7 @@ def kill(swarm: Swarm, *, task: int | None = None, agent: int | None = None) -> 
                 raise Invalid(
                     f"agent {row['id']}, which has ended this moment", "one that is at work: see prong status"
                 )
-            tx.event("command.kill", object=str(row["id"]), task=row["task"], process=process.pid, **_who())
+            tx.event("command.kill", object=str(row["id"]), task=row["task"], process=process.pid, **who())
         process.kill()
         if not process.wait(CONFIRM_S):
             raise StillThere([process.pid], CONFIRM_S)
@@ -163,7 +164,7 @@ def retry(swarm: Swarm, task: int, *, with_dependants: bool) -> list[int]:
         opened = tasks.retry(tx, task, with_dependants=with_dependants)
         for number in opened:
             _ask_again(tx, number, before.get(number))
-        tx.event("command.retry", object=str(task), task=task, tasks=opened, **_who())
+        tx.event("command.retry", object=str(task), task=task, tasks=opened, **who())
     return opened
 
 
@@ -172,7 +173,7 @@ def set_priority(swarm: Swarm, task: int, priority: int) -> Prioritised:
     with swarm.store().transaction(None) as tx:
         found = tasks.find(tx, task)
         tasks.set_priority(tx, task, priority)
-        tx.event("command.priority", object=str(task), task=task, priority=priority, before=found.priority, **_who())
+        tx.event("command.priority", object=str(task), task=task, priority=priority, before=found.priority, **who())
     return Prioritised(task, found.priority, priority)
 
 
@@ -203,7 +204,7 @@ def raise_budget(swarm: Swarm, task: int | None, bound: Budget) -> Raised:
         budget.raise_bound(tx, account, bound)
         freed = tasks.free_held(tx, budget.below(tx, account))
         tx.event(
-            "command.budget", object=str(account), task=task, tokens=bound.tokens, usd=bound.usd, freed=freed, **_who()
+            "command.budget", object=str(account), task=task, tokens=bound.tokens, usd=bound.usd, freed=freed, **who()
         )
         (now,) = (one for one in budget.statement(tx) if one.account == account)
     return Raised(now, tuple(freed))
@@ -218,7 +219,7 @@ def _pause(swarm: Swarm, task: int | None, command: str, *, paused: bool) -> lis
             found = tasks.find(tx, task)
             if found.final and not _has_open_below(tx, task):
                 raise WrongTaskState(task, found.state, "still open")
-        tx.event(command, object=str(task or "swarm"), task=task, tasks=changed, **_who())
+        tx.event(command, object=str(task or "swarm"), task=task, tasks=changed, **who())
         tx.ring_scheduler()
     return changed
 
@@ -233,7 +234,7 @@ def _has_open_below(tx: Transaction, task: int) -> bool:
     return row is not None
 
 
-def _who() -> dict[str, object]:
+def who() -> dict[str, Any]:
     """Who gives a command, as its event tells."""
     try:
         user = getpass.getuser()

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prong.harness import scheduler
-from prong.harness.admission import Limits, Provider, Refusal
+from prong.harness.admission import Crew, Limits, Provider, Refusal
 from prong.harness.pressure import Pressure
 from prong.harness.scheduler import Candidate, Decision, Snapshot, Unpark
 from prong.primitives import ranking, wait_graph
@@ -42,25 +42,36 @@ SLEEP_TOGETHER = 50
 _TAKEN = "select count(*) from task where state not in ('done', 'failed', 'cancelled') and state = 'running'"
 
 _READY = """
-select id, level, path_s, ready_at from task
- where state = 'ready' and paused = 0 and (not_before is null or not_before <= :now)
+select id, level, path_s, ready_at, role from task
+ where state = 'ready' and paused = 0 and (not_before is null or not_before <= :now){of_roles}
    and not exists (select 1 from agent where agent.task = task.id and ended_at is null)
  order by level desc, path_s desc, id limit :most
 """
 
 _WAKERS = """
-select waiter.id, waiter.since_at, task.id as task, task.level, task.path_s
+select waiter.id, waiter.since_at, task.id as task, task.level, task.path_s, task.role
   from waiter join task on task.id = waiter.task
- where waiter.kind = 'slot' and waiter.state = 'waiting' and task.state = 'parked' and task.paused = 0
+ where waiter.kind = 'slot' and waiter.state = 'waiting' and task.state = 'parked' and task.paused = 0{of_roles}
  order by task.level desc, task.path_s desc, waiter.id limit :most
 """
 
 _SLEEPERS = """
-select waiter.id, waiter.since_at, task.id as task, task.level, task.path_s
+select waiter.id, waiter.since_at, task.id as task, task.level, task.path_s, task.role
   from task join agent on agent.id = task.agent join waiter on waiter.agent = agent.id
  where task.state not in ('done', 'failed', 'cancelled') and task.state = 'parked' and task.held = 'asleep'
-   and task.paused = 0 and agent.pid is null and waiter.state <> 'waiting'
+   and task.paused = 0 and agent.pid is null and waiter.state <> 'waiting'{of_roles}
  order by task.level desc, task.path_s desc, waiter.id limit :most
+"""
+
+# A line is read for each role that has a bound and has room, and once for all others: whoever stands behind the tasks
+# of a full role is not kept back by them.
+_OF_ROLES = " and task.role = :role"
+_OF_OTHERS = " and task.role not in (select value from json_each(:bounded))"
+
+_CREWS = """
+select name, agents, (select count(*) from task where role = name and role <> ''
+                         and state not in ('done', 'failed', 'cancelled') and state = 'running') as running
+  from role where agents is not null
 """
 
 # Those whose wait says nothing that a repeated call would not say again, and who hold nothing that somebody must renew.
@@ -69,7 +80,7 @@ select agent.id as agent, task.id as task from task join agent on agent.id = tas
   join waiter on waiter.agent = agent.id
  where task.state not in ('done', 'failed', 'cancelled') and task.state = 'parked' and task.held is null
    and agent.state = 'parked' and agent.pid is not null
-   and waiter.kind = 'tasks' and waiter.state = 'waiting' and waiter.until_at is null
+   and waiter.kind in ('tasks', 'approval') and waiter.state = 'waiting' and waiter.until_at is null
    and not exists (select 1 from waiter other where other.agent = agent.id and other.id <> waiter.id)
    and not exists (select 1 from lock where holder = agent.id)
    and not exists (select 1 from lock_share where holder = agent.id)
@@ -187,15 +198,13 @@ class Dispatcher:
         )
         name = next(iter(empty.providers), None)
         most = scheduler.wanted(empty) or 1  # one at least, who is told why it stays
+        roles = {row["name"]: Crew(row["agents"], row["running"]) for row in tx.rows(_CREWS)}
         ready = [
-            Candidate(row["id"], row["level"], row["ready_at"] or 0, path_s=row["path_s"], provider=name)
-            for row in tx.rows(_READY, now=tx.now, most=most)
+            Candidate(row["id"], row["level"], row["ready_at"] or 0, None, row["path_s"], name, row["role"])
+            for row in _heads(tx, _READY, roles, most)
         ]
-        back = [_back(row) for query in (_WAKERS, _SLEEPERS) for row in tx.rows(query, most=most)]
-        return Snapshot(
-            slots=empty.slots, taken=empty.taken, candidates=[*ready, *back], now=empty.now, pressure=pressure,
-            limits=self.limits, unseen=self._unseen, providers=empty.providers, paused=empty.paused,
-        )  # fmt: skip
+        back = [_back(row) for query in (_WAKERS, _SLEEPERS) for row in _heads(tx, query, roles, most)]
+        return replace(empty, candidates=[*ready, *back], roles=roles)
 
     def _carry_out(self, tx: Transaction, decision: Decision) -> Mapping[str, Any] | None:
         return self._unpark(tx, decision) if isinstance(decision, Unpark) else self._start(tx, decision.task)
@@ -311,6 +320,18 @@ def _with_needs(
     return graph
 
 
+def _heads(tx: Transaction, line: str, roles: Mapping[str, Crew], most: int) -> Iterator[Row]:
+    """The first of a line of each role that has a bound, as far as it has room, and of all others."""
+    if not roles:
+        yield from tx.rows(line.format(of_roles=""), now=tx.now, most=most)
+        return
+    yield from tx.rows(line.format(of_roles=_OF_OTHERS), now=tx.now, most=most, bounded=json.dumps(list(roles)))
+    for role, crew in roles.items():
+        room = min(most, crew.free())
+        if room:
+            yield from tx.rows(line.format(of_roles=_OF_ROLES), now=tx.now, most=room, role=role)
+
+
 def _back(row: Row) -> Candidate:
     """A task whose wait has ended: it is as old as ever."""
-    return Candidate(row["task"], row["level"], row["since_at"], row["id"], row["path_s"])
+    return Candidate(row["task"], row["level"], row["since_at"], row["id"], row["path_s"], None, row["role"])

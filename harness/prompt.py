@@ -44,6 +44,13 @@ def of_role(role: Role | None) -> str | None:
     return None if role is None or not role.prompt else f"This holds for tasks of your role:\n\n{role.prompt}"
 
 
+def of_brief(summary: str | None) -> str | None:
+    """What a task reads of the conversation that it was created in; None where it begins without it."""
+    if summary is None:
+        return None
+    return f"The agent that gave you this task wrote down what you have to know of its work so far:\n\n{summary}"
+
+
 NEED_CHARACTERS = 4_000
 """How much of the result of each need a task reads when it starts, in characters."""
 

@@ -15,7 +15,9 @@ from prong.agents.emulator.process import EmulatorNotStarted, EmulatorProcess
 from prong.agents.governor.file import Identity
 from prong.agents.governor.governor import Governor, family
 from prong.agents.nursery import Nursery
+from prong.agents.sandbox import Found
 from prong.harness.admission import Provider
+from prong.harness.agent.jail import sandbox_of_machine
 from prong.harness.remains import MARK, end_remains
 from prong.harness.supervisor import LOOK_S, Supervisor, alone
 from prong.harness.swarms import Offline, Swarm
@@ -29,10 +31,14 @@ _ANTHROPIC_URL = "https://api.anthropic.com"
 _SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
 
-def run_swarm(swarm: Swarm, *, api_key: str | None, display: Display) -> str:
-    """Run until all is done or somebody stops it; returns the swarm's state then.  Raises `AlreadySupervised`."""
+def run_swarm(swarm: Swarm, *, api_key: str | None, display: Display, attended: bool = False) -> str:
+    """Run until all is done or somebody stops it; returns the swarm's state then.  Raises `AlreadySupervised`.
+
+    Where nobody attends to the run, it also ends where only a person's answers are missing.
+    """
     with alone(swarm):
         end_remains(swarm.directory)
+        _tell_of_sandbox(swarm)
         nursery = _nursery(swarm)  # first, because it has the most to import
         try:
             with _endpoint(swarm) as base_url, _shown(swarm, display):
@@ -44,9 +50,20 @@ def run_swarm(swarm: Swarm, *, api_key: str | None, display: Display) -> str:
                     made.configure(settings)
                     return made
 
-                return Supervisor(swarm, nurseries=nurseries, provider=_provider(settings)).run()
+                return Supervisor(swarm, nurseries=nurseries, provider=_provider(settings), attended=attended).run()
         finally:
             nursery.close()
+
+
+def _tell_of_sandbox(swarm: Swarm) -> None:
+    """Write down what keeps the agents' commands in; raises `SandboxMissing`."""
+    found = sandbox_of_machine(swarm.options.jail)
+    with swarm.store().transaction(None) as tx:
+        if isinstance(found, Found):
+            tx.event("sandbox.found", object=found.program, network=swarm.options.jail.network)
+        else:
+            reason = "it was switched off" if found is None else found.reason
+            tx.event("sandbox.missing", object=swarm.id, reason=reason)
 
 
 def _provider(settings: Mapping[str, Any]) -> Callable[[float], Provider]:

@@ -12,9 +12,9 @@ whoever stands behind them is told the same.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from prong.harness.admission import EMPTY, Limits, Provider, Refusal, Room, admit
+from prong.harness.admission import EMPTY, Crew, Limits, Provider, Refusal, Room, admit
 from prong.harness.pressure import Pressure
 
 
@@ -41,7 +41,7 @@ class Candidate:
     """A task that wants a slot since a point in time; `waiter` is None where it has not started.
 
     `path_s` is how many seconds remain on the longest line of tasks that begins with it; `provider` is whom its agent
-    calls, None where that has no bounds.
+    calls, None where that has no bounds; `role` is "" where it has none.
     """
 
     task: int
@@ -50,6 +50,7 @@ class Candidate:
     waiter: int | None = None
     path_s: float = 0.0
     provider: str | None = None
+    role: str = ""
 
 
 Rank = tuple[int, bool, float, float, int]
@@ -65,7 +66,7 @@ class Snapshot:
     """What is so at one moment: how many slots there are, how many are taken, who wants one, and what stands against.
 
     `candidates` are the first `wanted` of those whose wait has ended, and of the ready ones of each provider, in any
-    order; more do no harm.  `pressure` is None where nobody looks at the machine.  `budget` and `paused` say in words
+    order, both for each of the `roles` that have a bound and for all others; more do no harm.  `pressure` is None where nobody looks at the machine.  `budget` and `paused` say in words
     what is spent and who stopped the swarm; None: nothing, nobody.  `unseen` is how many agents were started after the
     pressure was read, so that it does not show them.
     """
@@ -78,6 +79,7 @@ class Snapshot:
     limits: Limits = field(default_factory=Limits)
     unseen: int = 0
     providers: Mapping[str, Provider] = field(default_factory=dict)
+    roles: Mapping[str, Crew] = field(default_factory=dict)
     budget: str | None = None
     paused: str | None = None
 
@@ -118,7 +120,7 @@ def wanted(snapshot: Snapshot) -> int:
 
 
 def decide(snapshot: Snapshot) -> Decisions:
-    """Fill the free slots, as far as machine, providers and budget bear it.
+    """Fill the free slots, as far as machine, providers, roles and budget bear it.
 
     >>> decide(Snapshot(slots=2, taken=1, candidates=[Candidate(1, 0, since=5), Candidate(2, 3, since=9)])).go
     (Start(task=2),)
@@ -126,6 +128,7 @@ def decide(snapshot: Snapshot) -> Decisions:
     room = snapshot.room()
     free, starts = room.free, room.starts
     calls = {name: provider.free(snapshot.now, snapshot.taken) for name, provider in snapshot.providers.items()}
+    crews = {name: crew.free() for name, crew in snapshot.roles.items()}
     go: list[Decision] = []
     stay: dict[int, Refusal] = {}
     for one in sorted(snapshot.candidates, key=rank):
@@ -136,10 +139,15 @@ def decide(snapshot: Snapshot) -> Decisions:
             stay[one.task] = room.tight
         elif one.provider is not None and left == 0:
             stay[one.task] = snapshot.providers[one.provider].refusal(one.provider, snapshot.now)
+        elif crews.get(one.role) == 0:
+            crew = snapshot.roles[one.role]
+            stay[one.task] = replace(crew, running=max(crew.running, crew.most)).refusal(one.role)
         else:
             go.append(Start(one.task) if one.waiter is None else Unpark(one.task, one.waiter))
             free, starts = free - 1, starts - 1
             if one.provider is not None and left is not None:
                 calls[one.provider] = left - 1
+            if one.role in crews:
+                crews[one.role] -= 1
     rest = room.full if free == 0 else room.tight if starts <= 0 else EMPTY
     return Decisions(tuple(go), stay, rest)

@@ -10,9 +10,13 @@ from typing import Any
 import psutil
 
 from prong.agents.models import Usage
+from prong.harness.approvals import Asked, waiting
 from prong.state import Row, Store
 
 STATES = ("blocked", "ready", "running", "parked", "done", "failed", "cancelled")
+
+_HELD = ("budget", "cache")
+"""What a task without an agent is held for until a person does something."""
 
 SELDOM = """kind in
     ('command.cancel', 'command.pause', 'scheduler.admits', 'scheduler.refuses', 'swarm.created', 'swarm.running')"""
@@ -23,8 +27,8 @@ SELDOM = """kind in
 class TaskStatus:
     """One task: who works or last worked on it, what it waits for, and what it has used.
 
-    `paused` is whether a person paused it, `held` why it is parked without a process (`budget`, `asleep`).  `failures`
-    of `attempts` tries have failed, and the next begins in `again_in_s` seconds, None where it need not wait.
+    `paused` is whether a person paused it, `held` why it is parked without a process (`budget`, `cache`,
+    `asleep`).  `failures` of `attempts` tries have failed, and the next begins in `again_in_s` seconds, None where it need not wait.
     """
 
     id: int
@@ -65,7 +69,8 @@ class AgentStatus:
 class Status:
     """A swarm at one moment.  `state` is `interrupted` where it should be running, but nobody supervises it.
 
-    `paused` is whether a person paused all of it; `refused` why the scheduler starts nobody just now, in words.
+    `paused` is whether a person paused all of it; `refused` why the scheduler starts nobody just now, in words;
+    `approvals` are the calls that a person is asked about.
     """
 
     swarm: str
@@ -82,6 +87,7 @@ class Status:
     forks: tuple[float, ...]
     paused: bool = False
     refused: str | None = None
+    approvals: tuple[Asked, ...] = ()
 
     def counts(self) -> Mapping[str, int]:
         """How many tasks are in each state."""
@@ -94,6 +100,10 @@ class Status:
             "state": self.state,
             "paused": self.paused,
             "refused": self.refused,
+            "approvals": [
+                {"id": one.id, "task": one.task, "tool": one.tool, "asks": one.text, "asked_s": one.asked_s}
+                for one in self.approvals
+            ],
             "goal": self.goal,
             "model": self.model,
             "branch": self.branch,
@@ -131,6 +141,7 @@ def read_status(store: Store) -> Status:
         tasks = tuple(_task(row, now=now, unsupervised=unsupervised) for row in store.rows(_TASKS))
         agents = store.rows("select id, pid, task, state, reason from agent where task is not null order by id")
         refusal = None if unsupervised or swarm["state"] != "running" else last_refusal(store)
+        asked = tuple(waiting(store))
         forks = store.rows(
             "select 1.0 * cache_read_tokens / prefix_tokens as share from model_call where prefix_tokens > 0"
         )
@@ -150,6 +161,7 @@ def read_status(store: Store) -> Status:
         forks=tuple(min(1.0, row["share"]) for row in forks),
         paused=bool(swarm["paused"]),
         refused=None if refusal is None else json.loads(refusal["data"])["detail"],
+        approvals=asked,
     )
 
 
@@ -158,7 +170,7 @@ select task.*, (select max(id) from agent where agent.task = task.id) as last_ag
        (select group_concat(need) from task_need where task_need.task = task.id) as needs,
        (select kind || ' ' || object from waiter where waiter.task = task.id and waiter.state = 'waiting'
          order by waiter.id limit 1) as waits_for,
-       (select case when kind in ('model.waits', 'merge.waits') then data end from event where event.task = task.id
+       (select case when kind in ('model.waits', 'merge.waits', 'merge.checking') then data end from event where event.task = task.id
          order by seq desc limit 1) as trouble,
        coalesce(sum(input_tokens), 0) as input, coalesce(sum(cache_read_tokens), 0) as cache_read,
        coalesce(sum(cache_write_tokens), 0) as cache_write, coalesce(sum(output_tokens), 0) as output,
@@ -170,7 +182,7 @@ select task.*, (select max(id) from agent where agent.task = task.id) as last_ag
 
 def _task(row: Row, *, now: float, unsupervised: bool) -> TaskStatus:
     ended_at = row["ended_at"] or now
-    gone = unsupervised and row["state"] in ("running", "parked") and row["held"] != "budget"
+    gone = unsupervised and row["state"] in ("running", "parked") and row["held"] not in _HELD
     state = "ready" if gone else row["state"]
     return TaskStatus(
         id=row["id"],
@@ -181,7 +193,7 @@ def _task(row: Row, *, now: float, unsupervised: bool) -> TaskStatus:
         attempt=row["attempt"],
         agent=row["last_agent"],
         needs=tuple(int(need) for need in (row["needs"] or "").split(",") if need),
-        waits_for=_waits_for(row) if state in ("running", "parked") and row["held"] != "budget" else None,
+        waits_for=_waits_for(row) if state in ("running", "parked") and row["held"] not in _HELD else None,
         usage=Usage(row["input"], row["cache_read"], row["cache_write"], row["output"]),
         usd=None if row["unpriced"] else row["usd"],
         seconds=ended_at - row["started_at"] if row["started_at"] is not None else 0.0,
@@ -205,7 +217,7 @@ def _waits_for(row: Row) -> str | None:
     trouble = json.loads(row["trouble"])
     if "problem" in trouble:
         return f"model, {trouble['problem']}; asked again every {trouble['seconds']:.0f} s"
-    return f"merge, {trouble['reason']}"
+    return f"merge, {trouble['reason']}" if "reason" in trouble else "merge, its check runs"
 
 
 def _agent(row: Row, *, unsupervised: bool) -> AgentStatus:

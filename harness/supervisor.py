@@ -22,10 +22,9 @@ from prong.agents.nursery import Exited, Forked, Nursery, adopt_orphans, childre
 from prong.harness import pressure
 from prong.harness.admission import Provider
 from prong.harness.dispatch import Dispatcher
+from prong.harness.merger import merge_queue_of
 from prong.harness.outcome import finished, outcome
 from prong.harness.repository import merge_queue
-from prong.harness.repository.merge_queue import MergeQueue
-from prong.harness.repository.merging import Integration
 from prong.harness.rules.keeper import RuleKeeper
 from prong.harness.swarms import Bounds, Swarm, tidy_all
 from prong.primitives import holdings, watch
@@ -53,7 +52,7 @@ LINGERS_S = 5.0
 _WITHOUT_TASK = """
 select agent.id, agent.pid, task.state, task.agent from agent join task on task.id = agent.task
  where agent.ended_at is null and agent.state <> 'starting' and (task.agent is null or task.agent <> agent.id)
-   and not exists (select 1 from merge where merge.task = task.id and merge.state = 'waiting')
+   and not exists (select 1 from merge where merge.task = task.id and merge.state in ('waiting', 'resolving'))
 """
 
 
@@ -100,12 +99,14 @@ class Supervisor:
     """Runs a swarm until every task is final, or until it is told to stop."""
 
     def __init__(
-        self, swarm: Swarm, *, nurseries: Callable[[], Nursery], provider: Callable[[float], Provider] | None = None
-    ) -> None:
+        self, swarm: Swarm, *, nurseries: Callable[[], Nursery], attended: bool = False,
+        provider: Callable[[float], Provider] | None = None,
+    ) -> None:  # fmt: skip
         """`nurseries` starts a nursery, again if one dies; `provider` tells how the models' endpoint is at a time."""
         self._swarm = swarm
         self._store = swarm.store()
         self._nurseries = nurseries
+        self._attended = attended
         self._dispatcher = Dispatcher(
             self._store,
             slots=swarm.options.slots,
@@ -115,14 +116,14 @@ class Supervisor:
             provider=provider,
         )
         self._rules = RuleKeeper(swarm, self._store, self._obey)
-        self._queue = MergeQueue(self._store, Integration(swarm.repository, swarm.branch, swarm.base_commit), swarm.id)
+        self._queue = merge_queue_of(swarm, self._store)
         self._nursery_starts: list[float] = []
         self._without_task: dict[int, float] = {}
         self._stopping = False
         self._failure: Exception | None = None
 
     def run(self) -> str:
-        """Run the swarm; returns its state then: done, failed, stopped or budget.  Must run `alone`."""
+        """Run the swarm; returns its state then, as `outcome` has it, or `stopped`.  Must run `alone`."""
         with self._signals():
             adopt_orphans()
             self._bury_all("its supervisor is gone")
@@ -161,7 +162,7 @@ class Supervisor:
         while not self._stopping:
             if self._failure is not None:
                 raise self._failure
-            if finished(self._store):
+            if finished(self._store, attended=self._attended):
                 return outcome(self._store)
             watch.glance(self._store)  # whoever waits does so too, unless no process waits
             self._schedule(nursery)
@@ -352,11 +353,15 @@ class Supervisor:
 
     def _merge_for_ever(self, over: threading.Event) -> None:
         bells = self._store.bells
-        while not over.is_set():
-            seen = bells.read(MERGER_SLOT)
-            while not over.is_set() and self._queue.merge_next():
-                pass
-            bells.wait(MERGER_SLOT, seen, LOOK_S)
+        self._queue.take_over()
+        try:
+            while not over.is_set():
+                seen = bells.read(MERGER_SLOT)
+                while not over.is_set() and self._queue.merge_next(over):
+                    pass
+                bells.wait(MERGER_SLOT, seen, LOOK_S)
+        finally:
+            self._queue.close()
 
     def _watch_gate(self, over: threading.Event) -> None:
         """A process that was stopped while it wrote makes everybody wait; after a while it is killed."""

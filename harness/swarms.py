@@ -4,7 +4,7 @@
 .prong/<swarm>/state.db      the database; bells, gate and locks stand beside it
                workspaces/   a clone for each task
                shared/       what all agents may write to
-               scratch/      a temporary directory for each task
+               scratch/      a temporary directory for each task, and beside it what its sandbox has to itself
                log/          what the processes printed
 """
 
@@ -24,18 +24,22 @@ from typing import Any
 import psutil
 
 from prong.agents.governor.governor import default_directory
+from prong.agents.models import COMPACT_AT
 from prong.harness.admission import Limits
+from prong.harness.permissions.policies import FILE, set_rules
+from prong.harness.repository.git import GitFailed
+from prong.harness.repository.merge_rules import MergeRules
 from prong.harness.repository.repository import Repository
 from prong.harness.repository.workspaces import NotAWorkspace, Workspace
-from prong.harness.rules.rules import Load, Memory, Role
+from prong.harness.rules.rules import Load, Memory, Permissions, Role
 from prong.primitives import Plan, create_task
 from prong.primitives.budget import SWARM, Budget, open_account
-from prong.primitives.task import set_limits, set_role
+from prong.primitives.task import free_from_cache, set_limits, set_role
 from prong.state import ProngError, Row, Store, Transaction
 
 FOLDER = ".prong"
 
-_COLUMNS = ("goal", "model", "slots")
+_COLUMNS = ("goal", "model", "slots", "on_lost_cache")
 """The options that have a column in the swarm's row."""
 
 
@@ -117,11 +121,29 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
+class Jail:
+    """How the commands of agents are kept in: `sandbox` is `auto`, `bubblewrap` or `off`; None: what is usual.
+
+    `memory_bytes`, `processes` and `disk_bytes` bound what one agent's commands use up together; `readable` is in their
+    sight besides the usual.
+    """
+
+    sandbox: str = "auto"
+    network: bool = False
+    memory_bytes: int | None = None
+    processes: int | None = None
+    disk_bytes: int | None = None
+    readable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """How a swarm runs: what `prong run` was given, and `prong resume` needs again.  Holds no key.
 
     `prose` and `roles` are those of the repository's rules as they were at the start: what agents read stays the same
     to the end.  `given` names the rules that somebody overrode for this run, so that no change of the file does.
+    `push` sends the integration branch to the remote when all has ended.  `permissions` are the rules for calls of
+    tools by who has said them; from the beginning on they are kept in the database, where they may change.
     """
 
     goal: str
@@ -129,11 +151,17 @@ class Options:
     slots: int
     base_url: str | None = None
     max_tokens: int = 32_000
+    compact_at: float = COMPACT_AT
     offline: Offline | None = None
     bounds: Bounds = field(default_factory=Bounds)
     prose: str = ""
     roles: Mapping[str, Role] = field(default_factory=dict)
     given: tuple[str, ...] = ()
+    on_lost_cache: str = "stop"
+    push: bool = False
+    jail: Jail = field(default_factory=Jail)
+    merging: MergeRules = field(default_factory=MergeRules)
+    permissions: Mapping[str, Permissions] = field(default_factory=dict)
 
     def more(self) -> str:
         """The part of the options that has no column of its own, as JSON."""
@@ -166,6 +194,8 @@ class Swarm:
             "roles": {name: asdict(role) for name, role in self.options.roles.items()},
             "task_budget": {"tokens": self.options.bounds.task_tokens, "usd": self.options.bounds.task_usd},
             "governed_in": str(self.directory / "governor" if self.options.offline else default_directory()),
+            "jail": asdict(self.options.jail),
+            "compact_at": self.options.compact_at,
             "agent_budget": {"tokens": self.options.bounds.agent_tokens, "usd": self.options.bounds.agent_usd},
             "endpoint": {
                 "model": self.options.model,
@@ -176,9 +206,13 @@ class Swarm:
         }
 
 
-def create(repository: Repository, options: Options) -> Swarm:
-    """Make a swarm: its directory, its database, its integration branch at HEAD, and the first task."""
-    base = repository.head()
+def create(repository: Repository, options: Options, base: str | None = None, *, program: str | None = None) -> Swarm:
+    """Make a swarm: its directory, its database, its integration branch at `base` or HEAD, and the first task.
+
+    The first task runs the `program`, as `programs.Program` writes itself, where there is one.
+    """
+    repository.check_writable()
+    base = base or repository.head()
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = repository.root / FOLDER
     folder.mkdir(exist_ok=True)
@@ -187,13 +221,15 @@ def create(repository: Repository, options: Options) -> Swarm:
     for inner in ("log", "shared", "scratch", "workspaces"):
         (directory / inner).mkdir(parents=True)
     swarm = Swarm(name, directory, repository, f"prong/{name}", base, options)
+    repository.pin(f"refs/prong/{name}/start", base)  # whatever becomes of the branch
     repository.create_integration(swarm.branch, base)
     store = swarm.store()
     with store.transaction(None) as tx:
         tx.execute(
-            "insert into swarm (id, goal, repository, base_commit, branch, model, slots, options, state,"
+            "insert into swarm (id, goal, repository, base_commit, branch, model, slots, options, on_lost_cache, state,"
             " supervisor_pid, started_at) values (:id, :goal, :repository, :base, :branch, :model, :slots, :options,"
-            " 'running', :pid, :now)",
+            " :on_lost_cache, 'running', :pid, :now)",
+            on_lost_cache=options.on_lost_cache,
             id=name,
             goal=options.goal,
             repository=str(repository.root),
@@ -207,31 +243,74 @@ def create(repository: Repository, options: Options) -> Swarm:
         )
         options.bounds.set_limits(tx)
         set_roles(tx, options.roles)
+        for source, permissions in options.permissions.items():
+            set_rules(tx, source, permissions, options.roles if source == FILE else None)
         open_account(tx, SWARM, lender=None, budget=Budget(options.bounds.tokens, options.bounds.usd))
         tx.event("swarm.created", object=name, goal=options.goal, branch=swarm.branch, base_commit=base)
         title = " ".join(options.goal.split())[:80]
-        create_task(tx, Plan(title=title, prompt=options.goal, base_commit=base))
+        task, _ = create_task(tx, Plan(title=title, prompt=options.goal, base_commit=base))
+        if program is not None:
+            tx.execute("update task set program = :program where id = :task", program=program, task=task.id)
     return swarm
 
 
 def set_roles(tx: Transaction, roles: Mapping[str, Role]) -> None:
     """Make what the rules say of roles hold for whoever creates tasks."""
     for name, role in roles.items():
-        set_role(tx, name, estimate_s=role.estimate_s, priority=role.priority, attempts=role.attempts)
+        set_role(
+            tx, name, estimate_s=role.estimate_s, priority=role.priority, attempts=role.attempts, agents=role.agents
+        )
+
+
+def set_on_lost_cache(tx: Transaction, what: str) -> None:
+    """What becomes of forks whose prompt cache is lost; where they need not stop, those that were held go on."""
+    tx.execute("update swarm set on_lost_cache = :what", what=what)
+    if what != "stop":
+        free_from_cache(tx)
+
+
+def all_swarms(repository: Repository) -> list[Swarm]:
+    """All swarms of a repository, oldest first."""
+    found = (_at(repository, repository.root / FOLDER / name) for name in _names(repository))
+    return [one for one in found if one is not None]
+
+
+def at_directory(directory: Path) -> Swarm:
+    """The swarm in a directory, such as a copy of one; raises `NoSwarm`, and as `Repository.open`."""
+    row = Store(directory).row("select id, repository from swarm") if (directory / "state.db").exists() else None
+    found = None if row is None else _at(Repository.open(_existing(Path(row["repository"]), directory)), directory)
+    if found is None:
+        raise NoSwarm(str(directory), None, ())
+    return found
 
 
 def find(repository: Repository, name: str | None) -> Swarm:
     """The swarm of that id or unique prefix, or the newest; raises `NoSwarm`."""
-    known = tuple(sorted(path.parent.name for path in (repository.root / FOLDER).glob("*/state.db")))
+    known = tuple(_names(repository))
     matching = [name] if name in known else [one for one in known if one.startswith(name or "")]
     if name is not None and len(matching) > 1:
         raise NoSwarm(str(repository.root), name, known)
     for one in reversed(matching):
-        directory = repository.root / FOLDER / one
-        row = Store(directory).row("select * from swarm")
-        if row is not None:  # else its maker was interrupted before there was anything in it
-            return Swarm(row["id"], directory, repository, row["branch"], row["base_commit"], _options(row))
+        found = _at(repository, repository.root / FOLDER / one)
+        if found is not None:
+            return found
     raise NoSwarm(str(repository.root), name, known if name is not None else ())
+
+
+def _names(repository: Repository) -> list[str]:
+    return sorted(path.parent.name for path in (repository.root / FOLDER).glob("*/state.db"))
+
+
+def _at(repository: Repository, directory: Path) -> Swarm | None:
+    """The swarm in a directory; None where its maker was interrupted before there was anything in it."""
+    row = Store(directory).row("select * from swarm")
+    if row is None:
+        return None
+    return Swarm(row["id"], directory, repository, row["branch"], row["base_commit"], _options(row))
+
+
+def _existing(path: Path, other: Path) -> Path:
+    return path if path.exists() else other
 
 
 def tidy(store: Store, task: int) -> None:
@@ -241,7 +320,8 @@ def tidy(store: Store, task: int) -> None:
         return
     with suppress(NotAWorkspace):
         Workspace.open(store.directory / "workspaces" / str(task)).remove()
-    shutil.rmtree(store.directory / "scratch" / str(task), ignore_errors=True)
+    for name in (str(task), f".{task}"):
+        shutil.rmtree(store.directory / "scratch" / name, ignore_errors=True)
 
 
 def tidy_all(swarm: Swarm, store: Store) -> None:
@@ -250,11 +330,20 @@ def tidy_all(swarm: Swarm, store: Store) -> None:
         tidy(store, row["id"])
     if store.row("select 1 from task where state not in ('done', 'failed', 'cancelled') limit 1"):
         return
-    merged = {row["id"] for row in store.rows("select id from task where merged_commit is not null")}
-    for ref in swarm.repository.git("for-each-ref", "--format=%(refname)", f"refs/prong/{swarm.id}").split():
+    for needless_folder in ("check", "workspaces/.harness/ignored"):  # it is on the branch; it was for forks to begin
+        shutil.rmtree(swarm.directory / needless_folder, ignore_errors=True)
+    needless = {
+        "task": {row["id"] for row in store.rows("select id from task where merged_commit is not null")},
+        "base": {row["id"] for row in store.rows("select id from task where state = 'done'")},
+    }
+    pins = swarm.repository.git("for-each-ref", "--format=%(refname)", f"refs/prong/{swarm.id}").split()
+    gone = []
+    for ref in pins:
         kind, _, which = ref.removeprefix(f"refs/prong/{swarm.id}/").partition("/")
-        if kind == "fork" or int(which.partition("-")[0]) in merged:
-            swarm.repository.unpin(ref)
+        if kind == "fork" or (kind in needless and int(which.partition("-")[0]) in needless[kind]):
+            gone.append(ref)
+    with suppress(GitFailed):  # a lock that somebody left behind: then the commits are kept for longer
+        swarm.repository.unpin(*gone)
 
 
 def _options(row: Row) -> Options:
@@ -266,9 +355,14 @@ def _options(row: Row) -> Options:
         slots=row["slots"],
         base_url=more["base_url"],
         max_tokens=more["max_tokens"],
+        compact_at=more.get("compact_at", COMPACT_AT),
         offline=Offline(tuple(offline["scripts"]), offline["latency_s"]) if offline is not None else None,
         bounds=Bounds(**more.get("bounds", {})),
         prose=more.get("prose", ""),
         roles={name: Role(**role) for name, role in more.get("roles", {}).items()},
         given=tuple(more.get("given", ())),
+        on_lost_cache=row["on_lost_cache"],
+        jail=Jail(**{**(jail := more.get("jail", {})), "readable": tuple(jail.get("readable", ()))}),
+        push=more.get("push", False),
+        merging=MergeRules(**more.get("merging", {})),
     )

@@ -93,16 +93,28 @@ def fail(tx: Transaction, task: int, fence: int, *, error: str, failure: Failure
 
 def hold_for_budget(tx: Transaction, task: int, fence: int, *, reason: str, result: str | None) -> None:
     """Park a task whose budget is spent; it keeps its conversation, and what it has found so far as its result."""
-    task_line.hold(tx, task, fence)
-    tx.execute(
-        "update task set state = 'parked', held = 'budget', agent = null, fence = fence + 1, error = :reason,"
-        " result = coalesce(:result, result) where id = :task",
-        reason=cut(reason),
-        result=cut(result),
-        task=task,
-    )
-    tx.event("task.held", object=str(task), task=task, reason=cut(reason))
-    tx.ring_scheduler()
+    _park(tx, task, fence, "budget", reason=reason, result=result)
+
+
+def hold_for_cache(tx: Transaction, task: int, fence: int, *, reason: str) -> None:
+    """Park a fork that has not begun, because the prompt cache of its fork point is lost."""
+    _park(tx, task, fence, "cache", reason=reason, result=None)
+
+
+def free_from_cache(tx: Transaction) -> list[int]:
+    """Let all go on that were held because of a lost prompt cache; returns their numbers."""
+    freed = [
+        row["id"]
+        for row in tx.rows(
+            "update task set state = 'ready', held = null, error = null where held = 'cache' and state = 'parked'"
+            " returning id"
+        )
+    ]
+    for task in freed:
+        task_line.stand_in_line(tx, task, 0.0)
+        tx.event("task.ready", object=str(task), task=task)
+    task_line.offer(tx)
+    return freed
 
 
 def retry(tx: Transaction, task: int, *, with_dependants: bool = False) -> list[int]:
@@ -136,7 +148,8 @@ def retry(tx: Transaction, task: int, *, with_dependants: bool = False) -> list[
 def pause(tx: Transaction, task: int | None, *, paused: bool) -> list[int]:
     """Keep a task and all below it (None: the whole swarm) from starting or going on, or let them; those changed.
 
-    Letting a task go on lets it try its luck again where it was held for a budget, its own agent's too.
+    Letting a task go on lets it try its luck again where it was held for a budget, its own agent's too, and pay for its
+    beginning where it was held for a lost prompt cache.
     """
     if task is None:
         changed = tx.execute("update swarm set paused = :paused where paused <> :paused", paused=int(paused))
@@ -149,10 +162,11 @@ def pause(tx: Transaction, task: int | None, *, paused: bool) -> list[int]:
                 "with recursive tree (id) as (select id from task where id = :task"
                 " union all select task.id from task join tree on task.parent = tree.id)"
                 " update task set paused = :paused,"
-                "        error = case when :paused = 0 and held = 'budget' then null else error end,"
-                "        held = case when :paused = 0 and held = 'budget' then null else held end,"
-                "        state = case when :paused = 0 and held = 'budget' then 'ready' else state end"
-                "  where id in tree and (paused <> :paused or :paused = 0 and held = 'budget')"
+                "        pays = case when :paused = 0 and held = 'cache' then 1 else pays end,"
+                "        error = case when :paused = 0 and held in ('budget', 'cache') then null else error end,"
+                "        state = case when :paused = 0 and held in ('budget', 'cache') then 'ready' else state end,"
+                "        held = case when :paused = 0 and held in ('budget', 'cache') then null else held end"
+                "  where id in tree and (paused <> :paused or :paused = 0 and held in ('budget', 'cache'))"
                 "    and state not in ('done', 'failed', 'cancelled') returning id",
                 task=task,
                 paused=int(paused),
@@ -174,6 +188,20 @@ def set_priority(tx: Transaction, task: int, priority: int) -> None:
     task_line.place(tx, task)
     tell_needs(tx, open_needs(tx, task), path_s=0.0, priority=priority)
     tx.event("task.prioritised", object=str(task), task=task, priority=priority, before=found.priority)
+    tx.ring_scheduler()
+
+
+def _park(tx: Transaction, task: int, fence: int, held: str, *, reason: str, result: str | None) -> None:
+    task_line.hold(tx, task, fence)
+    tx.execute(
+        "update task set state = 'parked', held = :held, agent = null, fence = fence + 1, error = :reason,"
+        " result = coalesce(:result, result) where id = :task",
+        held=held,
+        reason=cut(reason),
+        result=cut(result),
+        task=task,
+    )
+    tx.event("task.held", object=str(task), task=task, reason=cut(reason))
     tx.ring_scheduler()
 
 
@@ -218,7 +246,7 @@ def _reopen(tx: Transaction, task: int) -> None:
     states = [need["state"] for need in _needs(tx, task)]
     row = tx.row(
         "update task set state = 'blocked', held = null, error = null, failure = null, failures = 0, stalled = 0,"
-        " paused = 0, fence = fence + 1, ended_at = null, ready_at = null, kept_branch = null where id = :task"
+        " result_asked = 0, paused = 0, fence = fence + 1, ended_at = null, ready_at = null, kept_branch = null where id = :task"
         " returning on_failed_need, account",
         task=task,
     )

@@ -12,7 +12,18 @@ from typing import Any
 from prong.primitives import budget, ranking, task_line
 from prong.primitives.errors import Limit, TooManyTasks
 from prong.primitives.task_ending import finish, is_doomed, is_ready
-from prong.primitives.task_record import NEEDS, PROMPT_BYTES, TITLE_CHARACTERS, Plan, Task, find, past, record
+from prong.primitives.task_record import (
+    NEEDS,
+    PROMPT_BYTES,
+    RESULT_ASKS,
+    SCHEMA_BYTES,
+    TITLE_CHARACTERS,
+    Plan,
+    Task,
+    find,
+    past,
+    record,
+)
 from prong.primitives.values import checked_name, checked_number
 from prong.state import Invalid, Row, TaskLost, Transaction
 
@@ -21,10 +32,11 @@ LEVELS_RAISED = 64
 
 _INSERT = """
 insert into task (parent, title, prompt, context, state, role, depth, priority, level, estimate_s, path_s,
-                  on_failed_need, attempts, paused, fork_point, base_commit, key, created_at, ready_at, account)
+                  on_failed_need, attempts, paused, fork_point, brief_of, base_commit, key, created_at, ready_at,
+                  account, result_schema, result_asks)
 values (:parent, :title, :prompt, :context, :state, :role, :depth, :priority, :level, :estimate_s, :path_s,
-        :on_failed_need, :attempts, :paused, :fork_point, :base_commit, :key, :now,
-        case when :state = 'ready' then :now end, :account)
+        :on_failed_need, :attempts, :paused, :fork_point, :brief_of, :base_commit, :key, :now,
+        case when :state = 'ready' then :now end, :account, :result_schema, :result_asks)
 returning *
 """
 
@@ -113,22 +125,27 @@ def set_limits(
 
 def set_role(
     tx: Transaction, name: str, *, estimate_s: float | None = None, priority: int | None = None,
-    attempts: int | None = None,
+    attempts: int | None = None, agents: int | None = None,
 ) -> None:  # fmt: skip
     """Say what tasks of a role get that name nothing else; an estimate counts only until one of them has ended.
+
+    `agents` is how many of them the harness has run at once.
 
     >>> with swarm.transaction() as tx:
     ...     set_role(tx, "review", estimate_s=120, priority=5)
     """
     checked_name("role", name)
     tx.execute(
-        "insert into role (name, estimate_s, priority, attempts) values (:name, :estimate_s, :priority, :attempts)"
+        "insert into role (name, estimate_s, priority, attempts, agents)"
+        " values (:name, :estimate_s, :priority, :attempts, :agents)"
         " on conflict (name) do update set priority = excluded.priority, attempts = excluded.attempts,"
+        "    agents = excluded.agents,"
         "    estimate_s = case when finished = 0 then excluded.estimate_s else estimate_s end",
         name=name,
         estimate_s=estimate_s,
         priority=priority,
         attempts=attempts,
+        agents=agents,
     )
 
 
@@ -211,6 +228,11 @@ def _check(plan: Plan) -> None:
         checked_name("key of a task", plan.key)
     if plan.role:
         checked_name("role", plan.role)
+    if plan.result_schema is not None and len(plan.result_schema.encode(errors="replace")) > SCHEMA_BYTES:
+        raise Invalid("a result schema that is too long", f"at most {SCHEMA_BYTES} bytes")
+    if plan.result_asks > RESULT_ASKS:
+        raise Invalid(f"result_asks={plan.result_asks}", f"0 to {RESULT_ASKS}")
+    checked_number("result_asks", plan.result_asks, least=0)
 
 
 def _known(tx: Transaction, plans: Sequence[Plan]) -> Mapping[str, int]:
@@ -298,8 +320,8 @@ def _columns(tx: Transaction, family: _Family, plan: Plan) -> Mapping[str, Any]:
         "parent": family.parent, "title": plan.title, "prompt": plan.prompt, "context": plan.context,
         "role": plan.role, "depth": family.depth, "priority": priority, "level": family.level + priority,
         "on_failed_need": plan.on_failed_need, "attempts": family.attempts(plan), "paused": family.paused,
-        "fork_point": plan.fork_point, "base_commit": plan.base_commit, "key": plan.key, "now": tx.now,
-        "account": family.account,
+        "fork_point": plan.fork_point, "brief_of": plan.brief_of, "base_commit": plan.base_commit, "key": plan.key,
+        "now": tx.now, "account": family.account, "result_schema": plan.result_schema, "result_asks": plan.result_asks,
     }  # fmt: skip
 
 

@@ -13,10 +13,17 @@ from prong.state import Row, Transaction
 TITLE_CHARACTERS = 200
 PROMPT_BYTES = 256 * 1024
 RESULT_BYTES = 256 * 1024
+SCHEMA_BYTES = 16 * 1024
+RESULT_ASKS = 10
+"""The most times that an agent can be asked again for a result that fits."""
+
 NEEDS = 1_000
 """The most needs that one task can have, and the most tasks that one call can wait for."""
 
 FINAL = ("done", "failed", "cancelled")
+
+Context = Literal["fork", "brief", "fresh"]
+"""What a task begins with: its parent's whole conversation, a summary of that, or only its prompt."""
 
 OnFailedNeed = Literal["fail", "continue", "any"]
 """What a task does whose need fails: fail too; start all the same and be told; or start once any need is done."""
@@ -35,7 +42,9 @@ class Task:
     """A task as it is at one moment; `result` is its agent's last words, `error` why it failed.
 
     `failures` counts attempts that failed, of which `failure` says the kind of the last; `held` says why a parked task
-    has no agent: its budget is used up (`budget`), or its process was ended while it waits (`asleep`).
+    has no agent: its budget is used up (`budget`), its process was ended while it waits (`asleep`), or the prompt cache
+    of its fork point is lost (`cache`).  `result_schema` is the JSON schema that its result must fit, and `value` what
+    fitted, as the text that `artifacts.loaded` reads; so is `whole`, where the result is too long for its row.
     """
 
     id: int
@@ -51,6 +60,9 @@ class Task:
     failures: int = 0
     failure: str | None = None
     held: str | None = None
+    result_schema: str | None = None
+    value: str | None = None
+    whole: str | None = None
 
     @property
     def final(self) -> bool:
@@ -65,22 +77,26 @@ class Plan:
     `needs` are numbers of tasks, or keys of tasks made before or together with it; `on_failed_need` says what becomes
     of it when one fails.  `priority`, and `attempts`, after how many failures it has failed, are its role's or the
     swarm's where they are None; `budget` is what it and all below it may spend.  `fork_point` is the assistant message
-    from which it continues; `base_commit` is what its workspace starts from (None: the integration branch as it is
-    then).
+    from which it continues, `brief_of` the one up to which it reads a summary; `base_commit` is what its workspace
+    starts from (None: the integration branch as it is then).  Its result must fit the JSON schema `result_schema`, as
+    text; where it does not, its agent is asked again at most `result_asks` times.
     """
 
     title: str
     prompt: str
-    context: Literal["fork", "fresh"] = "fresh"
+    context: Context = "fresh"
     needs: Sequence[int | str] = ()
     priority: int | None = None
     key: str | None = None
     fork_point: int | None = None
+    brief_of: int | None = None
     base_commit: str | None = None
     role: str = ""
     on_failed_need: OnFailedNeed = "fail"
     attempts: int | None = None
     budget: Budget | None = None
+    result_schema: str | None = None
+    result_asks: int = 2
 
 
 def find(tx: Transaction, task: int) -> Task:
@@ -96,6 +112,7 @@ def record(row: Row) -> Task:
     return Task(
         row["id"], row["parent"], row["title"], row["state"], row["priority"], row["attempt"], row["agent"],
         row["result"], row["error"], row["role"], row["failures"], row["failure"], row["held"],
+        row["result_schema"], row["result_value"], row["result_whole"],
     )  # fmt: skip
 
 

@@ -20,8 +20,9 @@ create table swarm (
     model           text not null,
     slots           integer not null,            -- how many agents may run at once
     options         text not null,               -- JSON: whatever else `prong resume` needs
-    state           text not null check (state in ('running', 'stopped', 'done', 'failed', 'budget')),
+    state           text not null check (state in ('running', 'stopped', 'done', 'failed', 'budget', 'approval', 'cache')),
     paused          integer not null default 0,  -- 1: nothing starts or goes on until somebody says so
+    on_lost_cache   text not null default 'stop' check (on_lost_cache in ('stop', 'continue', 'brief')),
     supervisor_pid  integer,                     -- null: none
     started_at      real not null,
     ended_at        real
@@ -60,10 +61,10 @@ create table task (
     parent        integer references task,
     title         text not null,
     prompt        text not null,
-    context       text not null check (context in ('fork', 'fresh')),
+    context       text not null check (context in ('fork', 'brief', 'fresh')),
     state         text not null
                   check (state in ('blocked', 'ready', 'running', 'parked', 'done', 'failed', 'cancelled')),
-    held          text check (held in ('budget', 'asleep')), -- why it is parked and no process waits for it
+    held          text check (held in ('budget', 'asleep', 'cache')), -- why it is parked and no process waits for it
     paused        integer not null default 0,    -- 1: it neither starts nor goes on until somebody says so
     role          text not null default '',      -- what kind of work it is; '': none that has a name
     depth         integer not null default 0,    -- how many tasks it stands below
@@ -84,11 +85,19 @@ create table task (
     fence         integer not null default 0,    -- only grows; a write under an older one is refused
     head          integer references message,    -- where its conversation has got to
     fork_point    integer references message,    -- the assistant message at which it was forked
+    brief_of      integer references message,    -- the one up to which it reads a summary
+    pays          integer not null default 0,    -- 1: a person lets it begin although the cache of its fork point is lost
+    program       text,                          -- the program that it runs, as JSON; null: a model is asked
     base_commit   text,                          -- what its workspace started from
     commit_id     text,                          -- its finished work, not merged yet or merged as merged_commit
     merged_commit text,
     kept_branch   text,                          -- where work stands that could not be merged
     result        text,
+    result_schema text,                          -- JSON schema that its result must fit; null: words will do
+    result_asks   integer not null default 2,    -- how often its agent is asked again where the result does not fit
+    result_asked  integer not null default 0,    -- how often it was
+    result_value  text,                          -- JSON that fitted, or the marker of an artifact
+    result_whole  text,                          -- the marker of the artifact with the whole of a result too long for a row
     error         text,
     key           text unique,                   -- idempotency key: the same key makes no second task
     created_at    real not null,
@@ -99,6 +108,7 @@ create table task (
 create index task_line on task (level desc, path_s desc, id) where state = 'ready' and paused = 0;
 create index task_open on task (state, id) where state not in ('done', 'failed', 'cancelled');
 create index task_raised on task (id) where raised is not null;
+create index task_of_role on task (role, state) where role <> '' and state not in ('done', 'failed', 'cancelled');
 create index task_later on task (not_before) where not_before is not null;
 create index task_held on task (account) where held is not null;
 create index task_parent on task (parent);
@@ -130,7 +140,8 @@ create table role (                              -- how long tasks of a role tak
     estimate_s real,                             -- a moving average; null: not known yet
     finished   integer not null default 0,
     priority   integer,                          -- null: 0
-    attempts   integer                           -- null: as the swarm has it
+    attempts   integer,                          -- null: as the swarm has it
+    agents     integer                           -- so many of its tasks run at once; null: as many as there are slots
 ) strict, without rowid;
 
 -- A budget.  What is open for new calls is the bound less what is settled, reserved and lent; where an account has no
@@ -163,13 +174,15 @@ create table reservation (                       -- a call of the model under wa
 create index reservation_agent on reservation (agent);
 
 -- The conversation tree.  A message is immutable; a conversation is named by its last message; a fork shares every row.
+-- A conversation that grew too long for its model goes on from a new root, which sums up the old one; that one is kept.
 create table message (
     id          integer primary key,
     parent      integer references message,
     role        text not null check (role in ('user', 'assistant', 'system')),
     content     text not null,                   -- JSON, exactly as it goes over the wire
     task        integer,                         -- whose it is
-    created_at  real not null
+    created_at  real not null,
+    sums        integer references message       -- a new root: the last message of the conversation that it sums up
 ) strict;
 
 -- One call of the model: what it cost, and what of the fork's prefix came from the cache.
@@ -209,10 +222,18 @@ create index tool_call_task on tool_call (task);
 -- read from the prompt cache.  Until then one agent leads and the others wait.
 create table fork_point (
     message    integer primary key references message,
-    state      text not null check (state in ('cold', 'warming', 'warm')),
+    state      text not null check (state in ('cold', 'warming', 'warm', 'lost')),
     leader     integer,                          -- the agent whose request is on its way
     warm_until real,                             -- when the cache entry expires
-    prefix_hash text not null                    -- of all that its forks share: system, tools, messages
+    prefix_hash text not null,                   -- of all that its forks share: system, tools, messages
+    model      text,                             -- whose cache it is
+    asked_tokens integer,                        -- how long the request was that it answers
+    prefix_tokens integer,                       -- the same with the answer: what each fork should read
+    kept_until real,                             -- until when the cache should hold what its request wrote
+    proved     integer not null default 0,       -- 1: a child has read the prefix
+    lost       text,                             -- JSON: what the first child found that has lost it
+    brief      text,                             -- the summary up to here, made once for all who read it
+    briefer    integer                           -- the agent that writes it
 ) strict;
 
 -- A blocked call: who waits for what, since when, until when.  Whoever frees the object grants it in its own transaction
@@ -222,7 +243,8 @@ create table waiter (
     agent     integer not null references agent,
     task      integer,
     kind      text not null,                     -- lock, semaphore, event, condition, barrier, map, list, queue,
-                                                 -- room, joined, future, tasks, slot, fork, merge
+                                                 -- room, joined, future, tasks, slot, fork, merge,
+                                                 -- budget, approval
     object    text not null,
     wants     text not null,                     -- JSON
     state     text not null check (state in ('waiting', 'granted', 'broken')),
@@ -438,16 +460,89 @@ create table future_watch (                      -- which process is to hear whe
 create index future_watch_rung on future_watch (bell) where rung = 1;
 
 -- The line of finished work.  Each merge commit bears its task's number, so a restart sees which were made.
+--
+--     waiting --> merged                the task is done
+--       |  ^----> returned              its agent has it again, with the reason; handed in again it waits as before
+--       +-------> resolving             after too many attempts another task makes the merge, and delivers in its place
+--       +-------> kept                  the task has failed, its work is kept as a branch
+--       +-------> dropped               the task was cancelled meanwhile, or its agent gave the change up
 create table merge (
-    task       integer primary key references task,
-    base       text not null,
-    commit_id  text not null,
-    state      text not null check (state in ('waiting', 'merged', 'conflict', 'dropped')),
-    detail     text,
-    queued_at  real not null,
-    ended_at   real
+    task        integer primary key references task,
+    base        text not null,                   -- the delta is what lies between this commit
+    commit_id   text not null,                   -- and this one
+    state       text not null check (state in
+                ('waiting', 'merged', 'returned', 'resolving', 'kept', 'dropped', 'conflict')), -- conflict: as kept, once
+    detail      text,
+    attempt     integer not null default 1,      -- how often it was handed in
+    onto        text,                            -- returned: the commit on which its agent goes on
+    laid        integer not null default 0,      -- 1: its workspace stands there already
+    markers     text,                            -- what must not stand in what is handed in next: conflict markers
+    resolves    integer references task,         -- the task in whose place it delivers; null: its own
+    resolver    integer references task,         -- the task that delivers in its place
+    checking_at real,                            -- since when its check runs
+    queued_at   real not null,                   -- when it was handed in first: its age
+    ended_at    real
 ) strict;
 create index merge_waiting on merge (queued_at, task) where state = 'waiting';
+create index merge_resolving on merge (resolver) where state = 'resolving';
+
+create table merge_attempt (                     -- every delivery that was sent back
+    task      integer not null references task,
+    attempt   integer not null,
+    verdict   text not null check (verdict in ('conflict', 'check', 'markers')),
+    base      text not null,
+    commit_id text not null,
+    onto      text not null,                     -- what it was to go onto
+    detail    text not null,                     -- the conflicts, or how the check ended
+    output    text,                              -- what the check printed, bounded
+    seconds   real,                              -- how long the check took
+    at        real not null,
+    primary key (task, attempt)
+) strict, without rowid;
+
+create table merger (                            -- who may advance the integration branch: one row
+    id     integer primary key check (id = 1),
+    fence  integer not null                      -- grows with each supervisor; one of an older fence is refused
+) strict;
+
+-- Which calls of tools are let through, asked about or refused, and who has said so.
+create table permission (
+    id      integer primary key,
+    role    text,                                -- null: it is for all agents
+    effect  text not null check (effect in ('allow', 'ask', 'deny', 'always', 'only', 'default')),
+    rule    text not null,                       -- as it was written; for default what becomes of every other call
+    source  text not null                        -- PRONG.md, the command line, whose answer it was
+) strict;
+
+-- A call that a person is asked about.  An agent that takes up the task makes the call again and finds it by its key.
+create table approval (
+    id          integer primary key,
+    task        integer not null references task,
+    agent       integer not null references agent, -- who waits, or waited last
+    key         text not null unique,            -- the call's
+    tool        text not null,
+    input       text not null,                   -- JSON, all of it
+    rule        text,                            -- why it is asked about; null: every call is
+    parts       text not null,                   -- JSON: the narrowest rules that let it through
+    state       text not null default 'waiting' check (state in ('waiting', 'approved', 'denied')),
+    reason      text,
+    asked_at    real not null,
+    answered_at real,
+    answered_by text
+) strict;
+create index approval_waiting on approval (task) where state = 'waiting';
+
+-- What people say to a task while it is open; it is read once, in the transaction that writes it into a conversation.
+create table said (
+    id        integer primary key,
+    task      integer not null references task,
+    text      text not null,
+    who       text not null,
+    said_at   real not null,
+    message   integer references message,        -- the one of the conversation that holds it; null: not read yet
+    heard_at  real
+) strict;
+create index said_unheard on said (task, id) where message is null;
 
 -- The log: every transition, in order, never changed.
 create table event (

@@ -111,9 +111,11 @@ def test_every_package_tells_type_checkers_that_it_has_types(package):
 
 
 # Reads module names from its arguments.  Each is imported twice: all in one process that watches what imports do, then
-# each alone in a fork of it, which shows a module that can only be imported after another.
+# each as the first of its top package in a fork, which shows a module that can only be imported after another.  What a
+# layer may import is there already, since none of it imports anything of the layer; and what a module's own packages
+# import before it needs no fork.
 WATCH = """
-import importlib, os, signal, sys, threading
+import gc, importlib, os, signal, sys, threading
 
 DOES = ("fcntl.flock", "os.chdir", "os.chmod", "os.chown", "os.exec", "os.fork", "os.forkpty", "os.kill", "os.link",
         "os.mkdir", "os.posix_spawn", "os.putenv", "os.remove", "os.rename", "os.rmdir", "os.spawn", "os.symlink",
@@ -143,19 +145,34 @@ watching = False
 if handlers() != before: print("signal handlers have changed")
 if dict(os.environ) != environment: print("the environment has changed")
 
-for now in sys.argv[1:]:
-    if not os.fork():
-        for name in [name for name in sys.modules if name.split(".")[0] == "prong"]: del sys.modules[name]
-        try: importlib.import_module(now)
-        except BaseException as error: print(f"{now} cannot be imported first: {type(error).__name__}: {error}")
-        finally: sys.stdout.flush(); os._exit(0)
-    os.wait()
+def first(names):
+    while names:
+        name = names[0]
+        below = [one for one in names if one == name or one.startswith(name + ".")]
+        names = names[len(below):]
+        if name in sys.modules: first(below[1:])
+        elif not os.fork():
+            try:
+                importlib.import_module(name)
+                first(below[1:])
+            except BaseException as error: print(f"{name} cannot be imported first: {type(error).__name__}: {error}")
+            finally: sys.stdout.flush(); os._exit(0)
+        else: os.wait()
+
+ours = {name.split(".")[0] for name in sys.argv[1:]}
+for name in [name for name in sys.modules if name.split(".")[0] in ours]: del sys.modules[name]
+gc.disable()
+for package in dict.fromkeys(tuple(name.split(".")[:2]) for name in sys.argv[1:]):
+    layer = [name for name in sys.argv[1:] if tuple(name.split(".")[:2]) == package]
+    gc.freeze()
+    first(sorted(layer))
+    for name in layer: importlib.import_module(name)
 """
 
 
 def watch(*modules, where):
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", WATCH, *modules],
+        [sys.executable, "-B", "-W", "error", "-c", WATCH, *modules],
         env=ENVIRONMENT | {"PYTHONPATH": str(where)},
         capture_output=True,
         text=True,
@@ -166,7 +183,8 @@ def watch(*modules, where):
 
 
 def test_nothing_happens_at_import_time():
-    assert watch(*SOURCES, where=ROOT / ".src") == ""
+    from_below = sorted(SOURCES, key=lambda module: len(MAY_IMPORT[module.split(".")[1]]))
+    assert watch(*from_below, where=ROOT / ".src") == ""
 
 
 @pytest.mark.parametrize(
@@ -186,3 +204,13 @@ def test_nothing_happens_at_import_time():
 def test_what_happens_at_import_time_is_seen(source, seen, tmp_path):
     (tmp_path / "busy.py").write_text(source)
     assert seen in watch("busy", where=tmp_path)
+
+
+def test_a_module_that_can_only_be_imported_after_another_is_seen(tmp_path):
+    odd = tmp_path / "above/odd"
+    odd.mkdir(parents=True)
+    (odd / "early.py").write_text("import above.odd.late\nX = 1")
+    (odd / "late.py").write_text("from above.odd.early import X")
+    seen = watch("above.odd.late", "above.odd.early", where=tmp_path)
+    assert seen.startswith("above.odd.early cannot be imported first: ImportError: ")
+    assert seen.count("\n") == 1

@@ -247,7 +247,7 @@ def test_with_its_own_dependencies_it_works_beside_a_package_called_agents(wheel
     agent, their_file, our_file = venv.run("python", "-c", both).split()
     assert agent.startswith("agents.")
     assert [their_file, our_file] == [f"{venv.site}/agents/__init__.py", f"{venv.site}/prong/agents/__init__.py"]
-    assert f"{venv.site}/prong/harness/cli.py" in venv.run("python", "-c", EVERY_MODULE).splitlines()
+    assert f"{venv.site}/prong/harness/cli/command.py" in venv.run("python", "-c", EVERY_MODULE).splitlines()
     assert "Usage:" in venv.run("prong", "--help")
     assert venv.run("prong", "--version").split()[-1] == VERSION
     run(sys.executable, "-m", "pip", "--python", venv.bin("python"), "check", cwd=venv.path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 from typing import Any
 
@@ -28,18 +28,19 @@ BELONGS_TO = {
     "tool_use": "assistant",
     "thinking": "assistant",
     "redacted_thinking": "assistant",
+    "compaction": "assistant",
     "tool_result": "user",
     "image": "user",
     "document": "user",
 }
 
 
-def model_of(body: Json) -> Model:
-    """The model that a request names, or the API's 404."""
+def model_of(body: Json, window_tokens: int | None = None) -> Model:
+    """The model that a request names, with another window where one is given, or the API's 404."""
     model = lookup(body["model"])
     if model is None:
         raise ApiError(404, f"model: {body['model']}")
-    return model
+    return model if window_tokens is None else replace(model, context_tokens=window_tokens)
 
 
 def check_create(body: Json, model: Model) -> None:
@@ -57,10 +58,16 @@ def check_prompt(body: Json, model: Model) -> None:
     _check_roles(body["messages"], model)
     _check_texts(body)
     _check_pairs(list(_turns(body["messages"])))
-    if body["messages"][-1]["role"] == "assistant":
+    if body["messages"][-1]["role"] == "assistant" and not _was_paused(body["messages"][-1]):
         raise bad_request(
             "This model does not support assistant message prefill. The conversation must end with a user message."
         )
+
+
+def _was_paused(message: Json) -> bool:
+    """Whether a turn waits for a tool of the server's own, so that it goes back as it is."""
+    blocks = list(blocks_of(message["content"]))
+    return bool(blocks) and blocks[-1]["type"] == "server_tool_use"
 
 
 def check_length(tokens: int, model: Model) -> None:
@@ -123,7 +130,7 @@ def _check_not_played(body: Json) -> None:
     """Refuse aloud what the emulator does not play: an answer that ignored it would be believed."""
     if body.get("thread"):
         raise bad_request("thread: not supported by this server", error_code="thread_unsupported_request")
-    for name in ("compaction", "container", "mcp_servers", "fallbacks", "fallback_credit_token"):
+    for name in ("container", "mcp_servers", "fallbacks", "fallback_credit_token"):
         if body.get(name):
             message = f"{name}: the emulator does not play this parameter"
             raise bad_request(message)
@@ -173,7 +180,8 @@ def _check_roles(messages: Sequence[Json], model: Model) -> None:
     if len(messages) > MAX_MESSAGES:
         text = f"messages: List should have at most {MAX_MESSAGES} items after validation, not {len(messages)}"
         raise bad_request(text)
-    if messages[0]["role"] != "user":
+    first = next(iter(blocks_of(messages[0]["content"])), {"type": None})
+    if messages[0]["role"] != "user" and first["type"] != "compaction":
         raise bad_request('messages: first message must use the "user" role')
     for index, (before, message) in enumerate(pairwise(messages), start=1):
         if message["role"] != "system":

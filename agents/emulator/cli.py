@@ -63,7 +63,7 @@ _LIMIT = click.IntRange(min=1)
     "faults",
     multiple=True,
     type=_FaultShare(),
-    help="An HTTP status, truncate, disconnect, malformed or error_event.",
+    help="An HTTP status, truncate, disconnect, malformed, error_event or damage.",
 )
 @click.option("--retry-after", type=_SECONDS, metavar="S", help="What faults tell as retry-after.")
 @click.option("--seed", default=0, help="Chooses which calls meet a fault.")
@@ -72,6 +72,12 @@ _LIMIT = click.IntRange(min=1)
 @click.option("--output-tokens-per-minute", type=_LIMIT, metavar="N", help="Rate limit, no limit by default.")
 @click.option(
     "--journal-entries", type=_LIMIT, default=10_000, show_default=True, help="How many requests to remember."
+)
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="Take this API key, and no other that is not named.")
+@click.option("--spent-key", "spent", multiple=True, metavar="KEY", help="An API key without credit.")
+@click.option("--without-models", is_flag=True, help="Lack /v1/models and count_tokens, as many local servers do.")
+@click.option(
+    "--window", "window_tokens", type=_LIMIT, metavar="N", help="The context window of every model, in tokens."
 )
 @click.option("--keep-bodies", is_flag=True, help="Remember what requests say, too.")
 @click.option("--exit-with-stdin", is_flag=True, help="End when standard input ends.")

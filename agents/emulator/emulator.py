@@ -82,7 +82,9 @@ class Emulator:
     def _fault(self, name: str, *, after: int) -> Fault:
         stream = STREAM_FAULTS.get(name)
         if stream is not None:
-            return Fault(stream=stream, after=after)
+            return Fault(
+                stream=stream, after=self.options.seed * 1_000_003 + self._drawn if name == "damage" else after
+            )
         return Fault(status=int(name), retry_after_s=self.options.retry_after_s)
 
 

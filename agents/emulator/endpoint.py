@@ -45,6 +45,11 @@ class Exchange:
         if not key:
             raise ApiError(401, "x-api-key header is required")
         self.entry.api_key = fingerprint(key)
+        options = self.emulator.options
+        if key in options.spent:
+            raise ApiError(402, "Your credit balance is too low to access the API (a key that has none on purpose)")
+        if options.keys and key not in options.keys:
+            raise ApiError(401, "invalid x-api-key")
         version = headers.get("anthropic-version")
         if version is None:
             raise bad_request("anthropic-version: header is required")

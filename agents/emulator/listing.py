@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from prong.agents.emulator import checks, compaction
 from prong.agents.emulator.endpoint import Exchange
 from prong.agents.emulator.errors import ApiError, bad_request
-from prong.agents.models import Model, all_models, lookup
+from prong.agents.models import Model, all_models
 
 DEFAULT_PAGE = 20
 LARGEST_PAGE = 1000
@@ -34,9 +35,7 @@ async def show_model(exchange: Exchange) -> None:
     """Answer with one model."""
     exchange.authenticate()
     name = exchange.connection.path_params["id"]
-    model = lookup(name)
-    if model is None:
-        raise ApiError(404, f"model: {name}")
+    model = checks.model_of({"model": name}, exchange.emulator.options.window_tokens)
     exchange.mark_first_byte()
     await exchange.connection.answer(200, _info(model), exchange.headers)
 
@@ -83,6 +82,7 @@ def _info(model: Model) -> dict[str, Any]:
         "created_at": "1970-01-01T00:00:00Z",
         "lifecycle": "active",
         "line": model.line,
+        "capabilities": {"compaction": {"supported": compaction.plays(model), "summarize": {"supported": True}}},
         "max_input_tokens": model.context_tokens,
         "max_tokens": model.max_output_tokens,
     }

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prong.agents.emulator import checks, thinking
+from prong.agents.emulator import checks, compaction, thinking
 from prong.agents.emulator.cache import Accounting
 from prong.agents.emulator.connection import parse
 from prong.agents.emulator.emulator import Emulator
@@ -98,8 +98,9 @@ async def _read(exchange: Exchange, api_key: str) -> _Call:
     if problem:
         raise bad_request(problem)
     entry.model, entry.stream = body["model"], bool(body.get("stream"))
-    model = checks.model_of(body)
+    model = checks.model_of(body, exchange.emulator.options.window_tokens)
     checks.check_create(body, model)
+    compaction.check(body, model, _betas(exchange))
     checked = thinking.check(body, model, _betas(exchange))
     prompt = render(checked.body)
     checks.check_length(prompt.tokens, model)
@@ -169,7 +170,10 @@ def _limit(emulator: Emulator, call: _Call, accounting: Accounting) -> dict[str,
 def _write(call: _Call, reply: Reply, accounting: Accounting) -> Message:
     message = Message(new_id("msg"), call.body["model"], usage_on_wire(accounting.usage))
     writer = Writer(call.body, message, context_left=call.model.context_tokens - call.prompt.tokens)
-    writer.write(reply)
+    if call.body.get("compaction"):
+        writer.compact(reply)
+    else:
+        writer.write(reply)
     if call.dropped:
         message.extras["input_transformations"] = list(call.dropped)
     if call.body.get("context_management"):

@@ -8,11 +8,12 @@ from typing import Literal
 
 from prong.agents.emulator.script import Script
 
-STREAM_FAULTS: Mapping[str, Literal["truncate", "disconnect", "malformed", "error_event"]] = {
+STREAM_FAULTS: Mapping[str, Literal["truncate", "disconnect", "malformed", "error_event", "damage"]] = {
     "truncate": "truncate",
     "disconnect": "disconnect",
     "malformed": "malformed",
     "error_event": "error_event",
+    "damage": "damage",
 }
 LOWEST_FAULT_STATUS = 400
 HIGHEST_FAULT_STATUS = 599
@@ -26,7 +27,12 @@ class EmulatorOptions:
     over what remains, or over `per_token_s` times its tokens where that is longer.
 
     `faults` maps a fault to its share of the calls: an HTTP status ("429", "500", "529") or a way to break the answer
-    ("truncate", "disconnect", "malformed", "error_event").  The n-th request of a seed always meets the same fault.
+    ("truncate", "disconnect", "malformed", "error_event", "damage").  The n-th request of a seed always meets the same
+    fault.
+
+    `keys` are the only API keys that are good, where there are any; `spent` ones have no credit.  `without_models`
+    lacks the routes `/v1/models` and `/v1/messages/count_tokens`, as many local servers do.  `window_tokens` is the
+    window of every model, instead of its own.
 
     Limits are per minute and model line; None means no limit and no `anthropic-ratelimit-*` header.
     """
@@ -46,6 +52,10 @@ class EmulatorOptions:
     output_tokens_per_minute: int | None = None
     journal_entries: int = 10_000
     keep_bodies: bool = False
+    keys: Sequence[str] = ()
+    spent: Sequence[str] = ()
+    without_models: bool = False
+    window_tokens: int | None = None
 
     def __post_init__(self) -> None:
         for fault in self.faults:
@@ -62,6 +72,11 @@ class EmulatorOptions:
                 yield from (f"--{name}", str(value))
         for fault, share in self.faults.items():
             yield from ("--fault", f"{fault}={share}")
+        for name, keys in (("key", self.keys), ("spent-key", self.spent)):
+            for key in keys:
+                yield from (f"--{name}", key)
+        if self.without_models:
+            yield "--without-models"
         if self.keep_bodies:
             yield "--keep-bodies"
 
@@ -78,6 +93,7 @@ class EmulatorOptions:
         yield "input-tokens-per-minute", self.input_tokens_per_minute
         yield "output-tokens-per-minute", self.output_tokens_per_minute
         yield "journal-entries", self.journal_entries
+        yield "window", self.window_tokens
 
 
 def check_fault(name: str) -> None:

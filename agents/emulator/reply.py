@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from prong.agents.emulator import compaction
 from prong.agents.emulator.errors import ApiError
 from prong.agents.emulator.prompt import BYTES_PER_TOKEN, tokens_of
-from prong.agents.emulator.script import Block, Reply, Text, Thinking, ToolUse
+from prong.agents.emulator.script import Block, Raw, Reply, Text, Thinking, ToolUse
 from prong.agents.emulator.thinking import Binding
 from prong.agents.models import Usage
 
@@ -110,6 +111,7 @@ class Writer:
         check_reply(reply, self._body)
         message = self._message
         message.stop_reason = reply.stop_reason or _natural_stop(reply)
+        unknown = reply.fault.stop_reason if reply.fault else None
         for block in self._spoken(reply.blocks):
             if self._left <= 0:
                 message.stop_reason = self._reason_if_cut
@@ -119,7 +121,17 @@ class Writer:
                 self._append(part)
             if ends:
                 break
+        message.stop_reason = unknown or message.stop_reason
         message.usage["output_tokens"] = message.tokens
+
+    def compact(self, reply: Reply) -> None:
+        """Fill the message with the one block that stands for the conversation."""
+        block, tokens = compaction.block_of(reply, self._body)
+        start = {"type": "compaction", "content": None, "signature": block["signature"]}
+        deltas = [{"type": "compaction_delta", "content": block["content"]}]
+        self._message.parts.append(Part(block, start, deltas, tokens))
+        self._message.stop_reason = "compaction"
+        self._message.usage["output_tokens"] = tokens
 
     def _spoken(self, blocks: Sequence[Block]) -> Iterator[Block]:
         """The blocks without thinking where the request has turned thinking off."""
@@ -138,6 +150,8 @@ class Writer:
             return self._tool_use(block)
         if isinstance(block, Thinking):
             return self._thinking(block)
+        if isinstance(block, Raw):
+            return Part(block.block, block.block, (), tokens_of(json.dumps(block.block).encode())), False
         return self._text(block)
 
     def _text(self, block: Text) -> tuple[Part, bool]:

@@ -3,7 +3,7 @@
 The SDK declares requests as TypedDicts, which pydantic accepts as they are but checks loosely: `Iterable` fields stay
 unread, unknown keys vanish, "10" passes for an int, and one bad block yields a hundred errors.  So every TypedDict is
 rebuilt here: extra keys are forbidden, types are strict, iterables are lists, and unions are told apart by `type` or
-`role`.  Building takes about a second, mostly the import of the SDK; that is why the server imports this module late.
+`role`.  Building takes about a second, half of it imports; that is why the server imports this module late.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import typing_extensions as te
-from anthropic._types import Omit, SequenceNotStr
-from anthropic.types.beta import message_count_tokens_params, message_create_params
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it comes without types
 from jsonschema.exceptions import SchemaError  # type: ignore[import-untyped]  # as above
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from prong.agents.emulator.prompt import encode
+from prong.agents.emulator.request_types import request_types
 
+_sdk = request_types("_types")
 # These are keyword arguments of the SDK that travel as headers, not in the body.
 HEADER_FIELDS = frozenset({"betas", "user_profile_id", "workspace_id"})
 # A JSON schema may hold any key.
@@ -42,7 +42,7 @@ ROLES = ("user", "assistant", "system")
 ROLE_DEPTH = 2
 MAX_JUDGED_SCHEMAS = 10_000
 WRAPPERS = (typing.Annotated, te.Annotated, te.Required, te.NotRequired)
-ITERABLES = (collections.abc.Iterable, collections.abc.Sequence, list, SequenceNotStr)
+ITERABLES = (collections.abc.Iterable, collections.abc.Sequence, list, _sdk.SequenceNotStr)
 MAPPINGS = (dict, collections.abc.Mapping)
 
 
@@ -52,8 +52,8 @@ class Schema:
     def __init__(self) -> None:
         rebuild = _Rebuild()
         create, count = (
-            message_create_params.MessageCreateParamsBase,
-            message_count_tokens_params.MessageCountTokensParams,
+            request_types("types.beta.message_create_params").MessageCreateParamsBase,
+            request_types("types.beta.message_count_tokens_params").MessageCountTokensParams,
         )
         self._create = rebuild.request(create, {"stream": bool})
         self._create_with_sampling = rebuild.request(create, {"stream": bool, **SAMPLING_FIELDS})
@@ -245,4 +245,4 @@ def _on_the_wire(member: Any) -> bool:
     kind = te.get_origin(member) or member
     if not isinstance(kind, type):
         return True
-    return not issubclass(kind, (bytes, BaseModel, Omit, os.PathLike, typing.IO))
+    return not issubclass(kind, (bytes, BaseModel, _sdk.Omit, os.PathLike, typing.IO))

@@ -39,7 +39,14 @@ class ToolUse:
     input: Mapping[str, Any]
 
 
-Block = Text | Thinking | ToolUse
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A block of any type, which goes out exactly as it stands here, whether the API knows it or not."""
+
+    block: Mapping[str, Any]
+
+
+Block = Text | Thinking | ToolUse | Raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +55,16 @@ class Fault:
 
     `status` other than 200 answers with that HTTP error instead (429 and 529 with `retry_after_s` where it is given).
     `stream` breaks a streamed reply after `after` deltas: `truncate` ends it silently, `disconnect` cuts the
-    connection, `malformed` sends an event that is no JSON, `error_event` sends the API's own error event.
+    connection, `malformed` sends an event that is no JSON, `error_event` sends the API's own error event.  `damage`
+    spoils bytes or events anywhere in it, where chance with the seed `after` wants them.  `stop_reason` is one that the
+    API does not have.
     """
 
     status: int = 200
     retry_after_s: float | None = None
-    stream: Literal["truncate", "disconnect", "malformed", "error_event"] | None = None
+    stream: Literal["truncate", "disconnect", "malformed", "error_event", "damage"] | None = None
     after: int = 1
+    stop_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

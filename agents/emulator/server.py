@@ -118,9 +118,7 @@ def _app(emulator: Emulator) -> Starlette:
     return Starlette(
         routes=[
             route("/v1/messages", messages.create, "POST"),
-            route("/v1/messages/count_tokens", messages.count_tokens, "POST"),
-            route("/v1/models", listing.list_models, "GET"),
-            route("/v1/models/{id}", listing.show_model, "GET"),
+            *([] if emulator.options.without_models else _free_of_charge(route)),
             *control_routes(emulator),
             route("/", listing.show_root, "GET", "HEAD"),
             route("/{path:path}", listing.refuse_route, *EVERY_METHOD),
@@ -134,6 +132,14 @@ async def _print(_: Request, error: Exception) -> Response:
     """Say on standard error what failed in a route of our own; those of the API do so themselves."""
     traceback.print_exception(error)
     return JSONResponse(ApiError(500, f"the emulator itself failed: {error!r}").wire(""), status_code=500)
+
+
+def _free_of_charge(route: Callable[..., Route]) -> list[Route]:
+    return [
+        route("/v1/messages/count_tokens", messages.count_tokens, "POST"),
+        route("/v1/models", listing.list_models, "GET"),
+        route("/v1/models/{id}", listing.show_model, "GET"),
+    ]
 
 
 @contextlib.asynccontextmanager

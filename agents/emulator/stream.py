@@ -7,6 +7,7 @@ message_delta, message_stop
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic
@@ -41,6 +42,11 @@ class _Frame:
     is_closing: bool = False
 
 
+LONGEST_DELAY_S = 0.002
+MOST_DAMAGES = 3
+MOST_PIECES = 4
+
+
 class Cut(Exception):
     """The response ends here without being finished, so that the server closes the connection."""
 
@@ -70,6 +76,9 @@ async def send_stream(
     await connection.start(
         200, {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", **headers}
     )
+    if fault and fault.stream == "damage":
+        await _send_damaged(connection, b"".join(frame.data for frame in _frames(message)), fault.after)
+        return
     began, due_s, deltas = monotonic(), 0.0, 0
     waiting = bytearray()
     for frame in _frames(message):
@@ -88,6 +97,16 @@ async def send_stream(
         if len(waiting) > LARGEST_PIECE_BYTES:
             await _flush(connection, waiting)
     await connection.finish(bytes(waiting))
+
+
+async def _send_damaged(connection: Connection, data: bytes, seed: int) -> None:
+    pieces, is_cut = damaged(data, seed)
+    for piece in pieces:
+        await connection.write(piece)
+        await connection.wait(LONGEST_DELAY_S * (seed % 7 == 0))
+    if is_cut:
+        raise Cut
+    await connection.finish()
 
 
 async def _flush(connection: Connection, waiting: bytearray) -> None:
@@ -128,7 +147,7 @@ def _frames(message: Message) -> Iterator[_Frame]:
         yield _Frame(_event({"type": "content_block_start", "index": index, "content_block": part.start}))
         if index == 0:
             yield _Frame(PING)
-        share = part.tokens / tokens / len(part.deltas)
+        share = part.tokens / tokens / max(1, len(part.deltas))
         for delta in part.deltas:
             data = _event({"type": "content_block_delta", "index": index, "delta": delta})
             yield _Frame(data, share, is_delta=True)
@@ -146,3 +165,34 @@ def _closing(message: Message) -> bytes:
 
 def _event(event: Mapping[str, Any]) -> bytes:
     return f"event: {event['type']}\ndata: {_encode(event)}\n\n".encode()
+
+
+def damaged(data: bytes, seed: int) -> tuple[list[bytes], bool]:
+    """A stream with a few damages, in pieces as a slow line brings them; and whether the connection breaks there."""
+    chance = random.Random(seed)  # noqa: S311  the same damage for the same seed, which is no secret
+    is_cut = False
+    for _ in range(chance.randint(1, MOST_DAMAGES)):
+        at = chance.randrange(len(data) + 1)
+        events = [event + b"\n\n" for event in data.split(b"\n\n") if event]
+        one, other = (chance.randrange(len(events)) for _ in range(2)) if events else (0, 0)
+        match chance.choice(("truncate", "disconnect", "flip", "insert", "remove", "repeat", "drop", "swap")):
+            case "truncate":
+                data = data[:at]
+            case "disconnect":
+                data, is_cut = data[:at], True
+            case "flip":
+                data = data[:at] + bytes(byte ^ 1 << chance.randrange(8) for byte in data[at : at + 1]) + data[at + 1 :]
+            case "insert":
+                data = data[:at] + chance.randbytes(chance.randint(1, 20)) + data[at:]
+            case "remove":
+                data = data[:at] + data[at + chance.randint(1, 20) :]
+            case "repeat":
+                data = b"".join([*events[: one + 1], *events[one:]])
+            case "drop":
+                data = b"".join([*events[:one], *events[one + 1 :]])
+            case _:
+                if events:
+                    events[one], events[other] = events[other], events[one]
+                data = b"".join(events)
+    cuts = sorted(chance.randrange(len(data) + 1) for _ in range(chance.randrange(MOST_PIECES)))
+    return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True) if start < end], is_cut

@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
-
 from prong.agents.governor.book import (
     FLYING,
     MOST_AT_ONCE,
@@ -280,11 +278,16 @@ class Governor:
 
     def _break(self, error: OSError) -> None:
         if not self._is_broken:
-            structlog.get_logger().warning("governor.bypassed", problem=str(error), directory=str(self._file.directory))
+            self._warn("governor.bypassed", str(error))
         self._is_broken = True
 
     def _tell_trouble(self, problem: str) -> None:
-        structlog.get_logger().warning("governor.renewed", problem=problem, directory=str(self._file.directory))
+        self._warn("governor.renewed", problem)
+
+    def _warn(self, what: str, problem: str) -> None:
+        import structlog  # noqa: PLC0415  it imports much, which most commands can do without
+
+        structlog.get_logger().warning(what, problem=problem, directory=str(self._file.directory))
 
 
 @dataclass(frozen=True, slots=True)

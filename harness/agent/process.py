@@ -16,8 +16,8 @@ import structlog
 
 from prong.agents import log, nursery
 from prong.agents.slot import Slot
+from prong.harness.agent.program_work import work_on
 from prong.harness.agent.shared import Shared, share
-from prong.harness.agent.work import Work
 from prong.primitives import holdings, lock, permits
 from prong.state import Deposed, Member, Membership, StoreError, TaskLost
 from prong.state.member import LEASE_S
@@ -34,7 +34,7 @@ def run_agent(shared: Shared, order: nursery.Order) -> None:
     """Work on the task that the order names until it is merged, failed, or taken away."""
     try:
         member, slot = register(shared, order)
-        reason = Work(shared, member, slot, order["task"], order["fence"]).do()
+        reason = work_on(shared, member, slot, order["task"], order["fence"]).do()
     except (Deposed, TaskLost) as error:
         structlog.get_logger().info("agent.overtaken", agent=order["agent"], task=order["task"], reason=str(error))
         return

@@ -9,15 +9,16 @@ from typing import Any
 
 from prong.agents.conversation import Block
 from prong.agents.model import Endpoint, Model
-from prong.agents.tools import DEFINITIONS
 from prong.harness import prompt
+from prong.harness.agent.jail import sandbox_of_machine
 from prong.harness.repository.repository import Repository
 from prong.harness.rules.rules import Role
-from prong.harness.tools import definitions
+from prong.harness.swarms import Jail
+from prong.harness.tools import catalogue
 from prong.primitives.budget import Budget
 from prong.state import Store
 
-TOOLS: Sequence[Block] = (*DEFINITIONS, *definitions.PRIMITIVES)
+TOOLS: Sequence[Block] = tuple(record.definition for record in catalogue.offered("agents"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,24 @@ class Shared:
     store: Store
     model: Model
     system: Sequence[Block]
+    compact_at: float
     agent_budget: Budget | None
     task_budget: Budget | None
     roles: Mapping[str, Role]
     role_models: Mapping[str, Model]
+    jail: Jail
 
-    def model_for(self, role: str, context: str) -> Model:
-        """A fork asks the model of whom it was forked from, whose prompt cache it reads; the others their role's."""
-        return self.role_models.get(role, self.model) if context == "fresh" else self.model
+    def model_for(self, role: str, forked_from: str | None) -> Model:
+        """A fork asks the model of whom it was `forked_from`, whose prompt cache it reads; the others their role's."""
+        return self.role_models.get(role, self.model) if forked_from is None else self.model_named(forked_from)
+
+    def models_of_roles(self) -> Mapping[str, str]:
+        """Which roles ask a model of their own, and what that is called."""
+        return {role: model.endpoint.model for role, model in self.role_models.items()}
+
+    def model_named(self, name: str) -> Model:
+        """The model of this name, where one of the swarm's is it; else the swarm's own."""
+        return next((one for one in self.role_models.values() if one.endpoint.model == name), self.model)
 
 
 def share(settings: Mapping[str, Any]) -> Shared:
@@ -56,6 +67,7 @@ def share(settings: Mapping[str, Any]) -> Shared:
         store=store,
         model=Model(endpoint, store.clock, governed_in=governed_in),
         system=({"type": "text", "text": prompt.system(settings["prose"], roles)},),
+        compact_at=settings["compact_at"],
         agent_budget=_budget(settings["agent_budget"]),
         task_budget=_budget(settings["task_budget"]),
         roles=roles,
@@ -64,7 +76,15 @@ def share(settings: Mapping[str, Any]) -> Shared:
             for name, role in roles.items()
             if role.model is not None
         },
+        jail=_jail(settings["jail"]),
     )
+
+
+def _jail(given: Mapping[str, Any]) -> Jail:
+    """The same with bubblewrap tried before the forks, so that no agent has to."""
+    jail = Jail(**{**given, "readable": tuple(given["readable"])})
+    sandbox_of_machine(jail)
+    return jail
 
 
 def _budget(given: Mapping[str, Any]) -> Budget | None:

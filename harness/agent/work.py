@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
-from prong.agents import conversation, models
+from prong.agents import brief, conversation, fork_point, models
+from prong.agents.answers import ModelFailed
 from prong.agents.calls import Calls
 from prong.agents.conversation import Conversation, Message
-from prong.agents.loop import Agent, Refused
-from prong.agents.model import ModelUnavailable
+from prong.agents.fork_point import CacheLost
+from prong.agents.loop import Agent
+from prong.agents.model import Model, ModelUnavailable
 from prong.agents.slot import Slot
 from prong.agents.tools import WorkspaceTools, tool_environment, workspace_tools
 from prong.harness import prompt
+from prong.harness.agent.guard import Guard
+from prong.harness.agent.jail import sandbox_of_task
+from prong.harness.agent.programs import Programs
 from prong.harness.agent.shared import TOOLS, Shared
 from prong.harness.agent.toolbox import Toolbox
 from prong.harness.budgets import AccountPurse, partial_result
+from prong.harness.messages import Ears, Unheard, check_heard
 from prong.harness.repository import merge_queue
 from prong.harness.repository.git import AGENT, RepositoryError
+from prong.harness.repository.returning import lay
 from prong.harness.repository.workspaces import Workspace
 from prong.harness.swarms import tidy
+from prong.harness.tools.contexts import Planner
 from prong.harness.tools.tasks import ForkSource, TaskTools
 from prong.harness.tools.toolbox import PrimitiveTools
 from prong.primitives import task as tasks
 from prong.primitives.budget import OutOfBudget
-from prong.state import Membership
+from prong.state import Membership, Row
 
 
 class Work:
@@ -36,53 +45,89 @@ class Work:
         self._task = task
         self._fence = fence
         self._conversation = Conversation(member, task, fence)
-        row = member.store.row("select role, context, account from task where id = :task", task=task)
+        row = member.store.row(
+            "select role, account, fork_point.model, fork_point is not null as forked,"
+            "       (select on_lost_cache from swarm) as on_lost_cache"
+            "  from task left join fork_point on message = fork_point where id = :task",
+            task=task,
+        )
         assert row is not None
+        self._stops = row["on_lost_cache"] != "continue"
         self._role, self._account = shared.roles.get(row["role"]), row["account"]
-        self._model = shared.model_for(row["role"], row["context"])
+        self._guard = Guard(member, role=row["role"], workspace=shared.directory / "workspaces" / str(task))
+        self._ears = Ears(member, task)
+        self._model = shared.model_for(row["role"], (row["model"] or "") if row["forked"] else None)
         self._directory = shared.directory / "workspaces" / str(task)
         # The clone is made while the model thinks about its first answer; nothing touches it before a tool runs.
-        self._making = ThreadPoolExecutor(1, thread_name_prefix="workspace").submit(self._open_workspace)
+        self._making: Future[Workspace] = ThreadPoolExecutor(1, thread_name_prefix="workspace").submit(
+            self._open_workspace
+        )
 
     def do(self) -> str:
         """Run the loop and hand in the work; returns why the agent ended."""
-        self._begin_conversation()
         with self._workspace_tools() as workspace_tools_:
             try:
-                agent = self._agent(workspace_tools_)
-                while (result := agent.step()) is None:
-                    self._heed_pause()
-                self._hand_in(result)
+                calls = self._calls(workspace_tools_)
+                self._begin_conversation(calls)
+                agent = self._agent(calls)
+                handed_in = False
+                while not handed_in:
+                    while (result := agent.step()) is None:
+                        self._heed_pause()
+                    with suppress(Unheard):  # the loop tells its model, which goes on
+                        handed_in = self._hand_in(result)
             except OutOfBudget as error:
                 self._wait_for_budget(str(error))
                 return str(error)
-            except (ModelUnavailable, Refused, RepositoryError) as error:
+            except CacheLost as error:
+                return self._without_cache(error)
+            except (ModelUnavailable, ModelFailed, RepositoryError) as error:
                 self._fail(error)
                 return str(error)
-            except _Paused:
+            except Paused:
                 return "its task was paused"
         tidy(self._member.store, self._task)
         return "its task has ended"
 
     def _heed_pause(self) -> None:
         """Step aside where a person has paused the task or the swarm; another agent goes on from this very turn."""
-        row = self._member.store.row(
-            "select 1 from task where id = :task and (paused = 1 or exists (select 1 from swarm where paused = 1))",
-            task=self._task,
-        )
-        if row is None:
+        if not self._is_paused():
             return
         with self._member.transaction() as tx:
             tasks.hold(tx, self._task, self._fence)
             tasks.give_back(tx, self._task, agent=self._member.me.agent, reason="it was paused", blame=False)
-        raise _Paused
+        raise Paused
+
+    def _is_paused(self) -> bool:
+        row = self._member.store.row(
+            "select 1 from task where id = :task and (paused = 1 or exists (select 1 from swarm where paused = 1))",
+            task=self._task,
+        )
+        return row is not None
 
     def _wait_for_budget(self, reason: str) -> None:
         with self._member.transaction() as tx:
             result = partial_result(self._conversation)
             tasks.hold_for_budget(tx, self._task, self._fence, reason=reason, result=result)
 
-    def _fail(self, error: ModelUnavailable | Refused | RepositoryError) -> None:
+    def _without_cache(self, error: CacheLost) -> str:
+        """The prompt cache is lost before this fork has begun: wait for a person, or do as the rules say."""
+        with self._member.transaction() as tx:
+            tasks.hold(tx, self._task, self._fence)
+            if tx.value("select on_lost_cache from swarm") == "stop":
+                tasks.hold_for_cache(tx, self._task, self._fence, reason=str(error))
+                return str(error)
+            if tx.value("select on_lost_cache from swarm") == "brief":
+                tx.execute(
+                    "update task set context = 'brief', brief_of = fork_point, fork_point = null, head = null"
+                    " where id = :task",
+                    task=self._task,
+                )
+                tx.event("fork.briefed", object=str(error.message))
+            tasks.give_back(tx, self._task, agent=self._member.me.agent, reason=str(error), blame=False)
+        return "the prompt cache of its fork point is lost"
+
+    def _fail(self, error: ModelUnavailable | ModelFailed | RepositoryError) -> None:
         with self._member.transaction() as tx:
             tasks.fail(tx, self._task, self._fence, error=str(error), failure=_kind(error))
 
@@ -92,6 +137,9 @@ class Work:
 
     def _open_workspace(self) -> Workspace:
         """The task's own clone, made by its first attempt; a fork's starts from its parent's files."""
+        returned = merge_queue.to_lay(self._member.store, self._task)
+        if returned is not None:
+            return self._lay(returned)
         row = self._member.store.row("select base_commit from task where id = :task", task=self._task)
         assert row is not None
         base: str = row["base_commit"] or self._shared.repository.resolve(f"refs/heads/{self._shared.branch}")
@@ -102,23 +150,53 @@ class Work:
                 base=base,
                 task=self._task,
             )
+        self._shared.repository.pin(f"refs/prong/{self._shared.directory.name}/base/{self._task}", base)
         return Workspace.create(self._shared.repository, self._directory, base)
 
-    def _begin_conversation(self) -> None:
+    def _lay(self, returned: Row) -> Workspace:
+        """Work came back: the clone holds it from now on as a change of the newest state."""
+        workspace = lay(
+            self._shared.repository, self._directory, base=returned["base"], commit=returned["commit_id"],
+            onto=returned["onto"],
+        )  # fmt: skip
+        with self._member.transaction() as tx:
+            tasks.hold(tx, self._task, self._fence)
+            merge_queue.laid(tx, self._task, workspace.base)
+        return workspace
+
+    def _begin_conversation(self, calls: Calls) -> None:
         messages = self._conversation.messages
         begun = messages and not (len(messages) > 1 and messages[-2].id == self._conversation.fork_point)
         if begun:
             return
+        summary = self._brief(calls) if not messages else None
         with self._member.transaction() as tx:
             needs = tx.rows("select need from task_need where task = :task order by need", task=self._task)
             texts = [prompt.results_of_needs(tasks.find(tx, row["need"]) for row in needs), prompt.of_role(self._role)]
             if not messages:
                 goal = tx.value("select prompt from task where id = :task", task=self._task)
                 texts.insert(0, prompt.first_message(goal=goal, repository=self._shared.repository.root.name))
+                texts.insert(1, prompt.of_brief(summary))
             content = [{"type": "text", "text": text} for text in texts if text is not None]
             message = self._conversation.append(tx, "user", content) if content else None
         if message is not None:
             self._conversation.extend(message)
+
+    def _brief(self, calls: Calls) -> str | None:
+        """The summary with which the task begins, written by us where nobody has; None where it begins without one."""
+        row = self._member.store.row(
+            "select brief_of, fork_point.model from task join fork_point on message = brief_of where id = :task",
+            task=self._task,
+        )
+        if row is None:
+            return None
+        point: int = row["brief_of"]
+        summary = fork_point.begin_brief_or_wait(self._member, point)
+        if summary is not None:
+            return summary
+        line = brief.line(self._member, self._task, self._fence, point)
+        asks = self._briefer(line, self._shared.model_named(row["model"] or ""), calls)
+        return brief.write(self._member, asks, brief.request(self._shared.system, TOOLS, line.messages))
 
     def _workspace_tools(self) -> WorkspaceTools:
         scratch = self._shared.directory / "scratch" / str(self._task)
@@ -127,28 +205,61 @@ class Work:
         common.mkdir(exist_ok=True)
         extra = {"TMPDIR": str(scratch), "PRONG_SHARED": str(common), "PRONG_TASK": str(self._task)}
         names = tool_environment(self._directory, extra)
-        return workspace_tools(self._directory, scratch=scratch, roots=[common], environment=names)
-
-    def _agent(self, in_workspace: WorkspaceTools) -> Agent:
-        primitives = PrimitiveTools(self._member, siblings=self._conversation.fork_point)
-        task_tools = TaskTools(
-            self._member, ForkSource(self._snapshot, self._prefix_hash), budget=self._shared.task_budget
+        sandbox = sandbox_of_task(
+            self._shared.jail,
+            self._shared.repository,
+            workspace=self._directory,
+            scratch=scratch,
+            common=common,
+            environment=names,
         )
-        tools = (*in_workspace.tools, *task_tools.tools(), *primitives.tools())
-        toolbox = Toolbox(tools, task_tools, primitives, ready=self._making.result)
+        self._programs = Programs(
+            self._member, work=self._slot, tools=lambda: self._toolbox.tools, workspace=self._directory,
+            scratch=scratch, environment=names, sandbox=sandbox,
+        )  # fmt: skip
+        return workspace_tools(self._directory, scratch=scratch, roots=[common], environment=names, sandbox=sandbox)
+
+    def _calls(self, in_workspace: WorkspaceTools) -> Calls:
+        primitives = PrimitiveTools(self._member, siblings=self._conversation.fork_point)
+        planner = Planner(self._member, self._model.endpoint.model, self._shared.models_of_roles())
+        source = ForkSource(self._snapshot, self._prefix_hash)
+        task_tools = TaskTools(self._member, source, budget=self._shared.task_budget, planner=planner)
+        tools = (*in_workspace.tools, *task_tools.tools(), *primitives.tools(), self._programs.tool())
+        tools = tuple(self._guard.guarded(tool) for tool in tools)
+        self._toolbox = Toolbox(tools, task_tools, primitives, ready=self._making.result)
+        return Calls(self._member, self._task, self._toolbox, self._slot)
+
+    def _agent(self, calls: Calls) -> Agent:
         return Agent(
             self._member,
             self._conversation,
             model=self._model,
-            calls=Calls(self._member, self._task, toolbox, self._slot),
+            calls=calls,
             system=self._shared.system,
             tools=TOOLS,
-            purse=self._purse(),
+            purse=self._purse(self._model),
             priority=self._priority,
+            stops_on_lost_cache=self._stops,
+            compact_at=self._shared.compact_at,
+            sources=(self._ears.people, self._ears.inbox),
         )
 
-    def _purse(self) -> AccountPurse:
-        model = models.lookup(self._model.endpoint.model)
+    def _briefer(self, line: Conversation, model: Model, calls: Calls) -> Agent:
+        """Asks for a summary of another's conversation, and hears nobody meanwhile."""
+        return Agent(
+            self._member,
+            line,
+            model=model,
+            calls=calls,
+            system=self._shared.system,
+            tools=TOOLS,
+            purse=self._purse(model),
+            priority=self._priority,
+            stops_on_lost_cache=False,
+        )
+
+    def _purse(self, asked: Model) -> AccountPurse:
+        model = models.lookup(asked.endpoint.model)
         return AccountPurse(self._member, account=self._account, own=self._shared.agent_budget, model=model)
 
     def _priority(self) -> int:
@@ -158,9 +269,10 @@ class Work:
         urgency: int = max(row["priority"], row["raised"] if row["raised"] is not None else row["priority"])
         return urgency
 
-    def _snapshot(self) -> str:
+    def _snapshot(self, ignored: str) -> str:
         """The workspace as it is now, as a commit that the user's repository holds on to."""
-        commit = self._workspace.snapshot()
+        copies = ignored == "copy"
+        commit = self._workspace.snapshot_with_ignored() if copies else self._workspace.snapshot()
         ref = f"refs/prong/{self._shared.directory.name}/fork/{commit}"
         self._shared.repository.adopt(self._workspace, commit, ref)
         return commit
@@ -169,8 +281,11 @@ class Work:
         shared = [message for message in self._conversation.messages if message.id <= turn.id]
         return conversation.prefix_hash(self._model.endpoint.model, self._shared.system, TOOLS, shared)
 
-    def _hand_in(self, result: str) -> None:
-        """Commit what was changed and wait in the merge queue; a task that changed nothing is done at once."""
+    def _hand_in(self, result: str) -> bool:
+        """Commit what was changed and wait in the merge queue; a task that changed nothing is done at once.
+
+        False where the work came back: the conversation goes on with the reason, in the workspace as it is to be.
+        """
         row = self._member.store.row("select title from task where id = :task", task=self._task)
         assert row is not None
         trailers = merge_queue.trailers(self._shared.directory.name, self._task, self._member.me.agent)
@@ -178,20 +293,29 @@ class Work:
         if commit is None:
             with self._member.transaction() as tx:
                 tasks.hold(tx, self._task, self._fence)
+                check_heard(tx, self._task)
+                merge_queue.withdraw(tx, self._task)
                 tasks.finish(tx, self._task, "done", result=result)
-            return
-        ref = f"refs/prong/{self._shared.directory.name}/task/{self._task}-{self._fence}"
+            return True
+        ref = f"refs/prong/{self._shared.directory.name}/task/{self._task}-{self._fence}-{commit[:12]}"
         self._shared.repository.adopt(self._workspace, commit, ref)
-        merge_queue.submit(self._member, self._task, self._fence, commit=commit, result=result)
+        if merge_queue.submit(self._member, self._task, self._fence, commit=commit, result=result):
+            return True
+        row = self._member.store.row("select head from task where id = :task", task=self._task)
+        self._conversation.messages[:] = conversation.load(self._member.store, row["head"] if row else None)
+        workspace = self._open_workspace()
+        self._making = Future()
+        self._making.set_result(workspace)
+        return False
 
 
-class _Paused(Exception):
+class Paused(Exception):
     """The task was paused between two turns."""
 
 
-def _kind(error: ModelUnavailable | Refused | RepositoryError) -> tasks.Failure:
+def _kind(error: ModelUnavailable | ModelFailed | RepositoryError) -> tasks.Failure:
     """What kind of failure it is, which says whether another attempt may go better."""
-    if isinstance(error, Refused):
+    if isinstance(error, ModelFailed):
         return "model"
     if isinstance(error, RepositoryError):
         return "tool"

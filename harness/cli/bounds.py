@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from prong.harness.cli.defaults import given
+from prong.harness.repository.merge_rules import MergeRules
 from prong.harness.rules import amounts
 from prong.harness.rules.rules import Rules
 from prong.harness.swarms import Bounds
@@ -89,6 +90,18 @@ def bounds(rules: Rules, **options: Any) -> Bounds:
         )
         .with_load(options["load"])
         .with_memory(options["memory"])
+    )
+
+
+def merge_rules(rules: Rules, *, check: str | None, timeout_s: float) -> MergeRules:
+    """How finished work is checked and merged: what the options say, and for the rest the rules."""
+    return MergeRules(
+        check=check,
+        timeout_s=timeout_s,
+        tries=rules.check_attempts,
+        batch=rules.check_batch,
+        parallel=rules.check_parallel,
+        attempts=rules.merge_attempts,
     )
 
 

@@ -16,24 +16,28 @@ import click
 from prong.agents.emulator import EmulatorNotStarted, ScriptsNotFound, load_scripts
 from prong.agents.emulator.cli import command as emulator
 from prong.agents.models import EMULATOR_MODEL
-from prong.harness.cli import steering
-from prong.harness.cli.bounds import bounding, bounds, overridden
+from prong.harness.cli import approvals, ending, steering
+from prong.harness.cli.bounds import bounding, bounds, merge_rules, overridden
+from prong.harness.cli.confining import confining, jail, warn
+from prong.harness.cli.cost import cost
 from prong.harness.cli.defaults import READS_RULES, from_file, given, may_send_key, rules_of_repository
+from prong.harness.cli.executing import PROGRAM, exec_like, show_output
+from prong.harness.cli.inspect import export, ui
+from prong.harness.cli.mcp import mcp
+from prong.harness.cli.permitting import permissions, permitting
+from prong.harness.cli.places import REPOSITORY, pushed, starting, starting_commit
 from prong.harness.cli.shared import COMMANDS
 from prong.harness.repository.git import RepositoryError
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import Offline, Options, Swarm, create, find
 from prong.state import ProngError
+from prong.state.secrets import masked
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
-EXIT_CODES = {"done": 0, "failed": 1, "budget": 3, "stopped": 130}
+EXIT_CODES = {"done": 0, "failed": 1, "budget": 3, "approval": 4, "cache": 4, "stopped": 130}
 
 _REPO = click.option(
-    "--repo",
-    type=click.Path(path_type=Path),
-    default=".",
-    show_default="here",
-    help="The repository, or a folder in it.",
+    "--repo", type=REPOSITORY, default=".", show_default="here", help="The repository, a folder in it, or its address."
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object (or one a line) and nothing else.")
 _SWARM = click.argument("swarm", required=False)
@@ -68,7 +72,7 @@ def main() -> None:
 
 
 main.add_command(emulator)
-for command in (*steering.COMMANDS, *COMMANDS):
+for command in (*steering.COMMANDS, *approvals.COMMANDS, *ending.COMMANDS, *COMMANDS, ui, export, mcp, cost):
     main.add_command(command)
 
 
@@ -90,12 +94,21 @@ for command in (*steering.COMMANDS, *COMMANDS):
     envvar="PRONG_RUN_SCRIPT", help="Offline: play the scripts of this Python file instead of the built-in survey.",
 )  # fmt: skip
 @click.option("--latency", type=click.FloatRange(min=0), default=0, help="Offline: seconds that each call takes.")
+@starting
+@click.option("--check", help="The command that must end well before a task's work is merged, such as 'pytest -q'.")
+@click.option(
+    "--check-timeout", type=click.FloatRange(min=0, min_open=True), default=600, show_default=True,
+    help="How long it may take, in seconds.",
+)  # fmt: skip
 @bounding
+@permitting
+@confining
 @_JSON
 @click.pass_context
 def run(
     ctx: click.Context, /, goal: str, *, repo: Path, slots: int, model: str | None, base_url: str | None,
-    max_tokens: int, offline: bool, scripts: tuple[Path, ...], latency: float, as_json: bool, **bounded: Any,
+    max_tokens: int, offline: bool, scripts: tuple[Path, ...], latency: float, as_json: bool,
+    check: str | None, check_timeout: float, include_dirty: bool, push: bool, sandbox: str, network: bool, **bounded: Any,
 ) -> None:  # fmt: skip
     """Launch a swarm on a repository to reach GOAL.
 
@@ -116,23 +129,33 @@ def run(
     if offline and from_file(ctx, "model") and not from_file(ctx, "offline"):
         model = None  # the file names it for runs that ask a model
     repository = Repository.open(repo)
-    if repository.has_uncommitted_changes():
-        _note("note: the swarm starts from the last commit; your uncommitted changes are not in it")
     options = Options(
         goal=goal,
         model=model or (EMULATOR_MODEL if offline else DEFAULT_MODEL),
         slots=slots,
         base_url=None if offline else base_url,
         max_tokens=max_tokens,
+        compact_at=rules.compact_at,
         offline=Offline(tuple(str(path.resolve()) for path in scripts), latency) if offline else None,
         prose=rules.prose,
         roles=rules.roles,
         bounds=bounds(rules, **bounded),
         given=overridden(ctx),
+        permissions=permissions(rules, bounded),
+        on_lost_cache=rules.on_lost_cache,
+        push=push,
+        merging=merge_rules(rules, check=check, timeout_s=check_timeout),
+        jail=jail(rules, repository.root, sandbox=sandbox, network=network),
     )
+    warn(options.jail)
     key = _key(options)
     may_send_key(ctx, options.base_url)
-    _run(create(repository, options), key, as_json=as_json)
+    _check_endpoint(options, key)
+    base = starting_commit(repository, include_dirty=include_dirty, push=push)
+    _run(create(repository, options, base, program=ctx.meta.get(PROGRAM)), key, as_json=as_json)
+
+
+main.add_command(exec_like(run))
 
 
 @main.command(epilog="Example: prong resume")
@@ -154,6 +177,7 @@ def resume(swarm: str | None, *, task: int | None, repo: Path, as_json: bool) ->
         control.resume(found, None)
     if state in ("done", "failed") and not control.has_open_tasks(found):
         _end(found, state, as_json=as_json)
+    warn(found.options.jail)
     _run(found, _key(found.options), as_json=as_json)
 
 
@@ -192,7 +216,7 @@ def tasks(swarm: str | None, *, repo: Path, as_json: bool) -> None:
 
     for task in read_status(find(Repository.open(repo), swarm).store()).tasks:
         if as_json:
-            click.echo(json.dumps({**asdict(task), "usage": tokens(task.usage)}))
+            click.echo(_json_line({**asdict(task), "usage": tokens(task.usage)}))
             continue
         click.echo(printable(f"{task.id:>4}  {task.state:<9} {task.title}"))
         for text in (task.error, task.result):
@@ -218,7 +242,7 @@ def log(swarm: str | None, *, repo: Path, follow: bool, task: int | None, as_jso
         for row in events_after(store, seq, limit=1_000_000):
             seq = row["seq"]
             if task in (None, row["task"]):
-                click.echo(json.dumps({**dict(row), "data": json.loads(row["data"])}) if as_json else line(row))
+                click.echo(_json_line({**dict(row), "data": json.loads(row["data"])}) if as_json else line(row))
         if over:
             return
         time.sleep(0.1)
@@ -234,7 +258,8 @@ def _run(swarm: Swarm, key: str | None, *, as_json: bool) -> None:
         plays = "your script" if swarm.options.offline.scripts else "the built-in survey, whatever the goal says"
         _note(f"offline: no model is asked and nothing leaves this machine; a script plays by rules: {plays}")
     try:
-        state = run_swarm(swarm, api_key=key, display=_quiet if as_json else show)
+        attended = sys.stderr.isatty() and not as_json
+        state = run_swarm(swarm, api_key=key, display=_quiet if as_json else show, attended=attended)
     except AlreadySupervised:
         raise
     except KeyboardInterrupt:
@@ -247,28 +272,35 @@ def _run(swarm: Swarm, key: str | None, *, as_json: bool) -> None:
 def _end(swarm: Swarm, state: str, *, as_json: bool) -> NoReturn:
     from prong.harness.status import read_status  # noqa: PLC0415
 
+    all_pushed = not (swarm.options.push and state in ("done", "failed")) or pushed(swarm)
     if as_json:
         click.echo(json.dumps(read_status(swarm.store()).as_json()))
     else:
-        _advise(swarm, state)
-    sys.exit(EXIT_CODES[state])
+        _advise(swarm, state, err=show_output(swarm))
+        if state == "approval":
+            approvals.show_waiting(swarm)
+    sys.exit(EXIT_CODES[state] if all_pushed else EXIT_CODES["failed"])
 
 
 def _quiet(_swarm: Swarm, _over: object) -> None:
     """The display of `--json`: nothing until the end."""
 
 
-def _advise(swarm: Swarm, state: str) -> None:
+def _advise(swarm: Swarm, state: str, *, err: bool = False) -> None:
     advice = {
         "done": f"The result is branch {swarm.branch}. See it with: git log -p {swarm.branch} --not HEAD",
         "failed": f"Not every task is done. What was merged is on {swarm.branch}; see why with: prong tasks {swarm.id}",
         "stopped": f"Stopped; nothing is lost. Go on with: prong resume {swarm.id}",
         "budget": f"A budget is spent, so tasks wait. See which with: prong why; raise it with: prong budget; then go"
         f" on with: prong resume {swarm.id}",
+        "approval": "It needs a person: somebody has to say whether calls may run. Answer them with: prong approve, or"
+        f" prong deny; then go on with: prong resume {swarm.id}",
+        "cache": "The prompt cache of forks is lost, so tasks wait for you. See what they would cost with: prong why; let"
+        f" one go on with: prong resume {swarm.id} --task N; then: prong resume {swarm.id}",
         "interrupted": f"Its process was killed; nothing is lost. Go on with: prong resume {swarm.id}",
         "running": f"It runs. Follow it with: prong log --follow {swarm.id}",
     }
-    click.echo(advice[state])
+    click.echo(advice[state], err=err)
 
 
 def _key(options: Options) -> str | None:
@@ -282,12 +314,28 @@ def _key(options: Options) -> str | None:
     return key
 
 
+def _check_endpoint(options: Options, key: str | None) -> None:
+    """Refuse models that cannot be asked before anything is made for them."""
+    if options.offline is not None:
+        return
+    from prong.harness import endpoint_check  # noqa: PLC0415  only a run that asks a model needs it
+
+    models = [options.model, *(role.model for role in options.roles.values() if role.model is not None)]
+    for note in endpoint_check.check(models, base_url=options.base_url, api_key=key):
+        _note(note)
+
+
 def _check_script(path: Path) -> None:
     """Refuse a file that holds no script before anything is made for it."""
     try:
         load_scripts(path)
     except ScriptsNotFound as error:
         raise click.UsageError(str(error)) from None
+
+
+def _json_line(data: Any) -> str:
+    """One line for a program, in which nothing looks like a key."""
+    return masked(json.dumps(data))
 
 
 def _note(text: str) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
+from prong.harness.cli.places import NEW_REPOSITORY
 from prong.harness.repository.git import RepositoryError
 from prong.harness.repository.repository import Repository
 
@@ -41,12 +42,12 @@ def _read_rules(ctx: click.Context, _parameter: click.Parameter, repo: Path) -> 
 
 READS_RULES = click.option(
     "--repo",
-    type=click.Path(path_type=Path),
+    type=NEW_REPOSITORY,
     default=".",
     show_default="here",
     is_eager=True,
     callback=_read_rules,
-    help="The repository, or a folder in it.",
+    help="The repository, a folder in it, or the address of one, which is cloned once and found again.",
 )
 """The option --repo of a command that obeys the rules of that repository."""
 

@@ -13,13 +13,18 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from prong.harness.approvals import Asked
 from prong.harness.status import Status, TaskStatus, read_status
 from prong.harness.swarms import Swarm
 from prong.state import Row, Store
+from prong.state.secrets import masked
 
 REFRESH_S = 0.2
 WIDE = 110
 """From how many columns on a terminal shows the whole table."""
+
+ASKED = 5
+"""The most calls waiting for an answer that the live table shows."""
 
 ROWS = 30
 """The most tasks that the live table shows; the rest is counted."""
@@ -32,9 +37,9 @@ _MARKS = {
     "blocked": "·", "ready": "○", "running": "●", "parked": "◐", "done": "✔", "failed": "✖", "cancelled": "⊘",
 }  # fmt: skip
 _TOLD = (
-    "task.", "merge.", "swarm.", "command.", "scheduler.", "cache.lost", "model.waits", "barrier.broken",
+    "task.", "merge.", "swarm.", "command.", "scheduler.", "cache.lost", "fork.stopped", "model.waits", "barrier.broken",
     "lock.inherited", "budget.warned", "budget.raised", "deadlock.found",
-    "rules.",
+    "rules.", "approval.", "permission.", "message.heard", "sandbox.missing",
 )  # fmt: skip
 _ORDER = {"running": 0, "parked": 1, "ready": 2, "blocked": 3, "failed": 4, "cancelled": 5, "done": 6}
 
@@ -115,10 +120,18 @@ def picture(status: Status, *, width: int, height: int) -> Group:
     parts: list[Any] = [_headline(status), table]
     if status.refused:
         parts.append(Text(f"  none starts: {printable(status.refused)}", style="yellow"))
+    parts += [Text(f"  {_asked(one)}", style="bold yellow", no_wrap=True) for one in status.approvals[:ASKED]]
+    if len(status.approvals) > ASKED:
+        parts.append(Text(f"  and {len(status.approvals) - ASKED} more calls wait for you: prong approve", style="dim"))
     rest = len(status.tasks) - len(ordered)
     if rest:
         parts.append(Text(f"  and {rest} more: prong tasks", style="dim"))
     return Group(*parts, _bill(status))
+
+
+def _asked(one: Asked) -> str:
+    what = printable(" ".join(one.text.split()))
+    return f"task {one.task} asks for {one.tool}: {_cut(what)}    prong approve {one.id}"
 
 
 def _headline(status: Status) -> Text:
@@ -149,8 +162,8 @@ def _what(task: TaskStatus) -> str:
     """Why it stands still, what it waits for, why it failed, or what came of it."""
     if task.state in ("ready", "parked") and task.paused:
         return "paused"
-    if task.held == "budget":
-        return printable(" ".join(f"held: {task.error or 'its budget is spent'}".split()))
+    if task.held in ("budget", "cache"):
+        return printable(" ".join(f"held: {task.error or f'for its {task.held}'}".split()))
     if task.state == "ready" and task.again_in_s:
         again = f"again in {task.again_in_s:.0f} s, {task.failures} of {task.attempts} attempts failed"
         return printable(" ".join(f"{again}: {task.error or 'its agent died'}".split()))
@@ -183,17 +196,21 @@ def line(row: Row) -> str:
 
 
 def printable(text: str) -> str:
-    """Text that cannot steer a terminal: control and direction characters become visible."""
+    """Text that cannot steer a terminal and shows no key: control and direction characters become visible."""
     return "".join(
-        one if one.isprintable() or one == " " else one.encode("unicode_escape").decode("ascii") for one in text
+        one if one.isprintable() or one == " " else one.encode("unicode_escape").decode("ascii") for one in masked(text)
     )
 
 
 def _told(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = " ".join(text.split())
-    text = text if len(text) <= 100 else text[:99] + "…"  # noqa: PLR2004  what fits a line
+    text = _cut(text)
     return json.dumps(text, ensure_ascii=False) if " " in text else text
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 100 else text[:99] + "…"  # noqa: PLR2004  what fits a line
 
 
 def _clock(at: float) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from prong.harness.cli.places import REPOSITORY
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import find
 from prong.state import Invalid, Store
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 _OPTIONS = (
     click.option(
         "--repo",
-        type=click.Path(path_type=Path),
+        type=REPOSITORY,
         default=".",
         show_default="here",
-        help="The repository, or a folder in it.",
+        help="The repository, a folder in it, or its address.",
     ),
     click.option(
         "--file",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from prong.harness.cli.places import REPOSITORY
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import Swarm, find
 from prong.state import Invalid
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 _OPTIONS = (
     click.option(
         "--repo",
-        type=click.Path(path_type=Path),
+        type=REPOSITORY,
         default=".",
         show_default="here",
-        help="The repository, or a folder in it.",
+        help="The repository, a folder in it, or its address.",
     ),
     click.option("--swarm", help="Which swarm; the newest if left out."),
     click.option(

@@ -161,6 +161,8 @@ def parts_of(
     """What a call does; `resolve` makes a path absolute and follows its links, where anybody can."""
     argument = MAIN_ARGUMENT.get(tool)
     value = given.get(argument) if isinstance(given, Mapping) and argument is not None else None
+    if tool == "run_program":  # what it does itself it could do by bash, so who may not run Python there may not here
+        return (_nothing(tool), *parts_of("bash", {"command": "python3 program.py"}, workspace, resolve=resolve))
     if tool == "bash" and isinstance(value, str):
         return tuple(_of_doing(one, workspace, resolve) for one in doings(value)) or (_nothing(tool),)
     if value is None and not (tool in _SEARCHES and isinstance(given, Mapping)):

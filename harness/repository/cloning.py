@@ -3,6 +3,7 @@
     <parent>/<name>/                   the working tree, with the agent's own .git: refs, index, configuration
     <parent>/.harness/git/<name>/      the harness's git directory for the same working tree
     <parent>/.harness/partial/<name>/  a workspace that is being made or removed
+    <parent>/.harness/ignored/<commit> ignored files that go with a snapshot
     <parent>/.harness/lock/<name>      held by whoever does something with the workspace
     <parent>/.git                      stops an agent that lost its own .git from finding the user's
 
@@ -14,12 +15,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
+from prong.harness.repository import ignored
 from prong.harness.repository.git import AGENT, git
 from prong.harness.repository.repository import Repository
 
@@ -58,7 +61,7 @@ _HARNESS_CONFIGURATION = {
     "core.attributesfile": "/dev/null",
 }
 # Large checkouts are written by several processes; small ones are quicker by one.
-_PARALLEL = ("-c", "checkout.workers=0", "-c", "checkout.thresholdForParallelism=2000")
+_PARALLEL = ("-c", "checkout.workers=0", "-c", "checkout.thresholdForParallelism=10000")
 # Git looks for a repository in every folder above.  An agent that deleted its .git would find the user's one.
 _BARRIER = "gitdir: /nonexistent/this-workspace-has-lost-its-git-directory\n"
 
@@ -85,6 +88,10 @@ class Places:
     def partial(self) -> Path:
         """A folder for what is not finished yet, or not wholly removed; after a crash it is only litter."""
         return self._beside("partial")
+
+    def ignored(self, commit: str) -> Path:
+        """The ignored files that belong to a snapshot which a workspace beside this one took."""
+        return self.directory.parent / ".harness" / "ignored" / commit
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -117,12 +124,15 @@ def build(repository: Repository, commit: str, places: Places) -> None:
     with (private / "objects/info/alternates").open("ab") as alternates:
         # The objects of commits that the agent makes.  It will stand there once everything is in place.
         alternates.write(_quoted(places.directory / ".git" / "objects"))
-    _name_branches(repository, agent, commit)
     index = private / f"index-{commit}"
     variables = harness_variables(private, tree) | {"GIT_INDEX_FILE": str(index)}
-    git(*_PARALLEL, "read-tree", "--reset", "-u", "--no-sparse-checkout", commit, cwd=tree, env=variables)
+    with ThreadPoolExecutor(1, thread_name_prefix="branches") as beside:
+        naming = beside.submit(_name_branches, repository, agent, commit)
+        git(*_PARALLEL, "read-tree", "--reset", "-u", "--no-sparse-checkout", commit, cwd=tree, env=variables)
+        naming.result()
     shutil.copy2(index, agent / "index")
     (private / _FIRST_INDEX).write_text(_state_of(agent / "index"))
+    ignored.bring(places.ignored(commit), tree)
     _stand_between(repository, places.directory.parent)
     clear(places.private)
     places.private.parent.mkdir(exist_ok=True)

@@ -155,6 +155,11 @@ def _commit_on(objects: Objects, parent: str, tree: str) -> str:
     return objects.write_commit(tree, (parent,), "merge side\n", author=nobody, committer=nobody)
 
 
+def merged_histories(repository: Repository, ours: str, theirs: str) -> str | Conflict:
+    """The tree that a merge of two commits gives, from where their histories part."""
+    return _merge_trees(repository, ours, theirs, attributes_of=ours)
+
+
 def _merge_trees(repository: Repository, left: str, right: str, *, attributes_of: str) -> str | Conflict:
     """The tree that holds both sides' changes."""
     with tempfile.TemporaryDirectory(prefix="prong-merge-") as folder:

@@ -14,6 +14,7 @@ Left out are empty folders, which git cannot store, and whatever an agent wrote 
 
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from prong.harness.repository import ignored
 from prong.harness.repository.cloning import (
     AGENT_BRANCH,
     BASE_REF,
@@ -149,6 +151,19 @@ class Workspace:
             return head
         return self._commit(tree, head, "A snapshot of uncommitted work", Author(AGENT.name, AGENT.email, int(when)))
 
+    def snapshot_with_ignored(self) -> str:
+        """The same, always a commit of its own, to which the ignored files belong as they are now: see `ignored`.
+
+        A workspace that is created of this commit begins with them; nothing of them is ever committed.
+        """
+        head, tree = self._present()
+        before, when = self._tree_and_time(head)
+        text = f"A snapshot with the ignored files\n\nof {secrets.token_hex(8)}"
+        commit = self._commit(tree or before, head, text, Author(AGENT.name, AGENT.email, int(when)))
+        listed = self._git("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+        ignored.keep(self.directory, listed.split("\0"), self._places.ignored(commit))
+        return commit
+
     def _tree_and_time(self, commit: str) -> list[str]:
         """Tree and commit time, which are remembered for the last commit that was asked for."""
         note = self._places.private / "known"
@@ -157,9 +172,9 @@ class Workspace:
             if known == commit:
                 return rest
         told = self._git("log", "-1", "--format=%H %T %ct", commit)
-        partial = _made(self._places.private / "scratch") / "known"
-        partial.write_text(told)
-        partial.replace(note)
+        with tempfile.NamedTemporaryFile("w", dir=note.parent, prefix="known-", delete=False) as partial:
+            partial.write(told)
+        Path(partial.name).replace(note)
         return told.split(" ")[1:]
 
     def commit_all(self, message: str, author: Author, trailers: Mapping[str, str]) -> str | None:

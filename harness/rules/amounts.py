@@ -104,6 +104,19 @@ def number(text: str, *, above: float, most: float) -> float:
     return float(text)
 
 
+def share(text: str, *, least: float, most: float) -> float:
+    """A share in per cent, within bounds that are shares of one.
+
+    >>> share("80%", least=0.05, most=0.95)
+    0.8
+    """
+    expected = f"a share from {least * 100:g}% to {most * 100:g}%, such as 80%,"
+    number, unit = _with_unit(text, expected)
+    if unit != "%" or not least <= float(number) / 100 <= most:
+        raise Invalid(text, expected)
+    return float(number) / 100
+
+
 def tokens(text: str, *, least: int, most: int) -> int:
     """A number of tokens.
 

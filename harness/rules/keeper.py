@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from prong.harness.permissions import policies
 from prong.harness.rules.rules import Change, Rules, RulesInvalid, differences, load
 from prong.harness.rules.watch import watch
-from prong.harness.swarms import Bounds, Swarm, set_roles
+from prong.harness.swarms import Bounds, Swarm, set_on_lost_cache, set_roles
 from prong.primitives.budget import SWARM, Budget, below, raise_bound
 from prong.primitives.task import free_held
 from prong.state import Invalid, Store, Transaction
@@ -31,13 +32,18 @@ class RuleKeeper:
         self._swarm = swarm
         self._store = store
         self._changed = changed
-        self._known = _rules(swarm)
+        found = _rules(swarm)
+        self._readable = found is not None
+        self._known = found or Rules.none()
         self.slots = swarm.options.slots
         self.bounds = swarm.options.bounds
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
-        """Within this block a change of the file takes effect."""
+        """Within this block a change of the file takes effect, and what it says of calls of tools before."""
+        if self._readable:
+            with self._store.transaction(None) as tx:
+                policies.set_rules(tx, policies.FILE, self._known.permissions, self._known.roles)
         with watch(self._swarm.repository.root, self._heard, known=self._known):
             yield
 
@@ -51,6 +57,7 @@ class RuleKeeper:
                 for change in differences(self._known, new):
                     self._obey(tx, change, new)
                 set_roles(tx, new.roles)
+                policies.set_rules(tx, policies.FILE, new.permissions, new.roles)
                 self.bounds.set_limits(tx)
             self._known = new
             self._changed(self.slots, self.bounds)
@@ -76,6 +83,8 @@ class RuleKeeper:
             self.bounds = self.bounds.with_load(new.limits.load)
         elif key == "limits.memory":
             self.bounds = self.bounds.with_memory(new.limits.memory)
+        elif key == "on_lost_cache":
+            set_on_lost_cache(tx, new.on_lost_cache)
         elif key == "budget.tokens":
             return _set_budget(tx, Budget(tokens=new.budget.tokens))
         elif key == "budget.usd":
@@ -92,9 +101,9 @@ def _set_budget(tx: Transaction, budget: Budget) -> str | None:
     return None
 
 
-def _rules(swarm: Swarm) -> Rules:
-    """The rules as they are when the run begins; none where they cannot be read, so that the next change counts."""
+def _rules(swarm: Swarm) -> Rules | None:
+    """The rules as they are when the run begins; None where they cannot be read, so that the next change counts."""
     try:
         return load(swarm.repository.root)
     except RulesInvalid:
-        return Rules.none()
+        return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -87,6 +88,11 @@ def seconds(least: float, most: float) -> Reader:
     return _amount(lambda text: amounts.seconds(text, least=least, most=most))
 
 
+def share(least: float, most: float) -> Reader:
+    """Reads a share of something, such as 80%."""
+    return _amount(lambda text: amounts.share(text, least=least, most=most))
+
+
 def memory() -> Reader:
     """Reads an amount of memory."""
     return _amount(amounts.Memory.read)
@@ -102,6 +108,17 @@ def truth(value: Value) -> bool:
     if value.kind != "bool":
         raise Invalid(value.shown(), "true or false")
     return str(value.node.value).lower() in ("true", "yes", "on")
+
+
+def choice(*words: str) -> Reader:
+    """Reads one of these words."""
+
+    def read(value: Value) -> str:
+        if value.kind != "str" or value.node.value not in words:
+            raise Invalid(value.shown(), f"one of {', '.join(words)}")
+        return str(value.node.value)
+
+    return read
 
 
 def text(value: Value) -> str:
@@ -133,6 +150,24 @@ def url(value: Value) -> str:
     return found
 
 
+def one_of(*words: str) -> Reader:
+    """Reads one of these words; `off` counts as it is meant, though YAML takes it for a truth value."""
+
+    def read(value: Value) -> str:
+        word = str(value.node.value).lower() if value.kind in ("str", "bool") else ""
+        if word not in words:
+            raise Invalid(value.shown(), f"one of {', '.join(words)}")
+        return word
+
+    return read
+
+
+def places(value: Value) -> tuple[str, ...]:
+    """Reads a path or a list of paths that begin with / or ~; they need not be there."""
+    nodes = value.node.value if value.kind == "seq" else [value.node]
+    return tuple(Value(value.name, node, value.paper).read(_place) for node in nodes)
+
+
 def files(value: Value) -> tuple[str, ...]:
     """Reads a path or a list of paths; where the root is known, they must be there, and become absolute."""
     if value.kind == "str":
@@ -141,6 +176,25 @@ def files(value: Value) -> tuple[str, ...]:
         raise Invalid(value.shown(), "a path, or a list of paths,")
     inner = [Value(f"{value.name}[{n}]", node, value.paper) for n, node in enumerate(value.node.value)]
     return tuple(one.read(_file) for one in inner)
+
+
+def calls(value: Value) -> tuple[str, ...]:
+    """Reads one rule for calls of tools, or a list of them."""
+    if value.kind != "seq":
+        return (_call(value),)
+    inner = [Value(f"{value.name}[{n}]", node, value.paper) for n, node in enumerate(value.node.value)]
+    return tuple(one.read(_call) for one in inner)
+
+
+def _call(value: Value) -> str:
+    from prong.harness.permissions.permission import Rule  # noqa: PLC0415  most repositories have no such rules
+    from prong.harness.tools.catalogue import offered  # noqa: PLC0415  as above
+
+    written = text(value)
+    try:
+        return str(Rule.read(written, tools=[record.name for record in offered("agents")]))
+    except Invalid as error:
+        raise Invalid(value.shown(), error.expected) from None
 
 
 def priority(value: Value) -> int:
@@ -171,6 +225,13 @@ def _amount(read: Callable[[str], Any]) -> Reader:
             raise Invalid(value.shown(), error.expected) from None
 
     return reader
+
+
+def _place(value: Value) -> str:
+    path = text(value)
+    if not path.startswith(("/", "~/")):
+        raise Invalid(value.shown(), "a path that begins with / or ~/")
+    return str(Path(path).expanduser())
 
 
 def _file(value: Value) -> str:

@@ -21,6 +21,7 @@ from dataclasses import field as plain_field
 from pathlib import Path
 from typing import Any
 
+from prong.agents.models import COMPACT_AT
 from prong.harness.rules import readers as read
 from prong.harness.rules.amounts import Load, Memory
 from prong.harness.rules.invalid import Problem, RulesInvalid, quoted
@@ -29,8 +30,8 @@ from prong.primitives.ranking import AGEING_S
 from prong.state import Invalid
 
 __all__ = [
-    "Amount", "Budget", "Change", "Limits", "Load", "Memory", "Problem", "Role", "Rules", "RulesInvalid", "defaults",
-    "differences", "load", "parse",
+    "Amount", "Budget", "Change", "Limits", "Load", "Memory", "Permissions", "Problem", "Role", "Rules", "RulesInvalid",
+    "defaults", "differences", "load", "parse",
 ]  # fmt: skip
 
 FILE = "PRONG.md"
@@ -44,6 +45,7 @@ _MOST_TOKENS = 10**12
 _MOST_USD = 1e9
 _DAY_S = 86_400
 _FENCE = "---"
+_OF_ROLE = ("priority", "estimate_s", "attempts", "agents", "tools")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,40 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Jail:
+    """What the commands of agents may see and use up (None: the harness decides).
+
+    `mode` says whether there is a sandbox; `memory` and `disk` are those of one agent, `read` what it may read besides
+    the usual.
+    """
+
+    mode: str = rule("auto", read.one_of("auto", "bubblewrap", "off"), fixed=True)
+    network: bool = rule(False, read.truth, fixed=True)
+    memory: Memory | None = rule(None, read.memory(), fixed=True)
+    processes: int | None = rule(None, read.whole(8, 100_000), fixed=True)
+    disk: Memory | None = rule(None, read.memory(), fixed=True)
+    read: tuple[str, ...] = rule((), read.places, fixed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """Which calls of tools are let through, asked about and refused; `default` is for those that no rule is about.
+
+    Each rule is the text that `prong.harness.permissions` reads, such as `bash(git push *)`.
+    """
+
+    allow: tuple[str, ...] = rule((), read.calls)
+    ask: tuple[str, ...] = rule((), read.calls)
+    deny: tuple[str, ...] = rule((), read.calls)
+    default: str = rule("allow", read.one_of("allow", "ask", "deny"))
+
+
+@dataclass(frozen=True, slots=True)
 class Role:
     """A kind of agent: what it is for, and what holds for its tasks (None: what holds for all).
 
-    `estimate_s` is how long such a task takes, in seconds, until finished ones have shown it.
+    `estimate_s` is how long such a task takes, in seconds, until finished ones have shown it; `agents` of it run at
+    once; `tools` are rules for the calls that its agents may make.
     """
 
     description: str | None = rule(None, read.text, fixed=True)
@@ -97,27 +129,40 @@ class Role:
     priority: int | None = rule(None, read.priority)
     estimate_s: float | None = rule(None, read.seconds(0, 30 * _DAY_S), key="estimate")
     attempts: int | None = rule(None, read.whole(1, 100))
+    tools: tuple[str, ...] | None = rule(None, read.calls)
+    agents: int | None = rule(None, read.whole(1, 1000))
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What a repository's `PRONG.md` says; what it does not say has the default.
 
-    `ageing_s` is after how many seconds of waiting a task is as urgent as one of the next priority.  `said` names the
-    rules that stand in the file, and does not count when rules are compared.
+    `ageing_s` is after how many seconds of waiting a task is as urgent as one of the next priority; `on_lost_cache` is
+    what forks do that have not begun when their prompt cache is lost.  `said` names the rules that stand in the file,
+    and does not count when rules are compared.
     """
 
     limits: Limits = rule(Limits(), read.record(Limits), part=Limits)
     budget: Budget = rule(Budget(), read.record(Budget), part=Budget)
+    sandbox: Jail = rule(Jail(), read.record(Jail), part=Jail)
+    permissions: Permissions = rule(Permissions(), read.record(Permissions), part=Permissions)
     priorities: Mapping[str, int] = rule({}, read.priorities)  # before the roles, which use its names
     roles: Mapping[str, Role] = rule({}, read.names(read.record(Role)), part=Role)
     ageing_s: float = rule(AGEING_S, read.seconds(1, 30 * _DAY_S), key="ageing")
+    on_lost_cache: str = rule("stop", read.choice("stop", "continue", "brief"))
     model: str | None = rule(None, read.word, fixed=True)
     base_url: str | None = rule(None, read.url, fixed=True)
     max_tokens: int = rule(32_000, read.tokens(1_000, 10_000_000), fixed=True)
+    compact_at: float = rule(COMPACT_AT, read.share(0.05, 0.95), fixed=True)
     offline: bool = rule(False, read.truth, fixed=True)
     scripts: tuple[str, ...] = rule((), read.files, fixed=True)
     latency_s: float = rule(0.0, read.seconds(0, _DAY_S), key="latency", fixed=True)
+    check: str | None = rule(None, read.text, fixed=True)
+    check_timeout_s: float = rule(600.0, read.seconds(0, _DAY_S), key="check_timeout", fixed=True)
+    check_attempts: int = rule(1, read.whole(1, 10), fixed=True)
+    check_batch: int = rule(1, read.whole(1, 100), fixed=True)
+    check_parallel: int | None = rule(None, read.whole(1, 64), fixed=True)
+    merge_attempts: int = rule(3, read.whole(1, 100), fixed=True)
     prose: str = plain_field(default="", metadata={"fixed": True})
     said: frozenset[str] = plain_field(default=frozenset(), compare=False)
 
@@ -144,9 +189,7 @@ class Rules:
     def with_changes(self, new: Rules) -> Rules:
         """What a running swarm obeys once the file says something new: what can change does, the rest stays."""
         roles = {
-            name: replace(
-                role, **{one: getattr(new.roles[name], one) for one in ("priority", "estimate_s", "attempts")}
-            )
+            name: replace(role, **{one: getattr(new.roles[name], one) for one in _OF_ROLE})
             if name in new.roles
             else role
             for name, role in self.roles.items()
@@ -155,8 +198,10 @@ class Rules:
             self,
             limits=new.limits,
             budget=replace(new.budget, task=self.budget.task, agent=self.budget.agent),
+            permissions=new.permissions,
             priorities=new.priorities,
             ageing_s=new.ageing_s,
+            on_lost_cache=new.on_lost_cache,
             roles=roles,
         )
 
@@ -253,6 +298,8 @@ def defaults(rules: Rules) -> dict[str, Any]:
         "offline": ("offline", rules.offline),
         "scripts": ("scripts", rules.scripts),
         "latency": ("latency", rules.latency_s),
+        "check": ("check", rules.check),
+        "check_timeout": ("check_timeout", rules.check_timeout_s),
     }
     return dict(option for key, option in options.items() if key in rules.said)
 

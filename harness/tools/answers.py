@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from prong.agents.tools.inputs import Inputs
-from prong.agents.tools.tool import ToolCall
+from prong.agents.tools.tool import Answer, ToolCall
 from prong.primitives import once
 from prong.primitives.values import NAME_CHARACTERS
 from prong.state import Membership
@@ -16,9 +15,13 @@ LONGEST_WAIT_S = 86_400.0
 """The longest timeout that a model can ask for, in seconds."""
 
 
-def answer(words: str, data: Mapping[str, Any]) -> str:
-    """A result: words for reading, then data for acting on."""
-    return f"{words}\n{json.dumps(data, ensure_ascii=False)}"
+VALUE_LEVELS = 100
+"""How deep a value may be nested, in levels: whoever reads it later has only so much of a stack."""
+
+
+def answer(words: str, data: Mapping[str, Any]) -> Answer:
+    """A result: words for reading, and data for acting on."""
+    return Answer(words, data)
 
 
 def read(call: ToolCall, definition: Mapping[str, Any]) -> Inputs:
@@ -40,7 +43,26 @@ def value_of(inputs: Inputs, call: ToolCall, key: str = "value") -> Any:
     """Any JSON value, which has to be there."""
     if key not in call.input:
         raise inputs.refuse(f"`{key}` is missing. Send it with op {call.input.get('op')}.")
-    return call.input[key]
+    value = call.input[key]
+    if _deeper_than(value, VALUE_LEVELS):
+        raise inputs.refuse(f"`{key}` is nested more than {VALUE_LEVELS} levels deep. Send a flatter value.")
+    return value
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    """Whether a value has more levels, told level by level without a stack of its own."""
+    inside = [value]
+    for _ in range(levels + 1):
+        inside = [part for each in inside for part in _parts(each)]
+        if not inside:
+            return False
+    return True
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
 
 
 def number_of(inputs: Inputs, call: ToolCall, key: str = "value") -> float:

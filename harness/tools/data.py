@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from concurrent.futures import CancelledError
+from collections.abc import Iterable
+from concurrent.futures import CancelledError, InvalidStateError
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from prong.agents.tools.inputs import Inputs
-from prong.agents.tools.tool import Tool, ToolCall, ToolError
-from prong.harness.tools import definitions
-from prong.harness.tools.answers import answer, made_once, name_of, number_of, op_of, read, timeout_of, value_of
+from prong.agents.tools.tool import Answer, Tool, ToolCall, ToolError
+from prong.harness.tools import catalogue, definitions
+from prong.harness.tools.answers import answer, cut, made_once, name_of, number_of, op_of, read, timeout_of, value_of
 from prong.primitives import Atomic, Future, MessageQueue, RemoteError, SharedList, SharedMap, Topic
 from prong.primitives.atomic import Change
 from prong.primitives.values import NAME_CHARACTERS
@@ -22,6 +22,9 @@ ITEMS_BYTES = 200_000
 """The most JSON that one result of many items holds, in bytes."""
 
 REASON_CHARACTERS = 4_000
+
+VALUE_CHARACTERS = 200
+"""How much of a value the words of a result repeat, in characters; the data have all of it."""
 
 
 class DataTools:
@@ -33,14 +36,14 @@ class DataTools:
     def tools(self) -> tuple[Tool, ...]:
         """The five tools.  Repeating a call changes nothing: each bears its own key."""
         return (
-            Tool(definitions.ATOMIC, self.atomic, replay="again", instant=_always),
-            Tool(definitions.SHARED_MAP, self.shared_map, replay="again", instant=_unless_op("watch")),
-            Tool(definitions.SHARED_LIST, self.shared_list, replay="again", instant=_unless_op("read")),
-            Tool(definitions.MESSAGE_QUEUE, self.message_queue, replay="again", instant=_unless_op("put", "get")),
-            Tool(definitions.FUTURE, self.future, replay="again", instant=_unless_op("get")),
+            catalogue.record("atomic").tool(self.atomic),
+            catalogue.record("shared_map").tool(self.shared_map),
+            catalogue.record("shared_list").tool(self.shared_list),
+            catalogue.record("message_queue").tool(self.message_queue),
+            catalogue.record("future").tool(self.future),
         )
 
-    def atomic(self, call: ToolCall) -> str:
+    def atomic(self, call: ToolCall) -> Answer:
         """The tool `atomic`."""
         inputs = read(call, definitions.ATOMIC)
         number = Atomic(self._member, name_of(inputs))
@@ -58,7 +61,7 @@ class DataTools:
             )
         return answer(_changed(number.name, change), asdict(change))
 
-    def shared_map(self, call: ToolCall) -> str:
+    def shared_map(self, call: ToolCall) -> Answer:
         """The tool `shared_map`."""
         inputs = read(call, definitions.SHARED_MAP)
         shared = SharedMap(self._member, name_of(inputs, "map"))
@@ -79,7 +82,7 @@ class DataTools:
             return answer(f"The last {len(past)} writes of key {key!r} of map {shared.name!r}.", {"history": past})
         return self._write(shared, inputs, call, key)
 
-    def _write(self, shared: SharedMap, inputs: Inputs, call: ToolCall, key: str) -> str:
+    def _write(self, shared: SharedMap, inputs: Inputs, call: ToolCall, key: str) -> Answer:
         op = call.input["op"]
         if op == "delete":
             removed = shared.delete(key, if_version=_version(inputs), once=call.key)
@@ -90,7 +93,7 @@ class DataTools:
         version = shared.put(key, value_of(inputs, call), if_version=_version(inputs), once=call.key)
         return answer(f"Wrote key {key!r} of map {shared.name!r}.", {"key": key, "version": version})
 
-    def _watch(self, shared: SharedMap, inputs: Inputs, call: ToolCall, prefix: str) -> str:
+    def _watch(self, shared: SharedMap, inputs: Inputs, call: ToolCall, prefix: str) -> Answer:
         """Wait for a change; with the version of the last answer nothing between two calls is missed."""
         since = inputs.integer("since", least=0, most=2**53) if "since" in inputs else None
         key = name_of(inputs, "key") if "key" in inputs else None
@@ -99,7 +102,7 @@ class DataTools:
         words = f"{len(found.entries)} keys of map {shared.name!r} have changed."
         return answer(words, {"entries": entries, "version": found.version})
 
-    def shared_list(self, call: ToolCall) -> str:
+    def shared_list(self, call: ToolCall) -> Answer:
         """The tool `shared_list`."""
         inputs = read(call, definitions.SHARED_LIST)
         shared = SharedList(self._member, name_of(inputs, "list"))
@@ -127,7 +130,7 @@ class DataTools:
             ) from None
         return answer(f"Wrote item {index} of list {shared.name!r}.", {"list": shared.name, "index": index})
 
-    def _read(self, shared: SharedList, inputs: Inputs, call: ToolCall) -> str:
+    def _read(self, shared: SharedList, inputs: Inputs, call: ToolCall) -> Answer:
         first = inputs.integer("index", least=0, most=2**53, default=0)
         count = inputs.integer("count", least=1, most=1_000, default=100)
         timeout = timeout_of(inputs, call) if "timeout" in inputs else 0
@@ -136,7 +139,7 @@ class DataTools:
         words = f"Items {first} to {first + len(items) - 1}" if items else f"No item from {first} on"
         return answer(f"{words} of {length} in list {shared.name!r}.", {"items": items, "next": first + len(items)})
 
-    def message_queue(self, call: ToolCall) -> str:
+    def message_queue(self, call: ToolCall) -> Answer:
         """The tool `message_queue`."""
         inputs = read(call, definitions.MESSAGE_QUEUE)
         name = name_of(inputs, "queue")
@@ -161,7 +164,7 @@ class DataTools:
         words = f"{len(messages)} of {count} messages from queue {name!r}."
         return answer(words, {"messages": [{"message": one.value, "from": one.sender} for one in messages]})
 
-    def future(self, call: ToolCall) -> str:
+    def future(self, call: ToolCall) -> Answer:
         """The tool `future`."""
         inputs = read(call, definitions.FUTURE)
         future = Future(self._member, name_of(inputs))
@@ -170,6 +173,15 @@ class DataTools:
             return answer(f"Future {future.name!r}:", asdict(future.statistics()))
         if op == "get":
             return _outcome(future, timeout_of(inputs, call))
+        try:
+            words = self._settle(future, op, inputs, call)
+        except InvalidStateError:
+            state = future.statistics().state
+            raise ToolError(f"Future {future.name!r} is {state} already, and it is set only once. Get it.") from None
+        return answer(f"Future {future.name!r} {words}.", asdict(future.statistics()))
+
+    def _settle(self, future: Future, op: str, inputs: Inputs, call: ToolCall) -> str:
+        """Change the future's state; returns what it is then."""
         if op == "promise":
             made_once(self._member, call, f"future {future.name}", future.promise)
             words = "is yours to set; it breaks, and its readers are told, when you end without setting it"
@@ -184,25 +196,16 @@ class DataTools:
         else:
             cancelled = made_once(self._member, call, f"future {future.name}", future.cancel)
             words = "is cancelled" if cancelled else "cannot be cancelled any more"
-        return answer(f"Future {future.name!r} {words}.", asdict(future.statistics()))
-
-
-def _always(_call: ToolCall) -> bool:
-    return True
-
-
-def _unless_op(*waiting: str) -> Any:
-    """Whether a call cannot have to wait for anybody, by its operation."""
-    return lambda call: isinstance(call.input, Mapping) and call.input.get("op") not in waiting
+        return words
 
 
 def _changed(name: str, change: Change) -> str:
-    was = f"it was {json.dumps(change.old, ensure_ascii=False)}"
-    now = json.dumps(change.new, ensure_ascii=False)
+    was = f"it was {cut(json.dumps(change.old, ensure_ascii=False), VALUE_CHARACTERS)}"
+    now = cut(json.dumps(change.new, ensure_ascii=False), VALUE_CHARACTERS)
     return f"Atomic {name!r} is {now} now; {was}." if change.changed else f"Atomic {name!r} stays {now}."
 
 
-def _outcome(future: Future, timeout: float | None) -> str:
+def _outcome(future: Future, timeout: float | None) -> Answer:
     try:
         value = future.result(timeout)
     except TimeoutError:
@@ -236,7 +239,7 @@ def _fitting(values: Iterable[Any]) -> list[Any]:
     return shown
 
 
-def _listing(shared: SharedMap, op: str, prefix: str) -> str:
+def _listing(shared: SharedMap, op: str, prefix: str) -> Answer:
     """Keys or items, cut with the true count said where they are more than a result holds."""
     entries = shared.entries(prefix)
     rows = [{entry.key: entry.value if op == "items" else 0} for entry in entries]

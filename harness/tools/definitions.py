@@ -7,9 +7,17 @@ from typing import Any
 _TIMEOUT = {"type": "number", "description": "Seconds to wait at most. Leave out to wait as long as it takes."}
 
 
-def _tool(name: str, description: str, properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+def _tool(
+    name: str, description: str, properties: dict[str, Any], required: list[str], *examples: dict[str, Any], **how: Any
+) -> dict[str, Any]:
+    """A definition, with examples of inputs where the schema alone does not show how the keys go together.
+
+    Only a few tools are `strict`: the endpoint bounds how many optional keys all strict ones have together, and a
+    value of any type has no place in them.
+    """
     schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    return {"name": name, "description": description, "input_schema": schema}
+    definition = {"name": name, "description": description, "input_schema": schema, **how}
+    return {**definition, "input_examples": list(examples)} if examples else definition
 
 
 CREATE_TASK = _tool(
@@ -23,9 +31,12 @@ CREATE_TASK = _tool(
         "prompt": {"type": "string", "description": "What to do, what to leave alone, and what to report."},
         "context": {
             "type": "string",
-            "enum": ["fork", "fresh"],
+            "enum": ["fork", "brief", "fresh", "auto"],
             "description": "fork (default): the agent knows all that you know now and sees the files as you left them;"
-            " cheap, because it shares your prompt cache. fresh: it knows only the prompt.",
+            " cheap, because it shares your prompt cache. brief: it reads the prompt and a summary of this conversation,"
+            " and sees the files as you left them; for long work that needs little of what you know. fresh: it knows"
+            " only the prompt. auto: the cheapest of the three by what such tasks have cost; write a prompt that says"
+            " all that it needs.",
         },
         "needs": {
             "type": "array",
@@ -45,6 +56,12 @@ CREATE_TASK = _tool(
             " that you use for all like tasks, from which their time is learnt.",
         },
         "attempts": {"type": "integer", "description": "How often it may fail for reasons that may pass; 3 is usual."},
+        "ignored": {
+            "type": "string",
+            "enum": ["skip", "copy"],
+            "description": "For a fork: whether it also gets the files that git ignores, such as installed dependencies"
+            " and build output. skip (default): it makes anew what it needs. copy: it finds them; this takes time.",
+        },
         "tokens": {
             "type": "integer",
             "description": "The most tokens that it and all below it may use, taken from your own budget and returned"
@@ -52,6 +69,11 @@ CREATE_TASK = _tool(
         },
     },
     ["title", "prompt"],
+    {
+        "title": "Tests of the parser",
+        "prompt": "Write tests for parser.py in tests/test_parser.py. Change nothing else. Report what is not covered.",
+    },
+    {"title": "Release notes", "prompt": "Write them from what tasks 3 and 4 report.", "needs": [3, 4]},
 )
 
 WAIT_TASKS = _tool(
@@ -64,6 +86,7 @@ WAIT_TASKS = _tool(
         "timeout": _TIMEOUT,
     },
     ["tasks"],
+    strict=True,
 )
 
 LIST_TASKS = _tool(
@@ -83,6 +106,7 @@ LIST_TASKS = _tool(
         },
     },
     [],
+    strict=True,
 )
 
 CANCEL_TASK = _tool(
@@ -94,6 +118,7 @@ CANCEL_TASK = _tool(
         "reason": {"type": "string", "description": "Why; whoever waits for the task reads it."},
     },
     ["task", "reason"],
+    strict=True,
 )
 
 LOCK = _tool(
@@ -115,6 +140,7 @@ LOCK = _tool(
         "keep": {"type": "boolean", "description": "Keep the lock beyond this turn, until you release it."},
     },
     ["op", "name"],
+    strict=True,
 )
 
 SEMAPHORE = _tool(
@@ -150,6 +176,8 @@ BARRIER = _tool(
         "timeout": _TIMEOUT,
     },
     ["op", "name"],
+    {"op": "wait", "name": "measured", "parties": "siblings"},
+    {"op": "wait", "name": "reviewed", "parties": 3, "timeout": 600},
 )
 
 EVENT = _tool(
@@ -162,6 +190,7 @@ EVENT = _tool(
         "timeout": _TIMEOUT,
     },
     ["op", "name"],
+    strict=True,
 )
 
 ATOMIC = _tool(
@@ -175,6 +204,8 @@ ATOMIC = _tool(
         "expected": {"description": "For compare_and_set: it is written only where this is the value."},
     },
     ["op", "name"],
+    {"op": "add", "name": "files-done", "value": 1},
+    {"op": "compare_and_set", "name": "leader", "expected": None, "value": "task 4"},
 )
 
 SHARED_MAP = _tool(
@@ -200,6 +231,8 @@ SHARED_MAP = _tool(
         "timeout": _TIMEOUT,
     },
     ["op", "map"],
+    {"op": "put", "map": "findings", "key": "src/parser.py", "value": {"bugs": 2}, "if_version": 0},
+    {"op": "watch", "map": "findings", "prefix": "src/", "since": 12, "timeout": 300},
 )
 
 SHARED_LIST = _tool(
@@ -221,7 +254,8 @@ MESSAGE_QUEUE = _tool(
     "message_queue",
     "Pass messages to whichever agent reads the queue next; each message is read once. Use it to report progress or to"
     " hand over pieces of work one by one. Waiting costs no tokens. To tell many at once let each subscribe a queue of"
-    " its own to a topic, and publish to the topic. What you have read counts as dealt with when your task is done; if"
+    " its own to a topic, and publish to the topic. Every task has an inbox, the queue inbox/task-N: what you put there"
+    " its agent is told of at its next turn. What you have read counts as dealt with when your task is done; if"
     " you fail, it goes to another reader.",
     {
         "op": {"type": "string", "enum": ["put", "get", "size", "publish", "subscribe"]},
@@ -233,6 +267,9 @@ MESSAGE_QUEUE = _tool(
         "timeout": _TIMEOUT,
     },
     ["op", "queue"],
+    {"op": "put", "queue": "files-to-check", "message": {"path": "src/parser.py"}},
+    {"op": "get", "queue": "files-to-check", "count": 5, "timeout": 60},
+    {"op": "subscribe", "queue": "inbox/task-4", "topic": "decisions"},
 )
 
 FUTURE = _tool(
@@ -249,7 +286,71 @@ FUTURE = _tool(
     ["op", "name"],
 )
 
+RUN_PROGRAM = _tool(
+    "run_program",
+    "Run a Python program that creates tasks, waits for them and combines what they found, in code instead of in turns"
+    " of yours. Use it when you would otherwise call the same tools many times: one task for each of many files, rounds"
+    " until nothing is found any more, a queue that several tasks work off. For a few tasks call create_task yourself."
+    " It imports from prong.harness.program: create_task(prompt, title=…, context='fresh'|'fork'|'brief', key=…),"
+    " wait(tasks), wait_any, as_completed, list_tasks, cancel_task, shared_map(name), shared_list, message_queue, atomic,"
+    " event, future, lock, semaphore, barrier, Refused. A task has id, state, done, result, error. Each call is the tool"
+    " of that name, with your rights. It starts in your workspace, in the sandbox of bash; what it prints is the result."
+    " While all it does is wait it costs nothing. If you are restarted, it runs again from its beginning and finds the"
+    " tasks that it created: so let what it asks not depend on the time, or give create_task a key.",
+    {
+        "program": {"type": "string", "description": "The source. Print what you want to know, not all there is."},
+        "args": {"type": "array", "items": {"type": "string"}, "description": "What it finds in sys.argv[1:]."},
+        "timeout": {
+            "type": "number",
+            "description": "Seconds that it may work; while it only waits for others they are not counted. Default: 600.",
+        },
+    },
+    ["program"],
+    {
+        "program": "from pathlib import Path\nfrom prong.harness.program import create_task, wait\n\n"
+        "files = sorted(Path('src').rglob('*.py'))\n"
+        "tasks = [create_task(f'Look for bugs in {file}. Answer OK, or what is wrong.') for file in files]\n"
+        "for task in wait(tasks):\n    if task.result != 'OK':\n        print(task.title, task.result or task.error)\n"
+    },
+)
+
 PRIMITIVES = (
     CREATE_TASK, WAIT_TASKS, LIST_TASKS, CANCEL_TASK, LOCK, SEMAPHORE, BARRIER, EVENT, ATOMIC, SHARED_MAP, SHARED_LIST,
     MESSAGE_QUEUE, FUTURE,
 )  # fmt: skip
+
+UNSENT: dict[str, dict[str, Any]] = {
+    "bash": {
+        "type": "object",
+        "description": "Run a command in a shell that keeps its directory, variables and functions from call to call."
+        " Use it to build, test and run programs, and for what no other tool does. A command has 120 s; of a long"
+        " output you read head and tail, the whole is in a file.",
+        "properties": {
+            "command": {"type": "string", "description": "The command; may be left out to restart only."},
+            "restart": {"type": "boolean", "description": "End the shell and all that it started, and begin anew."},
+        },
+        "additionalProperties": False,
+    },
+    "str_replace_based_edit_tool": {
+        "type": "object",
+        "description": "View, create and change text files. Use str_replace for a change of a text that is there"
+        " exactly once, insert for new lines, and create for a whole new file.",
+        "properties": {
+            "command": {"type": "string", "enum": ["view", "create", "str_replace", "insert"]},
+            "path": {"type": "string", "description": "File, or for view a directory, relative to the workspace."},
+            "view_range": {
+                "type": "array",
+                "items": {"type": "integer"},
+                "description": "For view: first and last line; -1 is the last there is.",
+            },
+            "file_text": {"type": "string", "description": "For create: the whole text."},
+            "old_str": {"type": "string", "description": "For str_replace: a text that is there exactly once."},
+            "new_str": {"type": "string", "description": "For str_replace: what it becomes; left out, it is removed."},
+            "insert_line": {"type": "integer", "description": "For insert: after this line; 0 is the beginning."},
+            "insert_text": {"type": "string", "description": "For insert: the new lines."},
+        },
+        "required": ["command", "path"],
+        "additionalProperties": False,
+    },
+}
+"""What the endpoint's own tools take: the model knows it, so that it is never sent; the page in `docs/` prints it."""

@@ -6,8 +6,8 @@ import contextlib
 from dataclasses import asdict
 
 from prong.agents.tools.inputs import Inputs
-from prong.agents.tools.tool import Tool, ToolCall, ToolError
-from prong.harness.tools import definitions
+from prong.agents.tools.tool import Answer, Tool, ToolCall, ToolError
+from prong.harness.tools import catalogue, definitions
 from prong.harness.tools.answers import answer, made_once, name_of, op_of, read, timeout_of
 from prong.primitives import Barrier, Event, Lock, NotHeld, PermitLost, Semaphore
 from prong.primitives.barrier import PARTIES
@@ -30,10 +30,10 @@ class LockTools:
     def tools(self) -> tuple[Tool, ...]:
         """The four tools.  Repeating a call changes nothing: each bears its own key."""
         return (
-            Tool(definitions.LOCK, self.lock, replay="again", ordered=True),
-            Tool(definitions.SEMAPHORE, self.semaphore, replay="again", ordered=True),
-            Tool(definitions.BARRIER, self.barrier, replay="again", ordered=True),
-            Tool(definitions.EVENT, self.event, replay="again", ordered=True),
+            catalogue.record("lock").tool(self.lock),
+            catalogue.record("semaphore").tool(self.semaphore),
+            catalogue.record("barrier").tool(self.barrier),
+            catalogue.record("event").tool(self.event),
         )
 
     def end_turn(self) -> None:
@@ -47,7 +47,7 @@ class LockTools:
             with contextlib.suppress(PermitLost):
                 self._semaphore(name, None).release(key=f"{key} end")
 
-    def lock(self, call: ToolCall) -> str:
+    def lock(self, call: ToolCall) -> Answer:
         """The tool `lock`."""
         inputs = read(call, definitions.LOCK)
         lock = Lock(self._member, name_of(inputs))
@@ -101,7 +101,7 @@ class LockTools:
             f" {found.waiting} wait for it. Do other work first and try again, or wait for it without a timeout."
         )
 
-    def semaphore(self, call: ToolCall) -> str:
+    def semaphore(self, call: ToolCall) -> Answer:
         """The tool `semaphore`."""
         inputs = read(call, definitions.SEMAPHORE)
         name = name_of(inputs)
@@ -140,7 +140,7 @@ class LockTools:
             permits = row["initial"] if row is not None else 1
         return Semaphore(self._member, name, permits)
 
-    def barrier(self, call: ToolCall) -> str:
+    def barrier(self, call: ToolCall) -> Answer:
         """The tool `barrier`."""
         inputs = read(call, definitions.BARRIER)
         name = name_of(inputs)
@@ -169,7 +169,7 @@ class LockTools:
             raise inputs.refuse(f'`parties` must be a whole number from 1 to {PARTIES}, or "siblings".')
         return Barrier(self._member, name, parties)
 
-    def event(self, call: ToolCall) -> str:
+    def event(self, call: ToolCall) -> Answer:
         """The tool `event`."""
         inputs = read(call, definitions.EVENT)
         event = Event(self._member, name_of(inputs))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from prong.agents import conversation, fork_point
 from prong.agents.conversation import Message
 from prong.agents.tools.inputs import Inputs, shown
-from prong.agents.tools.tool import Tool, ToolCall, ToolError
-from prong.harness.tools import definitions
+from prong.agents.tools.tool import Answer, Tool, ToolCall, ToolError
+from prong.harness.repository.ignored import TooMuchIgnored
+from prong.harness.tools import catalogue, definitions
 from prong.harness.tools.answers import answer, cut, read, timeout_of
+from prong.harness.tools.contexts import Planner
 from prong.primitives import Plan, Task, create_task, wait_tasks
 from prong.primitives.budget import LARGEST_TOKENS, Budget
 from prong.primitives.task import NEEDS, PROMPT_BYTES, TITLE_CHARACTERS, OnFailedNeed, cancel, find
+from prong.primitives.task_record import Context
 from prong.primitives.values import NAME_CHARACTERS
 from prong.state import Membership, Transaction
 
@@ -25,6 +28,12 @@ TASKS_LISTED = 200
 """The most tasks that one result lists; the others are counted."""
 
 REASON_CHARACTERS = 1_000
+
+_HOW: Mapping[Context, str] = {
+    "fork": "continues from this conversation",
+    "brief": "starts with its prompt and a summary of this conversation",
+    "fresh": "starts with only its prompt",
+}
 
 _BELOW = """
 with recursive below (id) as (
@@ -47,70 +56,81 @@ select id as task, parent, title, state, priority, attempt, agent,
 
 @dataclass(frozen=True, slots=True)
 class ForkSource:
-    """What a fork is made from: the parent's files as a commit, and a name for the prefix up to a turn."""
+    """What a fork is made from: the parent's files as a commit, and a name for the prefix up to a turn.
 
-    snapshot: Callable[[], str]
+    `snapshot` is told whether to "skip" or "copy" the files that git ignores.
+    """
+
+    snapshot: Callable[[str], str]
     prefix_hash: Callable[[Message], str]
 
 
 class TaskTools:
     """The four tools for one agent."""
 
-    def __init__(self, member: Membership, source: ForkSource, *, budget: Budget | None = None) -> None:
-        """`budget` is what a task gets for which the model names none."""
+    def __init__(
+        self, member: Membership, source: ForkSource, *, budget: Budget | None = None, planner: Planner | None = None
+    ) -> None:
+        """`budget` is what a task gets for which the model names none; `planner` chooses for `context="auto"`."""
         self._budget = budget
+        self._planner = planner
         self._member = member
         self._source = source
         self._turn: Message | None = None
-        self._snapshot: str | None = None
+        self._snapshots: dict[str, str] = {}
 
     def tools(self) -> tuple[Tool, ...]:
         """The four tools; a repeated create_task finds the task that it made before."""
         return (
-            Tool(definitions.CREATE_TASK, self.create_task, replay="again", ordered=True),
-            Tool(definitions.WAIT_TASKS, self.wait_tasks, replay="again", ordered=True),
-            Tool(definitions.LIST_TASKS, self.list_tasks, replay="again"),
-            Tool(definitions.CANCEL_TASK, self.cancel_task, replay="again", ordered=True),
+            catalogue.record("create_task").tool(self.create_task),
+            catalogue.record("wait_tasks").tool(self.wait_tasks),
+            catalogue.record("list_tasks").tool(self.list_tasks),
+            catalogue.record("cancel_task").tool(self.cancel_task),
         )
 
     def begin_turn(self, turn: Message) -> None:
         """The calls of this assistant message are about to run; all forks of one turn share one snapshot."""
         self._turn = turn
-        self._snapshot = None
+        self._snapshots = {}
 
-    def create_task(self, call: ToolCall) -> str:
+    def create_task(self, call: ToolCall) -> Answer:
         """The tool `create_task`."""
         inputs = read(call, definitions.CREATE_TASK)
-        context = inputs.choice("context", ("fork", "fresh"), default="fork")
+        role = inputs.text("role", most_characters=NAME_CHARACTERS, default="").strip()
+        context = self._context(inputs.choice("context", ("fork", "brief", "fresh", "auto"), default="fork"), role)
         policy = inputs.choice("on_failed_need", ("fail", "continue", "any"), default="fail")
+        ignored = inputs.choice("ignored", ("skip", "copy"), default="skip")
         tokens = inputs.integer("tokens", least=1, most=LARGEST_TOKENS) if "tokens" in inputs else None
         plan = Plan(
             title=inputs.filled("title", most_characters=TITLE_CHARACTERS),
             prompt=inputs.filled("prompt", most_characters=PROMPT_BYTES),
-            context=cast("Literal['fork', 'fresh']", context),
-            needs=_numbers(inputs, call, "needs"),
+            context=context,
+            needs=numbers_of(inputs, call, "needs"),
             priority=inputs.integer("priority", least=-1_000_000, most=1_000_000) if "priority" in inputs else None,
-            role=inputs.text("role", most_characters=NAME_CHARACTERS, default="").strip(),
+            role=role,
             on_failed_need=cast("OnFailedNeed", policy),
             attempts=inputs.integer("attempts", least=1, most=1_000) if "attempts" in inputs else None,
             budget=self._budget if tokens is None else Budget(tokens),
             key=call.key,
             fork_point=self._turn.id if context == "fork" and self._turn else None,
-            base_commit=self._snapshot_of_turn() if context == "fork" else None,
+            brief_of=self._turn.id if context == "brief" and self._turn else None,
+            base_commit=None if context == "fresh" else self._snapshot_of_turn(ignored),
         )
         with self._member.transaction() as tx:
             task, new = create_task(tx, plan)
+            if new and context != "fresh":
+                self._declare(tx)
             if new and context == "fork":
                 self._fork(tx, task, plan, call.id)
-        how = "continues from this conversation" if context == "fork" else "starts with only its prompt"
+        how = _HOW[context]
         words = f"Created task {task.id} ({task.state}): {plan.title}. It {how}, in a process of its own."
         return answer(words, {"task": task.id, "title": plan.title, "state": task.state})
 
-    def wait_tasks(self, call: ToolCall) -> str:
+    def wait_tasks(self, call: ToolCall) -> Answer:
         """The tool `wait_tasks`."""
         inputs = read(call, definitions.WAIT_TASKS)
         mode = inputs.choice("mode", ("all", "any"), default="all")
-        numbers = _numbers(inputs, call, "tasks")
+        numbers = numbers_of(inputs, call, "tasks")
         tasks = wait_tasks(
             self._member, numbers, mode=cast("Literal['all', 'any']", mode), timeout=timeout_of(inputs, call)
         )
@@ -121,7 +141,7 @@ class TaskTools:
             words += " " + " ".join(f"Task {task.id} {task.state}: {task.error}." for task in failed)
         return answer(words, {"tasks": [_record(task) for task in tasks]})
 
-    def list_tasks(self, call: ToolCall) -> str:
+    def list_tasks(self, call: ToolCall) -> Answer:
         """The tool `list_tasks`."""
         inputs = read(call, definitions.LIST_TASKS)
         state = inputs.choice(
@@ -133,7 +153,7 @@ class TaskTools:
         words = f"{len(tasks)} of {len(rows)} tasks." if rows else "There is no such task."
         return answer(words, {"tasks": tasks, "count": len(rows)})
 
-    def cancel_task(self, call: ToolCall) -> str:
+    def cancel_task(self, call: ToolCall) -> Answer:
         """The tool `cancel_task`."""
         inputs = read(call, definitions.CANCEL_TASK)
         number = inputs.integer("task", least=1, most=2**53)
@@ -150,28 +170,43 @@ class TaskTools:
         words = f"Cancelled {len(cancelled)} tasks." if cancelled else f"Task {number} had ended before."
         return answer(words, {"cancelled": cancelled})
 
-    def _snapshot_of_turn(self) -> str:
-        if self._snapshot is None:
-            self._snapshot = self._source.snapshot()
-        return self._snapshot
+    def _context(self, wanted: str, role: str) -> Context:
+        """What a task begins with, where the model leaves it to us."""
+        if wanted != "auto":
+            return cast("Context", wanted)
+        if self._turn is None or self._planner is None:
+            return "fresh"
+        return self._planner.choose(self._turn, role)
+
+    def _declare(self, tx: Transaction) -> None:
+        assert self._turn is not None, "a call belongs to a turn"
+        fork_point.declare(tx, self._turn.id, self._source.prefix_hash(self._turn))
+
+    def _snapshot_of_turn(self, ignored: str) -> str:
+        if ignored not in self._snapshots:
+            try:
+                self._snapshots[ignored] = self._source.snapshot(ignored)
+            except TooMuchIgnored as error:
+                raise ToolError(str(error)) from error
+        return self._snapshots[ignored]
 
     def _fork(self, tx: Transaction, task: Task, plan: Plan, call_id: str) -> None:
         """Let the child continue from the very message in which it was made; only its own result differs."""
         turn = self._turn
         assert turn is not None, "a call belongs to a turn"
-        fork_point.declare(tx, turn.id, self._source.prefix_hash(turn))
         own = answer(
             f"You are task {task.id}: {plan.title}. You are a fork of this conversation, in a process and a clone of"
             f" the repository of your own; what stands before this turn was done by the agent you were forked from."
             f" Do only this: {plan.prompt}\nEnd with a short report; it is your result.",
             {"task": task.id, "you": True},
         )
-        content = conversation.child_results(turn, call_id, own)
+        content = conversation.child_results(turn, call_id, str(own))
         head = conversation.insert(tx, parent=turn.id, role="user", content=content, task=task.id)
         tx.execute("update task set head = :head where id = :task", head=head, task=task.id)
 
 
-def _numbers(inputs: Inputs, call: ToolCall, key: str) -> Sequence[int]:
+def numbers_of(inputs: Inputs, call: ToolCall, key: str) -> Sequence[int]:
+    """The array of task numbers under a key; empty where it was left out."""
     given: Any = call.input.get(key)
     if given is None:
         return ()

@@ -65,7 +65,7 @@ def _open(moment: Moment) -> Iterator[Explanation]:
         yield _one(row, _short(moment, row))
     before = 0
     for row in moment.source.rows("select * from task where state = 'ready' order by level desc, path_s desc, id"):
-        yield _one(row, waiting.ready(moment, row, before=before)[0])
+        yield _one(row, [*parked.asks(moment, row), *waiting.ready(moment, row, before=before)][0])
         before += row["paused"] == 0 and (row["not_before"] or 0) <= moment.now
     needs = waiting.needs_of_all(moment)
     for row in moment.source.rows(
@@ -79,7 +79,8 @@ def _one(row: Row, reason: Reason) -> Explanation:
 
 
 def _reasons(moment: Moment, task: Row) -> list[Reason]:
-    return _OF_STATE[task["state"]](moment, task)
+    found = _OF_STATE[task["state"]](moment, task)
+    return [*parked.asks(moment, task), *found] if task["state"] == "ready" else found
 
 
 def _blocked(moment: Moment, task: Row) -> list[Reason]:
@@ -89,6 +90,8 @@ def _blocked(moment: Moment, task: Row) -> list[Reason]:
 def _parked(moment: Moment, task: Row) -> list[Reason]:
     if task["held"] == "budget":
         return [*parked.held_for_budget(moment, task), *moment.paused(task)]
+    if task["held"] == "cache":
+        return [*parked.held_for_cache(moment, task), *moment.paused(task)]
     found = running.running(moment, task)
     return [*found, parked.asleep(task)] if task["held"] == "asleep" else found
 

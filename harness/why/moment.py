@@ -119,6 +119,26 @@ class Moment:
         )
         return [str(row["id"]) for row in rows]
 
+    def full_role(self, task: Row) -> Reason | None:
+        """That as many tasks of its role run as may at once; None where that does not keep it back."""
+        role = self.source.row("select agents from role where name = :role and name <> ''", role=task["role"])
+        if role is None or role["agents"] is None:
+            return None
+        rows = self.source.rows(
+            "select id from task where role = :role and role <> ''"
+            " and state not in ('done', 'failed', 'cancelled') and state = 'running' order by id",
+            role=task["role"],
+        )
+        if len(rows) < role["agents"]:
+            return None
+        most, running = role["agents"], [row["id"] for row in rows]
+        what = "task of its role runs" if most == 1 else f"{most} tasks of its role run"
+        detail = (
+            f"Only {'one ' if most == 1 else ''}{what} at once ({quoted(task['role'])}), and now {named(running)} do"
+        )
+        detail = detail + ("es." if len(running) == 1 else ".")
+        return Reason("role", detail, {"role": task["role"], "agents": most, "taken_by": running})
+
     def task(self, number: int) -> Row | None:
         """A task's row."""
         return self.source.row("select * from task where id = :task", task=number)

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from prong.harness.approvals import asked_for
+from prong.harness.repository import merge_queue
 from prong.harness.why.moment import Moment, Reason, data_of, listed, many, named, quoted, span
 from prong.primitives import deadlock, wait_graph
 from prong.primitives.budget import rooms
@@ -34,6 +36,20 @@ def waits(moment: Moment, agent: Row) -> list[Reason]:
     rows = moment.source.rows("select * from waiter where agent = :agent order by id", agent=agent["id"])
     found = [_wait(moment, row) for row in rows]
     return [*_deadlock(moment, agent, rows), *found]
+
+
+def asks(moment: Moment, task: Row) -> list[Reason]:
+    """The calls of a task without an agent that a person is asked about: they will be made again, and wait again."""
+    rows = moment.source.rows(
+        "select id, tool, input, rule from approval where task = :task and state = 'waiting' order by id",
+        task=task["id"],
+    )
+    found = []
+    for row in rows:
+        what = quoted(asked_for(row["tool"], json.loads(row["input"])))
+        detail = f"It asks whether {row['tool']} may run: {what}. Answer with: prong approve {row['id']}, or prong deny"
+        found.append(Reason("asks", detail, {"approval": row["id"], "tool": row["tool"], "rule": row["rule"]}))
+    return found
 
 
 def asleep(task: Row) -> Reason:
@@ -67,6 +83,22 @@ def held_for_budget(moment: Moment, task: Row) -> list[Reason]:
     after = "" if moment.supervised else f", and then: prong resume {moment.swarm['id']}"
     found.append(Reason("raise", f"It goes on when the bound is raised: prong budget {which}{unit}{after}"))
     return found
+
+
+def held_for_cache(moment: Moment, task: Row) -> list[Reason]:
+    """What was found that is lost, what going on would cost, and how it goes on."""
+    row = moment.source.row("select lost from fork_point where message = :point", point=task["fork_point"])
+    told = json.loads(row["lost"]) if row is not None and row["lost"] else {}
+    why = " ".join((task["error"] or "the prompt cache of its fork point is lost").split())
+    found = [Reason("cache", f"It is held: {why}", {**told, "fork_point": task["fork_point"]})]
+    held = moment.source.row(
+        "select count(*) as held from task where held = 'cache' and fork_point = :point", point=task["fork_point"]
+    )
+    assert held is not None, "an aggregate has one row"
+    after = "" if moment.supervised else f", and then: prong resume {moment.swarm['id']}"
+    detail = f"{many(held['held'], 'fork of that turn is', 'forks of that turn are')} held. Let this one go on with:"
+    detail += f" prong resume {moment.swarm['id']} --task {task['id']}{after}"
+    return [*found, Reason("resume", detail, {"held": held["held"]})]
 
 
 def _account(out: Row | None) -> int | None:
@@ -192,13 +224,17 @@ def _future(moment: Moment, row: Row, _wants: Mapping[str, Any]) -> Told:
     return {"for": f"future {row['object']!r}", "then": then}, {"state": future["state"] if future else None}
 
 
-def _slot(moment: Moment, _row: Row, _wants: Mapping[str, Any]) -> Told:
+def _slot(moment: Moment, row: Row, _wants: Mapping[str, Any]) -> Told:
     slots, taken = moment.swarm["slots"], moment.running
     then = f"what it waited for has come; {len(taken)} of {slots} slots are taken"
     if taken:
         then += f", by {named(taken)}"
     if len(taken) < slots and moment.refusal is not None:
         then += f". {moment.refusal.detail.rstrip('.')}"
+    task = moment.task(row["task"]) if row["task"] is not None else None
+    full = moment.full_role(task) if task is not None else None
+    if full is not None:
+        then += f". {full.detail.rstrip('.')}"
     return {"for": "a slot", "then": then}, {"slots": slots, "taken_by": list(taken)}
 
 
@@ -214,11 +250,10 @@ def _fork(moment: Moment, row: Row, _wants: Mapping[str, Any]) -> Told:
 
 def _merge(moment: Moment, row: Row, _wants: Mapping[str, Any]) -> Told:
     ahead = moment.source.row(
-        "select count(*) as ahead from merge mine join merge other on other.state = 'waiting'"
-        " and (other.queued_at, other.task) < (mine.queued_at, mine.task) where mine.task = :task",
+        merge_queue.AHEAD,
         task=int(row["object"]),
     )
-    assert ahead is not None, "an aggregate has one row"
+    assert ahead is not None, "it waits for its merge"
     trouble = moment.source.row(
         "select data from event where task = :task and kind = 'merge.waits' and at >= :since order by seq desc limit 1",
         task=int(row["object"]),
@@ -227,13 +262,27 @@ def _merge(moment: Moment, row: Row, _wants: Mapping[str, Any]) -> Told:
     then = f"{many(ahead['ahead'], 'stands', 'stand')} before it in the merge queue" if ahead["ahead"] else ""
     if trouble is not None:
         then = f"the merge waits: {quoted(data_of(trouble)['reason'])}"
-    return {"for": "its work to be merged", "then": then}, {"ahead": ahead["ahead"]}
+    if ahead["checking_at"] is not None:
+        then = f"its check has run for {span(moment.now - ahead['checking_at'])}"
+    if ahead["state"] == "resolving":
+        then = f"it was handed in {ahead['attempt']} times in vain; task {ahead['resolver']} delivers in its place"
+    more = {name: ahead[name] for name in ("ahead", "attempt", "resolver")}
+    return {"for": "its work to be merged", "then": then}, more
 
 
 def _budget(_moment: Moment, row: Row, _wants: Mapping[str, Any]) -> Told:
     whose = f"the budget of task {row['object']}" if row["object"] != "0" else "the swarm's budget"
     then = f"calls under way have reserved what {whose} has left, and give back what they do not cost"
     return {"for": "tokens", "then": then}, {"account": row["object"]}
+
+
+def _approval(moment: Moment, row: Row, _wants: Mapping[str, Any]) -> Told:
+    asked = moment.source.row("select tool, input, rule from approval where id = :id", id=int(row["object"]))
+    assert asked is not None, "approvals are never removed"
+    what = asked_for(asked["tool"], json.loads(asked["input"]))
+    then = f"answer with: prong approve {row['object']}, or prong deny {row['object']} --reason WHY"
+    data = {"approval": int(row["object"]), "tool": asked["tool"], "rule": asked["rule"]}
+    return {"for": f"a person to say whether {asked['tool']} may run: {quoted(what)}", "then": then}, data
 
 
 def _anything(_moment: Moment, row: Row, _wants: Mapping[str, Any]) -> Told:
@@ -246,6 +295,7 @@ def _anything(_moment: Moment, row: Row, _wants: Mapping[str, Any]) -> Told:
 _KINDS: Mapping[str, Callable[[Moment, Row, Mapping[str, Any]], Told]] = {
     "lock": _lock, "semaphore": _semaphore, "barrier": _barrier, "tasks": _tasks, "queue": _queue, "room": _queue,
     "joined": _queue, "future": _future, "slot": _slot, "fork": _fork, "merge": _merge, "budget": _budget,
+    "approval": _approval,
 }  # fmt: skip
 
 

@@ -117,6 +117,9 @@ def ready(moment: Moment, task: Row, *, before: int | None = None) -> list[Reaso
         found.append(moment.refusal)
     elif len(moment.running) >= moment.swarm["slots"]:
         found.append(_full(moment))
+    full = moment.full_role(task)
+    if full is not None:
+        found.append(full)
     return [*found, _place(moment, task, before), _level(moment, task)]
 
 

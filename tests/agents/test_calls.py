@@ -7,8 +7,15 @@ import pytest
 
 from prong.agents.calls import Calls
 from prong.agents.conversation import Message
-from prong.agents.tools.tool import Tool, ToolError
+from prong.agents.tools.tool import Answer, Tool, ToolError
+from prong.agents.tools.touch import changes, reads
 from prong.state import Deposed, Invalid
+
+
+def touches(call):
+    """What the input says: "+x" changes x, "x" reads it."""
+    things = call.input.get("touches", [])
+    return [changes(*thing[1:].split("/")) if thing[0] == "+" else reads(*thing.split("/")) for thing in things]
 
 
 class Toolbox:
@@ -20,6 +27,7 @@ class Toolbox:
                 replay="again" if "again" in name else "uncertain",
                 ordered="ordered" in name,
                 instant=lambda _call, name=name: "instant" in name,
+                touches=touches,
             )
             for name, run in runs.items()
         }
@@ -38,7 +46,12 @@ class Work:
 
 
 def turn(*names):
-    blocks = [{"type": "tool_use", "id": f"call-{n}", "name": name, "input": {}} for n, name in enumerate(names)]
+    """Calls by name; what one touches stands behind it: "note +a b"."""
+    parts = [name.split() for name in names]
+    blocks = [
+        {"type": "tool_use", "id": f"call-{n}", "name": name, "input": {"touches": things}}
+        for n, (name, *things) in enumerate(parts)
+    ]
     return Message(1, "assistant", blocks)
 
 
@@ -77,6 +90,33 @@ def test_an_ordered_call_parts_those_before_it_from_those_behind_it(calls):
     calls(toolbox).run(turn("first", "first", "ordered", "last", "ordered"))
     assert order == ["first", "first", "ordered", "last", "ordered"]
     assert toolbox.ended == 1
+
+
+def test_calls_that_touch_the_same_thing_keep_their_order_while_others_pass_them(calls):
+    order = []
+    passed = threading.Event()
+
+    def note(call):
+        order.append(call.id)
+        return "noted"
+
+    def slow(call):
+        assert passed.wait(10)  # only the last call, which touches nothing of this, sets it
+        return note(call)
+
+    toolbox = Toolbox(slow=slow, note=note, last=lambda call: passed.set() or note(call))
+    results = calls(toolbox).run(turn("slow +a/b", "note a/c", "note a", "note +a/b/c", "note +d", "last d"))
+    assert texts(results) == [("noted", False)] * 6
+    assert set(order[:3]) == {"call-1", "call-4", "call-5"}
+    assert order.index("call-4") < order.index("call-5")
+    assert order[3] == "call-0"
+    assert sorted(order[4:]) == ["call-2", "call-3"]
+    assert order.index("call-2") < order.index("call-3")
+
+
+def test_an_answer_is_read_as_words_and_then_data(calls):
+    toolbox = Toolbox(tell=lambda _call: Answer("Two.", {"n": 2, "é": None}))
+    assert texts(calls(toolbox).run(turn("tell"))) == [('Two.\n{"n": 2, "é": null}', False)]
 
 
 def test_a_refusal_is_a_result_that_the_model_reads(calls):
@@ -158,7 +198,7 @@ def test_calls_that_wait_for_nobody_are_one_transaction_where_they_stand_side_by
         return "noted"
 
     results = calls(Toolbox(instant_again=note, slow=note)).run(
-        turn("instant_again", "instant_again", "slow", "instant_again")
+        turn("instant_again +a", "instant_again +a", "slow a", "instant_again +a")
     )
     assert inside == [("instant_again", True), ("instant_again", True), ("slow", False), ("instant_again", False)]
     assert texts(results) == [("noted", False)] * 4

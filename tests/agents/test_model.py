@@ -37,7 +37,7 @@ class Listening:
         self._clock = clock
         self.listener = Listener(began=self._began, waits=self._wait)
 
-    def _began(self):
+    def _began(self, _usage):
         self.begun += 1
 
     def _wait(self, problem, seconds):
@@ -178,7 +178,7 @@ def test_a_provider_that_is_not_there_is_asked_again(model_of, listening):
             back.start()
 
     try:
-        answer = model_of(url).ask(request(), Listener(began=lambda: None, waits=waits))
+        answer = model_of(url).ask(request(), Listener(began=lambda _usage: None, waits=waits))
     finally:
         back.stop()
     assert answer.content[0]["text"] == "hi"

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from .repositories import SURROUNDINGS
+from .warm import READ_ONCE, Warm
 
 SCRIPTS = Path(__file__).with_name("scripts.py")
 PATIENCE_S = 60
@@ -21,13 +22,20 @@ def environment(**more):
     return names | more
 
 
+WARM = Warm(environment())
+
+
 def prong(*arguments, cwd, code=0, **more):
     """Run `prong` to its end; returns what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "prong.harness", *map(str, arguments)],
-        cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=PATIENCE_S * 2, check=False,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    words = [str(argument) for argument in arguments]
+    if any(name.startswith(READ_ONCE) for name in more):
+        done = subprocess.run(
+            [sys.executable, "-m", "prong.harness", *words],
+            cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=PATIENCE_S * 2, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    else:
+        done = WARM.run(words, cwd=cwd, env=environment(**more), timeout=PATIENCE_S * 2)
     assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}\n{logs(cwd)}"
     return done
 

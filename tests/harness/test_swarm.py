@@ -24,10 +24,22 @@ def events(root, kind):
     ]
 
 
+def forks_waited_until_the_first_response_with_their_prefix_had_begun(store):
+    warm = store.row("select seq from event where kind = 'fork.warm'")["seq"]
+    answered = store.rows("select seq from event where kind = 'model.answered' and task > 1")
+    assert len(store.rows("select 1 from event where kind = 'fork.warming'")) == 1
+    assert all(row["seq"] > warm for row in answered)
+    assert all(
+        row["started_at"]
+        >= store.row("select min(first_byte_at) as at from model_call where task = 1 and message > 4")["at"]
+        for row in store.rows("select started_at from model_call where task > 1")
+    )
+
+
 def test_every_task_lands_once_and_nothing_of_the_users_changes(root):
     (root / "plain.txt").write_text("edited, not committed\n")
     before = git.fingerprint(root)
-    answer = run("Edit 6 files", cwd=root)
+    answer = run("Edit 6 files", "--latency", "0.3", cwd=root)
     assert git.fingerprint(root) == before
     assert answer["state"] == "done"
     assert answer["tasks"]["done"] == 7
@@ -39,6 +51,7 @@ def test_every_task_lands_once_and_nothing_of_the_users_changes(root):
     log = git.run(root, "log", "--format=%(trailers:key=Prong-Task,valueonly)", f"main..{answer['branch']}")
     assert sorted(log.split()) == ["2", "3", "4", "5", "6", "7"]
     assert git.run(root, "for-each-ref", "refs/prong") == ""
+    forks_waited_until_the_first_response_with_their_prefix_had_begun(find(Repository.open(root), None).store())
 
 
 def test_a_parent_that_waits_for_ten_children_finishes_on_one_slot(root):
@@ -73,16 +86,17 @@ def test_a_task_starts_only_when_its_needs_are_done(root):
 
 
 def test_work_that_conflicts_is_kept_as_a_branch_and_reported(root):
+    # Neither the task's agent nor the resolver mends the conflict.
     answer = run("Conflict, please", cwd=root, code=1)
     assert answer["state"] == "failed"
-    assert answer["tasks"]["done"] == 2
-    [problem] = answer["problems"]
-    assert "plain.txt" in problem["error"]
+    [problem] = [one for one in answer["problems"] if one["branch"].endswith(f"-task-{one['task']}")][:1]
     assert problem["branch"] in problem["error"]
     merged = git.run(root, "show", f"{answer['branch']}:plain.txt")
     kept = git.run(root, "show", f"{problem['branch']}:plain.txt")
     assert {merged, kept} == {"first version", "second version"}
     assert problem["branch"] in prong("tasks", cwd=root).stdout
+    [report] = root.glob(f".prong/*/reports/task-{problem['task']}.md")
+    assert "plain.txt: both sides changed the same lines" in report.read_text()
 
 
 def test_a_fork_finds_its_parents_uncommitted_edits_and_merges_only_its_own(root):
@@ -110,20 +124,6 @@ def test_the_first_request_of_every_fork_reads_its_prefix_from_the_cache(root):
     answer = json.loads(prong("status", "--json", cwd=root).stdout)
     assert answer["usd"] > 0
     assert answer["cache"]["forks"] == 6
-
-
-def test_a_fork_waits_until_the_first_response_with_its_prefix_has_begun(root):
-    run("Edit 6 files", "--latency", "0.3", cwd=root)
-    store = find(Repository.open(root), None).store()
-    warm = store.row("select seq from event where kind = 'fork.warm'")["seq"]
-    answered = store.rows("select seq from event where kind = 'model.answered' and task > 1")
-    assert len(store.rows("select 1 from event where kind = 'fork.warming'")) == 1
-    assert all(row["seq"] > warm for row in answered)
-    assert all(
-        row["started_at"]
-        >= store.row("select min(first_byte_at) as at from model_call where task = 1 and message > 4")["at"]
-        for row in store.rows("select started_at from model_call where task > 1")
-    )
 
 
 def test_a_bad_endpoint_costs_waiting_but_no_work(root):
@@ -243,7 +243,7 @@ def test_a_killed_emulator_costs_waiting_but_no_work(root):
 
 def test_killing_the_supervisor_again_and_again_blames_no_task(root):
     start_of_run = ["run", "--offline", "--script", SCRIPTS, "--latency", "0.3", "Edit 2 files"]
-    for again in range(6):
+    for again in range(6):  # more often than a task may stall
         process = start(*(["resume"] if again else start_of_run), cwd=root)
         eventually(
             lambda: (store := _store_of(root)) and store.row("select 1 from agent where ended_at is null"), "life"
@@ -331,13 +331,13 @@ def test_the_log_is_one_object_a_line_and_can_be_followed_to_the_end(root):
     assert {row["task"] for row in only} == {2}
 
 
-@pytest.mark.parametrize("moment", range(int(os.environ.get("PRONG_KILLS", "4"))))
+@pytest.mark.parametrize("moment", range(int(os.environ.get("PRONG_KILLS", "2"))))
 def test_a_killed_agent_costs_nothing_but_time(root, moment):
     """Goal: an agent dies at a random moment.  Method: kill the one that wrote the n-th event, wherever it is now."""
     process = start("run", "--offline", "--script", SCRIPTS, "Edit 4 files", cwd=root)
     eventually(lambda: any(root.glob(".prong/*/bells")), "a database")
     store = eventually(lambda: _store_of(root), "a swarm")
-    target = 18 + moment * 7 % 61
+    target = 18 + moment * 19 % 61
     row = eventually(
         lambda: store.row(
             "select agent.id, pid from event join agent on agent.id = event.agent where seq >= :seq and pid is not null"

@@ -99,7 +99,7 @@ def ask(settings):
 
     endpoint = Endpoint("claude-opus-5-5", settings["url"], "key", 100)
     model = Model(endpoint, SystemClock(0.0), governed_in=Path(settings["directory"]))
-    listener = Listener(began=lambda: None, waits=lambda _problem, _seconds: None)
+    listener = Listener(began=lambda _usage: None, waits=lambda _problem, _seconds: None)
 
     def all_calls(name):
         for n in range(settings["calls"]):

@@ -133,8 +133,14 @@ class TestReplace:
 
     def test_a_match_but_for_white_space_is_pointed_out(self, edit, file):
         file.write_text("x\nif a:\n\treturn  b\n")
-        with pytest.raises(ToolError, match="differs only in white space begins in line 2"):
+        with pytest.raises(
+            ToolError, match=r"differs only in white space begins in line 2; .*\n2: if a:\n3: \treturn  b"
+        ):
             edit("str_replace", path=file.name, old_str="if a:\n    return b", new_str="y")
+
+    def test_a_text_that_only_begins_alike_is_pointed_out(self, edit, file):
+        with pytest.raises(ToolError, match="Its first line is there in line 2, but what follows differs"):
+            edit("str_replace", path=file.name, old_str="two\n3", new_str="y")
 
     def test_several_matches_are_an_error_in_the_documentations_words_with_their_lines(self, edit, file):
         file.write_text("a\nb\na\na b\n")

@@ -1,12 +1,15 @@
 """grep and glob: what they find, in which form, and what they say when they find nothing."""
 
+import os
+import shutil
 import subprocess
 
 import jsonschema
 import pytest
 
-from prong.agents.tools import DEFINITIONS, ToolError, workspace_tools
-from prong.agents.tools.search import GLOB, GREP, LINE_CHARACTERS, RESULT_CHARACTERS, RESULTS_DEFAULT
+from prong.agents.tools import DEFINITIONS, ToolCall, ToolError, workspace_tools
+from prong.agents.tools.search import Search
+from prong.agents.tools.search_definitions import GLOB, GREP, LINE_CHARACTERS, RESULT_CHARACTERS, RESULTS_DEFAULT
 
 
 @pytest.fixture
@@ -18,6 +21,7 @@ def put(workspace):
             path = workspace / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.encode() if isinstance(content, str) else content)
+            os.utime(path, (0, 0))
 
     return put
 
@@ -50,9 +54,57 @@ class TestGrep:
     def test_no_match_is_no_error(self, grep):
         assert grep("nothing").startswith("No match.")
 
-    def test_the_pattern_is_a_posix_extended_expression(self, grep, put):
-        put({"a.txt": "ab\naab\nabc d\n"})
+    def test_the_pattern_is_a_perl_compatible_expression(self, grep, put):
+        put({"a.txt": "ab\naab\nabc d\nx12\n"})
         assert grep(r"^a+b$|c\s\w\b") == "a.txt:1:ab\na.txt:2:aab\na.txt:3:abc d\n[matching lines: 3]"
+        assert grep(r"(?<=x)[\d.]+(?!\d)").startswith("a.txt:4:x12\n")
+
+    def test_lines_around_a_match_are_shown_as_grep_shows_them(self, grep, put):
+        put({"a": "".join(f"{n}:{n}\n" for n in range(1, 10)), "b": "2\n"})
+        assert (
+            grep("2|8", before=1, after=0) == "a-1-1:1\na:2:2:2\n--\na-7-7:7\na:8:8:8\n--\nb:1:2\n[matching lines: 3]"
+        )
+        assert grep("^5", context=1).splitlines()[:-1] == ["a-4-4:4", "a:5:5:5", "a-6-6:6"]
+        assert "of which 1 are shown" in grep("2|8", context=1, max_results=1)
+
+    def test_a_match_can_span_lines(self, grep, put, workspace):
+        put({"a.py": "class A:\r\n    pass\r\nclass B:\n    x = 1\n", "b.bin": b"class A:\n    pass\0"})
+        (workspace / "link.py").symlink_to("/etc/passwd")
+        assert grep(r"class \w+:\s+pass", multiline=True) == "a.py:1:class A:\na.py:2:    pass\n[matching lines: 2]"
+        assert grep("A:\n    p", multiline=True, fixed=True, mode="count").startswith("a.py:1\n")
+        assert grep("CLASS.*X", multiline=True, ignore_case=True, mode="files", type="py").startswith("a.py\n[")
+        assert grep("root:", multiline=True).startswith("No match")
+        with pytest.raises(ToolError, match="unterminated character set"):
+            grep("[a", multiline=True)
+
+    def test_files_are_chosen_by_kind_or_left_out(self, grep, put):
+        put({"a.py": "x", "s/b.ts": "x", "s/c.md": "x"})
+        assert grep("x", mode="files", type="ts").splitlines()[:-1] == ["s/b.ts"]
+        assert grep("x", mode="files", glob="!*.{py,md}").splitlines()[:-1] == ["s/b.ts"]
+        assert grep("x", mode="files", path="s", glob="!*.ts").splitlines()[:-1] == ["s/c.md"]
+
+    def test_a_pattern_that_would_take_for_ever_is_given_up(self, grep, put):
+        put({"a": "a" * 60 + "b\n"})
+        with pytest.raises(ToolError, match="match limit exceeded"):
+            grep("(a|aa)+$")
+
+    def test_a_git_without_perl_compatible_expressions_searches_with_posix_ones(self, put, environment, scratch):
+        put({"a": "x1\n"})
+        poor = scratch / "bin" / "git"
+        poor.parent.mkdir(parents=True)
+        real = shutil.which("git")
+        poor.write_text(
+            '#!/bin/sh\ncase " $* " in *" -P "*) echo "cannot use Perl-compatible regexes" >&2; exit 128;; esac\n'
+            f'exec {real} "$@"\n'
+        )
+        poor.chmod(0o755)
+        workspace = scratch.parent / "workspace"
+        search = Search(workspace, environment={**environment, "PATH": f"{poor.parent}:{os.environ['PATH']}"})
+        run = lambda pattern: search.grep(ToolCall("toolu_1", "grep", {"pattern": pattern}))  # noqa: E731  twice below
+        assert run("x[0-9]").startswith("a:1:x1")
+        for pattern in (r"\d+", r"a\\\d", r"[\w.]+", r"[^\]]", r"\Afoo", "(?:a)"):
+            with pytest.raises(ToolError, match="knows only POSIX"):
+                run(pattern)
 
     def test_plain_text_is_taken_as_it_is(self, grep, put):
         put({"a.txt": "f(x[\\d])\n"})
@@ -138,14 +190,9 @@ class TestGrep:
             git("config", name, value)
         assert grep("x|y") == "a/b.txt:1:x\n[matching lines: 1]"
 
-    @pytest.mark.parametrize("pattern", ["a(", "[a", "*a", "a{1", "(?:a)", "[[:nonsense:]]", "a{99999}"])
+    @pytest.mark.parametrize("pattern", ["a(", "[a", "*a", "(?<a", "[[:nonsense:]]", "a{99999}"])
     def test_a_pattern_that_git_refuses_is_an_error_with_its_reason(self, grep, pattern):
         with pytest.raises(ToolError, match=r"(?s)git cannot search for this pattern: fatal: .*`fixed`"):
-            grep(pattern)
-
-    @pytest.mark.parametrize("pattern", [r"\d+", r"a\\\d", r"[\w.]+", r"[^\]]", r"\Afoo"])
-    def test_a_pattern_that_means_something_else_in_posix_is_refused(self, grep, pattern):
-        with pytest.raises(ToolError, match="means something else in POSIX"):
             grep(pattern)
 
     @pytest.mark.parametrize("pattern", [r"\\d", r"\[a\]", r"[\\/]", r"a\.b\(", "[]a]"])
@@ -184,7 +231,9 @@ class TestGrep:
             ({"pattern": "x", "path": "../.."}, "outside of the workspace"),
             ({"pattern": "x", "path": "/etc"}, "outside of the workspace"),
             ({"pattern": "x", "path": "nothing"}, "is not there"),
-            ({"pattern": "x", "glob": "!*.py"}, "cannot exclude"),
+            ({"pattern": "x", "glob": "*.py", "type": "py"}, "give either `type` or `glob`"),
+            ({"pattern": "x", "type": "python"}, "must be one of c, cpp"),
+            ({"pattern": "x", "mode": "files", "before": 2}, "only in mode content"),
             ({"pattern": "x", "glob": "{a,b}" * 7}, "more than 64"),
             ({"pattern": "x", "path": ".git/config", "glob": "*"}, "is a file"),
             ({"pattern": "x", "-A": 3}, "it knows no '-A'"),
@@ -196,8 +245,10 @@ class TestGrep:
 
 
 class TestGlob:
-    def test_files_are_listed_sorted_with_their_number(self, glob, put, git):
+    def test_files_are_listed_the_newest_first_with_their_number(self, glob, put, git, workspace):
         put({"b.py": "", "a/c.py": "", "a.txt": "", "Z.py": ""})
+        for age, name in enumerate(("Z.py", "a/c.py", "b.py")):
+            os.utime(workspace / name, (1_000 - age, 1_000 - age))
         git("add", "b.py")
         assert glob("**/*.py") == "Z.py\na/c.py\nb.py\n[files: 3]"
 
@@ -210,6 +261,7 @@ class TestGlob:
     def test_names_with_spaces_newlines_and_other_letters_are_right(self, glob, put, workspace):
         put({"a b.txt": "", "é.txt": "", "n\nl.txt": ""})
         (workspace / "x\udcff.txt").touch()
+        os.utime(workspace / "x\udcff.txt", (0, 0))
         assert glob("*.txt").splitlines()[:-1] == ["a b.txt", r"$'n\nl.txt'", r"$'x\xff.txt'", "é.txt"]
 
     @pytest.mark.parametrize(
@@ -267,9 +319,10 @@ def test_a_definition_is_strict_and_says_when_to_use_the_tool(definition):
 
 def test_the_definitions_are_those_of_the_tools_in_their_order(tools):
     assert [tool.definition for tool in tools.tools] == list(DEFINITIONS)
-    assert {tool.name: (tool.replay, tool.ordered) for tool in tools.tools} == {
-        "bash": ("uncertain", True),
-        "str_replace_based_edit_tool": ("uncertain", True),
-        "grep": ("again", False),
-        "glob": ("again", False),
+    assert {tool.name: tool.replay for tool in tools.tools} == {
+        "bash": "uncertain",
+        "str_replace_based_edit_tool": "uncertain",
+        "read": "again",
+        "grep": "again",
+        "glob": "again",
     }

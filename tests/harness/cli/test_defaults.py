@@ -39,20 +39,14 @@ def swarm(root):
     return find(Repository.open(root), None)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "more", "slots"),
-    [
-        ([], {}, 3),
-        ([], {"PRONG_RUN_AGENTS": "4"}, 4),
-        (["--agents", "5"], {"PRONG_RUN_AGENTS": "4"}, 5),
-    ],
-)
-def test_the_command_line_counts_before_the_environment_and_that_before_the_file(root, says, arguments, more, slots):
+def test_the_command_line_counts_before_the_environment_and_that_before_the_file(root, says):
     says(SAID)
-    prong("run", "--json", *arguments, "Edit 1 files", cwd=root, **more)
+    environment = {"PRONG_RUN_AGENTS": "4", "PRONG_RUN_LATENCY": "0.002"}
+    prong("run", "--json", "--agents", "5", "Edit 1 files", cwd=root, **environment)
     options = swarm(root).options
-    assert (options.slots, options.model, options.max_tokens) == (slots, "claude-opus-5-5", 8_000)
-    assert (options.offline.scripts, options.offline.latency_s) == ((str(SCRIPTS),), 0.001)
+    assert (options.slots, options.offline.latency_s) == (5, 0.002)
+    assert (options.model, options.max_tokens) == ("claude-opus-5-5", 8_000)
+    assert options.offline.scripts == (str(SCRIPTS),)
     assert options.prose == "Be brief."
     assert swarm(root).settings(None, None)["prose"] == "Be brief."
 

@@ -10,6 +10,7 @@ from tests.harness.repositories import (
     Child,
     commit,
     files_in,
+    files_of,
     finish,
     killed_at_every_call,
     make_odd_repository,
@@ -21,6 +22,7 @@ from tests.harness.repositories import (
     write,
 )
 
+from prong.harness.repository import ignored
 from prong.harness.repository.cloning import Places
 from prong.harness.repository.repository import Repository
 from prong.harness.repository.workspaces import Workspace
@@ -128,6 +130,41 @@ def test_a_child_workspace_starts_with_what_its_parent_had_not_committed(root, w
     made = finish(child)
     repository.adopt(child, made, "refs/prong/s/task")
     assert parents(root, made) == [snapshot]
+
+
+def test_a_fork_gets_the_ignored_files_if_they_are_asked_for(root, workspace):
+    here = workspace.directory
+    write(here, {"out/deep/tool": "#!/bin/sh\n", "noise.log": "x", "folder/more.log": "y", "loose": "z", "-x.log": "d"})
+    (here / "out/deep/tool").chmod(EXECUTABLE)
+    (here / "out/link").symlink_to("deep/tool")
+    make_repository(here / "out/inner", {"a": "a"})
+    repository = Repository.open(root)
+    snapshot = workspace.snapshot_with_ignored()
+    repository.adopt(workspace, snapshot, "refs/prong/s/fork")
+    expected = files_in(here)
+    write(here, {"noise.log": "later"})
+    child = Workspace.create(repository, workspace.directory.with_name("child"), snapshot)
+    assert files_in(child.directory) == expected
+    assert (child.directory / "out/inner/.git").is_dir()
+    assert child.snapshot() == snapshot
+    assert files_of(root, snapshot).keys() == {*START, "loose"}
+    write(child.directory, {"noise.log": "own", "own": "x"})
+    assert (here / "noise.log").read_text() == "later"
+    assert show(child, finish(child)).keys() == {*START, "loose", "own"}
+    assert workspace.snapshot_with_ignored() != snapshot
+    plain = workspace.snapshot()
+    repository.adopt(workspace, plain, "refs/prong/s/plain")
+    other = Workspace.create(repository, workspace.directory.with_name("other"), plain)
+    assert files_in(other.directory).keys() == {*START, "loose"}
+
+
+def test_more_ignored_files_than_the_bound_are_refused_and_nothing_is_copied(workspace):
+    (workspace.directory / "out").mkdir()
+    with (workspace.directory / "out/huge").open("wb") as huge:
+        huge.truncate(ignored.BYTES + 1)  # it takes up no room
+    with pytest.raises(ignored.TooMuchIgnored, match="2,048 MiB"):
+        workspace.snapshot_with_ignored()
+    assert not Places(workspace.directory).ignored("x").parent.exists()
 
 
 def test_ignored_files_are_left_out_unless_the_agent_added_them(workspace):

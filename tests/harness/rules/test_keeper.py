@@ -5,6 +5,7 @@ import json
 import pytest
 from tests.harness.swarming import eventually
 
+from prong.harness.permissions import policies
 from prong.harness.repository.repository import Repository
 from prong.harness.rules.keeper import RuleKeeper
 from prong.harness.swarms import Bounds, Options, create
@@ -71,3 +72,23 @@ def test_a_file_that_is_wrong_is_told_and_changes_nothing(keeper, root):
         (root / "PRONG.md").write_text("---\nlimits: {agents: many}\n---\n")
         eventually(lambda: keeper._store.row("select 1 from event where kind = 'rules.invalid'"), "the complaint")
     assert (bound(keeper), keeper.slots) == ((1_000, None), 3)
+
+
+def test_what_the_file_says_of_calls_counts_at_once_and_from_before_the_run(keeper, root):
+    (root / "PRONG.md").write_text("---\npermissions: {deny: read}\n---\n")
+    told = []
+    keeper = keeper(told)
+
+    def rules():
+        return [(row["effect"], row["rule"]) for row in policies.rows_for(keeper._store, "")]
+
+    with keeper.keeping():
+        assert rules() == [("deny", "read")]
+        (root / "PRONG.md").write_text("---\npermissions: {deny: [read, grep], ask: bash}\n---\n")
+        eventually(lambda: told, "the change")
+    assert rules() == [("deny", "read"), ("deny", "grep"), ("ask", "bash")]
+    assert changes(keeper) == {"permissions.ask": "now", "permissions.deny": "now"}
+    (root / "PRONG.md").write_text("---\npermissions: {deny: nothing}\n---\n")  # no tool
+    keeper = RuleKeeper(keeper._swarm, keeper._store, lambda *_: None)
+    with keeper.keeping():
+        assert len(rules()) == 3

@@ -17,9 +17,11 @@ from prong.harness.rules.rules import (
     FILE,
     FILE_BYTES,
     Budget,
+    Jail,
     Limits,
     Load,
     Memory,
+    Permissions,
     Role,
     Rules,
     RulesInvalid,
@@ -50,14 +52,33 @@ budget:
   agent:
     usd: 2
     tokens: 200k
+sandbox:
+  mode: off
+  network: true
+  memory: 4GB
+  processes: 64
+  disk: 5%
+  read: [/srv/data, /opt/more]
 priorities: {urgent: 20, low: -10}
 ageing: 2m
 model: claude-opus-5-5
 base_url: http://127.0.0.1:8901
 max_tokens: 16k
+compact_at: 70%
 offline: true
 scripts: [one.py, two.py]
 latency: 0.25
+check: pytest -q
+check_timeout: 10m
+check_attempts: 2
+check_batch: 8
+check_parallel: 2
+merge_attempts: 5
+permissions:
+  allow: read
+  ask: ["bash(git push*)", create_task]
+  deny: ["edit(docs/**)"]
+  default: ask
 roles:
   reviewer:
     description: Reads what others wrote.
@@ -65,6 +86,8 @@ roles:
     priority: urgent
     estimate: 1h30m
     attempts: 1
+    tools: [read, "bash(git log *)"]
+    agents: 2
     prompt: |
       Be strict.
       Say what is good, too.
@@ -101,12 +124,16 @@ def test_everything_that_can_be_said_is_understood():
     assert found.budget.usd == 12.5
     assert (found.budget.task.tokens, found.budget.task.usd) == (500_000, 2)
     assert (found.budget.agent.tokens, found.budget.agent.usd) == (200_000, 2)
+    kept_in = Jail("off", True, Memory(bytes=4 * 10**9), 64, Memory(percent=5.0), ("/srv/data", "/opt/more"))
+    assert found.sandbox == kept_in
     assert found.priorities == {"urgent": 20, "low": -10}
     assert (found.ageing_s, found.latency_s, found.max_tokens, found.offline) == (120, 0.25, 16_000, True)
+    assert found.compact_at == pytest.approx(0.7)
     assert (found.model, found.base_url) == ("claude-opus-5-5", "http://127.0.0.1:8901")
     assert found.scripts == ("one.py", "two.py")
     prompt = "Be strict.\nSay what is good, too."
-    reviewer = Role("Reads what others wrote.", "claude-haiku-5-5", prompt, 20, 5400, 1)
+    reviewer = Role("Reads what others wrote.", "claude-haiku-5-5", prompt, 20, 5400, 1, ("read", "bash(git log *)"), 2)
+    assert found.permissions == Permissions(("read",), ("bash(git push*)", "create_task"), ("edit(docs/**)",), "ask")
     assert found.roles == {"reviewer": reviewer, "writer": Role()}
     assert found.prose == "# How we work\n\nWrite tests first."
     assert {"limits", "limits.agents", "budget.task.tokens", "model", "scripts"} <= found.said
@@ -390,7 +417,7 @@ def test_options_come_from_what_the_file_says_and_nothing_else():
         "slots": 6, "depth": 3, "children": 20, "open_tasks": 200, "total_tasks": 1_000, "parked": 16, "attempts": 2,
         "load": "1.5", "memory": "10%", "tokens": 2_000_000, "usd": 12.5, "model": "claude-opus-5-5",
         "base_url": "http://127.0.0.1:8901", "max_tokens": 16_000, "offline": True, "scripts": ("one.py", "two.py"),
-        "latency": 0.25,
+        "latency": 0.25, "check": "pytest -q", "check_timeout": 600,
     }  # fmt: skip
 
 

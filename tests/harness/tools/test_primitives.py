@@ -3,13 +3,14 @@
 import itertools
 import json
 
+import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prong.agents.conversation import Message, insert
 from prong.agents.tools.tool import ToolCall, ToolError
-from prong.harness.tools import definitions
+from prong.harness.tools import catalogue, definitions
 from prong.harness.tools.tasks import ForkSource, TaskTools
 from prong.harness.tools.toolbox import PrimitiveTools
 from prong.primitives import Plan, create_task
@@ -34,14 +35,16 @@ class Agent:
         self.task = task.id
         self.member = Membership(store, Member(agent, 1, task.id))
         self.primitives = PrimitiveTools(self.member, siblings=None)
-        source = ForkSource(snapshot=lambda: "0" * 40, prefix_hash=lambda _turn: "hash")
+        source = ForkSource(snapshot=lambda _ignored: "0" * 40, prefix_hash=lambda _turn: "hash")
         self.task_tools = TaskTools(self.member, source)
         self.task_tools.begin_turn(self.turn)
         self.tools = {tool.name: tool for tool in (*self.primitives.tools(), *self.task_tools.tools())}
 
     def call(self, name, call_id=None, /, **inputs):
-        text = self.tools[name].run(ToolCall("toolu", name, inputs, key=call_id or f"call-{next(numbers)}"))
-        return json.loads(text.splitlines()[-1])
+        answer = self.tools[name].run(ToolCall("toolu", name, inputs, key=call_id or f"call-{next(numbers)}"))
+        data = json.loads(str(answer).splitlines()[-1])
+        jsonschema.validate(data, catalogue.record(name).output_schema)
+        return data
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +227,15 @@ def test_an_atomic_value_tells_what_it_was(ada, bob):
     assert ada.call("atomic", op="get", name="n") == {"name": "n", "value": {"best": "bob"}}
     with pytest.raises(ToolError, match="`value` must be a number"):
         ada.call("atomic", op="add", name="n", value="2")
+
+
+def test_a_value_too_deep_to_be_read_again_is_refused(ada):
+    value = []
+    for _ in range(101):
+        value = [value]
+    with pytest.raises(ToolError, match="nested more than 100 levels deep"):
+        ada.call("atomic", op="set", name="deep", value=value)
+    ada.call("atomic", op="set", name="deep", value=value[0])
 
 
 def test_a_list_is_read_from_where_one_left_off(ada, bob):

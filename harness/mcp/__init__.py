@@ -1,0 +1,1 @@
+"""MCP: the primitives and tasks as tools of any agent."""
