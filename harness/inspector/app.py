@@ -20,6 +20,8 @@ from starlette.routing import Route
 from prong.harness.inspector import cost, events, exports, merges, past, problems, shared, snapshot, spans, tasks
 from prong.harness.inspector.commands import Door, as_dict
 from prong.harness.inspector.library import Library, Shown, UnknownSwarm
+from prong.harness.mcp.endpoint import PATH as MCP
+from prong.harness.mcp.endpoint import Endpoint
 from prong.state import Invalid, ProngError
 
 READERS = 4
@@ -37,7 +39,7 @@ _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".
 
 
 def application(library: Library, *, read_only: bool) -> Starlette:
-    """The inspector of all swarms of a library; where it is `read_only` nothing can be steered."""
+    """The inspector of all swarms of a library; where it is `read_only` nothing can be steered, and nobody joins."""
     inspector = _Inspector(library, read_only=read_only)
     of_swarm = "/api/v1/swarms/{swarm}"
     return Starlette(
@@ -52,6 +54,7 @@ def application(library: Library, *, read_only: bool) -> Starlette:
             Route(f"{of_swarm}/commands", inspector.command, methods=["POST"]),
             Route(f"{of_swarm}/commands/{{number:int}}", inspector.commanded),
             *(Route(f"{of_swarm}/{path}", inspector.page(page)) for path, page in PAGES.items()),
+            *([] if read_only else [Route(MCP, inspector.endpoint)]),
         ],
     )
 
@@ -64,10 +67,12 @@ class _Inspector:
         self._read_only = read_only
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self._door = Door()
+        self.endpoint = Endpoint(library.place_of)
 
     @contextlib.asynccontextmanager
     async def life(self, _app: Starlette) -> AsyncIterator[None]:
         yield
+        await self.endpoint.close()
         self._library.close()
         self._door.close()
         self._readers.shutdown(wait=False, cancel_futures=True)

@@ -5,6 +5,8 @@
     cookie from another origin? --yes--> 403     another page that this browser shows, be it on this machine
     a write that is not JSON? --yes--> 415       what a form can send
 
+Agents that speak MCP have a token of their own, which opens `/mcp` and nothing else: with it nobody steers.
+
 A page on another port of this machine is the same *site*, so its requests bear the cookie whatever `SameSite` says; and
 a rebound name has an `Origin` equal to its `Host`.  So all four are needed, and each alone is not enough.
 """
@@ -21,8 +23,10 @@ from urllib.parse import parse_qs
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from prong.harness.mcp.endpoint import PATH as MCP
+
 SAFE = frozenset({"GET", "HEAD"})
-"""The methods that change nothing; of the others only POST is known here."""
+"""The methods that change nothing; of the others only POST is known here, and DELETE where MCP clients say goodbye."""
 
 MARK = "x-prong"
 """The header that our own page sends; a page of another origin can send it only after asking, which is refused."""
@@ -46,11 +50,15 @@ _STRANGER = "This page needs the link that `prong ui` prints; it can be used onc
 
 @dataclass
 class Keys:
-    """The secrets of one server: `code` opens a browser once, `cookie` keeps it open, `token` is for programs."""
+    """The secrets of one server.
+
+    `code` opens a browser once, `cookie` keeps it open, `token` is for programs, `agents` for what speaks MCP.
+    """
 
     code: str | None = field(repr=False, default_factory=lambda: secrets.token_urlsafe(32))
     cookie: str = field(repr=False, default_factory=lambda: secrets.token_urlsafe(32))
     token: str = field(repr=False, default_factory=lambda: secrets.token_urlsafe(32))
+    agents: str = field(repr=False, default_factory=lambda: secrets.token_urlsafe(32))
 
     def redeem(self, code: str) -> bool:
         """Whether it is the code; it is none any more then."""
@@ -95,6 +103,8 @@ class Guard:
         hosts = [value for key, value in scope["headers"] if key.lower() == b"host"]
         if len(hosts) != 1 or headers["host"].lower() not in self._hosts:
             return PlainTextResponse("This server is not known by that name.\n", 421)
+        if scope["path"] == MCP:
+            return self._refusal_of_agent(scope, headers)
         if scope["method"] not in SAFE | {"POST"}:
             return PlainTextResponse("Only GET, HEAD and POST are known here.\n", 405, {"allow": "GET, HEAD, POST"})
         if scope["path"] == "/" and (code := _code_in(scope)) is not None:
@@ -108,6 +118,18 @@ class Guard:
         if kind.lower() != "bearer" or not _same(token.strip(), self._keys.token):
             return PlainTextResponse("That is not this server's token.\n", 401)
         return None if scope["method"] in SAFE else _refuse_form(headers)
+
+    def _refusal_of_agent(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
+        """No cookie opens what MCP clients use, and no page of another origin, whatever it knows."""
+        if scope["method"] not in ("GET", "POST", "DELETE"):
+            return PlainTextResponse("Only GET, POST and DELETE are known here.\n", 405, {"allow": "GET, POST, DELETE"})
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        known = [_same(token.strip(), secret) for secret in (self._keys.agents, self._keys.token)]
+        if kind.lower() != "bearer" or not any(known):
+            return PlainTextResponse("MCP clients need the token that `prong mcp --http` prints.\n", 401)
+        if headers.get("origin", next(iter(self._origins))) not in self._origins:
+            return PlainTextResponse("A request from another origin is refused.\n", 403)
+        return _refuse_form(headers) if scope["method"] == "POST" else None
 
     def _refusal_of_browser(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
         if not self._has_cookie(headers):

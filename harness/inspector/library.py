@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import parse_qs
 
 from prong.harness.inspector.feed import Feed, connect
 from prong.harness.inspector.past import Past
@@ -87,6 +88,20 @@ class Library:
                 store = swarm.store()
                 self._shown[swarm.id] = Shown(swarm, store, Feed(store.path))
             return self._shown[swarm.id]
+
+    def place_of(self, query: str) -> Path:
+        """Where an MCP client takes part: in the swarm that its address names with `?swarm=`, else in the newest.
+
+        Of all that there are the newest that runs comes first.  Raises `UnknownSwarm`.
+        """
+        found = self._find()
+        named = parse_qs(query).get("swarm")
+        if named:
+            found = [one for one in found if one.id == named[0]]
+        running = [one for one in found if is_supervised(one.store())]
+        if not found:
+            raise UnknownSwarm(named[0] if named else "newest", [one.id for one in self._find()])
+        return (running or found)[-1].directory
 
     def close(self) -> None:
         """Stop all feeds."""

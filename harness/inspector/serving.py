@@ -11,12 +11,15 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from prong.harness.inspector.app import application
 from prong.harness.inspector.guard import Guard, Keys
 from prong.harness.inspector.library import Library
+from prong.harness.mcp.endpoint import PATH as MCP
 from prong.harness.swarms import Swarm
 from prong.state import ProngError
 
@@ -52,6 +55,10 @@ class Address:
         """What programs ask, with the token in their header."""
         return f"http://{self.host}:{self.port}"
 
+    def for_agents(self) -> dict[str, Any]:
+        """What an MCP client needs, and whose process serves it."""
+        return {"url": f"{self.url}{MCP}", "token": self.keys.agents, "pid": os.getpid()}
+
     @property
     def link(self) -> str:
         """What opens a browser, once."""
@@ -62,12 +69,21 @@ class Address:
 def serving(
     library: Library, *, host: str = "127.0.0.1", port: int = 0, names: Collection[str] = (), read_only: bool = False
 ) -> Iterator[tuple[Address, uvicorn.Server]]:
-    """Serve in a thread until the block ends; port 0 takes any that is free.  Raises `NotServed`."""
+    """Serve the inspector in a thread until the block ends; port 0 takes any that is free.  Raises `NotServed`."""
+    with served(application(library, read_only=read_only), Keys(), host=host, port=port, names=names) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def served(
+    app: ASGIApp, keys: Keys, *, host: str = "127.0.0.1", port: int = 0, names: Collection[str] = ()
+) -> Iterator[tuple[Address, uvicorn.Server]]:
+    """Serve an application behind the guard in a thread until the block ends.  Raises `NotServed`."""
     listening = _listen(host, port)
-    address = Address(host, listening.getsockname()[1], Keys())
-    app = Guard(application(library, read_only=read_only), address.keys, hosts={*LOOPBACK, *names}, port=address.port)
+    address = Address(host, listening.getsockname()[1], keys)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, date_header=False, lifespan="on",
+        Guard(app, keys, hosts={*LOOPBACK, *names}, port=address.port),
+        log_level="warning", access_log=False, server_header=False, date_header=False, lifespan="on",
         timeout_graceful_shutdown=1, ws="none",
     )  # fmt: skip
     server = uvicorn.Server(config)
@@ -83,13 +99,18 @@ def serving(
 
 
 @contextlib.contextmanager
-def announced(swarms: Sequence[Swarm], address: Address) -> Iterator[None]:
-    """Write where the inspector is into each swarm's directory, for programs of the same user; removed afterwards."""
-    told = json.dumps({"url": address.url, "token": address.keys.token, "pid": os.getpid()})
-    files = [swarm.directory / "inspector.json" for swarm in swarms]
-    for file in files:
+def announced(swarms: Sequence[Swarm], address: Address, *, read_only: bool = False) -> Iterator[None]:
+    """Write where the inspector is into each swarm's directory, for programs of the same user; removed afterwards.
+
+    Beside it stands where MCP clients connect, with the token that opens nothing else.
+    """
+    told = {"inspector.json": {"url": address.url, "token": address.keys.token, "pid": os.getpid()}}
+    if not read_only:
+        told["mcp.json"] = address.for_agents()
+    files = {swarm.directory / name: data for swarm in swarms for name, data in told.items()}
+    for file, data in files.items():
         with contextlib.suppress(OSError):  # a swarm that can only be read is shown all the same
-            _write_secret(file, told)
+            write_secret(file, json.dumps(data))
     try:
         yield
     finally:
@@ -99,7 +120,8 @@ def announced(swarms: Sequence[Swarm], address: Address) -> Iterator[None]:
                     file.unlink()
 
 
-def _write_secret(path: Path, text: str) -> None:
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner reads, in the place of what stood there."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
         file.write(text)

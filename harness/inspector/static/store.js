@@ -42,10 +42,12 @@ export async function load() {
   });
   for (const [need, task] of needs) link(need, task);
   changed();
+  performance.mark('shown');
   const spans = await get('spans');
   store.lanes.load(spans);
   store.phases = true;
   store.spansSeq = spans.seq;
+  performance.mark('phases');
   changed();
 }
 
@@ -78,11 +80,19 @@ export function take(rows) {
     if (row[0] <= store.seq) continue;
     store.seq = row[0];
     if (row[1] > store.at) store.at = row[1];
+    taken(row);
     apply(row);
     if (!(row[0] <= store.spansSeq)) store.lanes.take(row);
   }
   store.recent = [...store.recent, ...rows.slice(-RECENT)].slice(-RECENT);
   changed();
+}
+
+// For whoever measures how old what arrives is: the console may set `prong.lags` to an array.
+function taken(row) {
+  const {prong} = window;
+  prong.taken = (prong.taken ?? 0) + 1;
+  if (prong.lags && row[6].written_at) prong.lags.push(Date.now() - row[6].written_at * 1000);
 }
 
 const FINAL = {'task.done': 'done', 'task.failed': 'failed', 'task.cancelled': 'cancelled'};

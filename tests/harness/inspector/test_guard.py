@@ -1,9 +1,11 @@
 """Who may talk to the inspector: every route and every method, from every kind of stranger."""
 
 import re
+from pathlib import Path
 
 import pytest
 
+from prong.harness.inspector import app
 from prong.harness.inspector.app import PAGES, application
 from prong.harness.inspector.guard import CSP, MARK
 from prong.harness.inspector.library import Library
@@ -26,7 +28,7 @@ def paths():
 
 
 def test_all_paths_are_walked():
-    assert len(list(paths())) == 7 + len(PAGES)
+    assert len(list(paths())) == 8 + len(PAGES)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -42,7 +44,27 @@ def test_no_route_answers_a_stranger_whatever_the_method(client, method):
 def test_a_method_that_changes_things_is_not_known_even_with_the_token(client, method):
     for path in paths():
         status, _, _ = client.ask(path, method=method, headers={"content-type": "application/json"})
-        assert status == 405, f"{method} {path}"
+        if (method, path) == ("DELETE", "/mcp"):
+            assert status == 404, "an MCP client says goodbye; nobody of that name has come"
+        else:
+            assert status == 405, f"{method} {path}"
+
+
+def test_the_token_of_agents_opens_what_they_use_and_nothing_else(client):
+    token = {"authorization": f"Bearer {client.address.keys.agents}"}
+    for path in paths():
+        for method in ("GET", "POST"):
+            status, _, _ = client.ask(path, method=method, body={}, headers=token, token=False)
+            assert (status in (400, 406)) if path == "/mcp" else (status == 401), f"{method} {path}: {status}"
+    strange = {**token, "origin": "http://evil.test", "accept": "application/json, text/event-stream"}
+    assert client.ask("/mcp", method="POST", body={}, headers=strange, token=False)[0] == 403
+    for header in ("Bearer x", "Bearer ", "Basic abc", "Bearer ü"):
+        given = {"authorization": header.encode("latin-1")}
+        assert client.ask("/mcp", method="POST", body={}, headers=given, token=False)[0] == 401
+    form = {**token, "content-type": "text/plain"}
+    assert client.ask("/mcp", method="POST", body="{}", headers=form, token=False)[0] == 415
+    long = {**token, "content-type": "application/json", "accept": "application/json, text/event-stream"}
+    assert client.ask("/mcp", method="POST", body=b"[" * 1_000_001, headers=long, token=False)[0] == 413
 
 
 STRANGE_HOSTS = ["evil.test", "evil.test:{port}", "127.0.0.1", "127.0.0.1:1", "localhost.evil.test:{port}", ""]
@@ -90,7 +112,7 @@ def test_another_page_of_the_same_browser_reads_nothing_and_changes_nothing(brow
         if path == "/":
             continue  # the frame without any data, which a link may open
         status, _, _ = browser(path, headers={"sec-fetch-site": site, "sec-fetch-mode": "cors"})
-        assert status == 403, path
+        assert status == (401 if path == "/mcp" else 403), path
     body = {"op": "pause", "target": {}}
     status, _, _ = browser(
         "/api/v1/swarms/newest/commands", method="POST", body=body, headers={"sec-fetch-site": site, MARK: "1"}
@@ -130,6 +152,12 @@ def test_only_files_of_the_page_are_served(client):
         assert client.ask(path)[0] == 404, path
 
 
+def test_no_cookie_opens_what_mcp_clients_use(browser, client):
+    own = {"sec-fetch-site": "same-origin", "origin": f"http://127.0.0.1:{client.address.port}", MARK: "1"}
+    for method in ("GET", "POST", "DELETE"):
+        assert browser("/mcp", method=method, body={}, headers=own)[0] == 401
+
+
 def test_read_only_has_no_door(repository, swarm):
     with serving(Library(lambda: all_swarms(repository)), read_only=True) as (address, _):
         status, text, _ = Client(address).ask(
@@ -137,4 +165,13 @@ def test_read_only_has_no_door(repository, swarm):
         )
         assert status == 403
         assert "--read-only" in text
+        assert Client(address).ask("/mcp", method="POST", body={})[0] == 404
     assert swarm.store().row("select paused from swarm")["paused"] == 0
+
+
+def test_the_page_asks_for_all_its_modules_at_once_and_for_nothing_else(client):
+    _, page, _ = client.ask("/")
+    static = Path(app.__file__).parent / "static"
+    modules = {str(path.relative_to(static)) for path in static.rglob("*.js")}
+    assert set(re.findall(r'modulepreload" href="/static/([^"]+)"', page)) == modules
+    assert not re.findall(r"https?://", page)
