@@ -177,7 +177,7 @@ def child_results(turn: Message, call_id: str, own: str) -> list[dict[str, Any]]
 
     The child continues from the same assistant message, so every call needs a result; only its own is about itself.
     """
-    elsewhere = "This call belongs to the conversation you were forked from; it is running elsewhere."
+    elsewhere = "Your parent's: it is running elsewhere."  # every fork pays for it once for each of its siblings
     return [
         {
             "type": "tool_result",

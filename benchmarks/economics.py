@@ -117,7 +117,7 @@ def _setting(scene: Scene, ran: Ran, model: str) -> Setting:
     readable = ran.prefix - ran.shared
     return Setting(
         prefix_tokens=ran.prefix, shared_tokens=ran.shared, children=scene.children, model=lookup(model),
-        work=Work(scene.turns, 170, 350, 1.0), prompt_tokens=40,
+        work=Work(scene.turns, 170, 250, 1.0), prompt_tokens=40,
         reads_again=scene.again["fresh"] * FILE_TOKENS / readable, chunk_tokens=FILE_TOKENS + 170,
         reads_again_after_brief=scene.again["brief"] * FILE_TOKENS / readable, brief_tokens=1_750,
     )  # fmt: skip
@@ -157,7 +157,10 @@ def _read(root: Path, context: str) -> Ran:
         prefix=_usage(fanning).prompt + fanning["output_tokens"],
         shared=_usage(reading).prompt,
         written_twice=sum(
-            max(0, row["prefix_tokens"] - row["cache_read_tokens"]) for row in work if row["prefix_tokens"]
+            max(0, row["prefix_tokens"] - row["cache_read_tokens"])
+            for row in work
+            # A request that warms the cache writes the parent's last answer, for the first time.
+            if row["prefix_tokens"] and row["message"] is not None
         ),
         seconds=ended["at"] - fanning["started_at"] if ended else 0.0,
     )  # fmt: skip

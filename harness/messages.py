@@ -24,6 +24,9 @@ from prong.state import Invalid, Membership, ProngError, Row, Store, Transaction
 TEXT_CHARACTERS = 20_000
 """The longest message, in characters."""
 
+HARNESS = "the harness"
+"""Who says what nobody has said: a notice that may be heard, and holds no task up that ends before."""
+
 Hears = Literal["at its next turn", "when its wait is over", "when it starts", "when it goes on"]
 """When a task hears what was said to it."""
 
@@ -92,7 +95,7 @@ def unheard(source: Store | Transaction, task: int) -> list[str]:
 
 def check_heard(tx: Transaction, task: int) -> None:
     """In the transaction that ends a task or hands in its work: raises `Unheard` where its agent has to hear first."""
-    if tx.row(f"{_UNHEARD} limit 1", task=task) is not None:
+    if any(row["who"] != HARNESS for row in tx.rows(_UNHEARD, task=task)):
         raise Unheard(task)
 
 
@@ -110,7 +113,7 @@ class Ears:
         if not rows:
             return None
         words = "\n\n".join(_words(row) for row in rows)
-        return Notice(words, lambda tx, message: _heard(tx, rows, message), urgent=True)
+        return Notice(words, lambda tx, message: _heard(tx, rows, message), urgent=_is_urgent(rows))
 
     def inbox(self) -> Notice | None:
         """That new messages wait in its inbox."""
@@ -129,7 +132,21 @@ class Ears:
         return Notice(f"{many} in your inbox, from other agents. Read them with {call}", told)
 
 
+def notify(tx: Transaction, task: int, text: str) -> None:
+    """Tell the agent of a task something at its next turn, of which nobody has to hear who has ended by then."""
+    tx.insert(
+        "insert into said (task, text, who, said_at) values (:task, :text, :who, :now)",
+        task=task, text=text[:TEXT_CHARACTERS], who=HARNESS, now=tx.now,
+    )  # fmt: skip
+
+
+def _is_urgent(rows: Sequence[Row]) -> bool:
+    return any(row["who"] != HARNESS for row in rows)
+
+
 def _words(row: Row) -> str:
+    if row["who"] == HARNESS:
+        return f"A notice from the harness, which sees the clones of all tasks:\n{row['text']}"
     return f"A message from {row['who']}, who operates this swarm, sent while you work; follow it:\n{row['text']}"
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from prong.harness.rules.rules import Role
-from prong.harness.tools.answers import cut
 from prong.primitives import Task
 from prong.primitives.task_record import past
 
@@ -41,7 +40,13 @@ def system(prose: str, roles: Mapping[str, Role] | None = None) -> str:
 
 def of_role(role: Role | None) -> str | None:
     """What a task of a role reads when it starts; None where the rules say nothing."""
-    return None if role is None or not role.prompt else f"This holds for tasks of your role:\n\n{role.prompt}"
+    texts = []
+    if role is not None and role.prompt:
+        texts.append(f"This holds for tasks of your role:\n\n{role.prompt}")
+    if role is not None and role.tools is not None:
+        may = ", ".join(role.tools) or "none"
+        texts.append(f"Of your tools tasks of your role may use only these; other calls are refused: {may}.")
+    return "\n\n".join(texts) or None
 
 
 def of_brief(summary: str | None) -> str | None:
@@ -51,22 +56,15 @@ def of_brief(summary: str | None) -> str | None:
     return f"The agent that gave you this task wrote down what you have to know of its work so far:\n\n{summary}"
 
 
-NEED_CHARACTERS = 4_000
-"""How much of the result of each need a task reads when it starts, in characters."""
+def results_of_needs(needs: Sequence[Task], told: Sequence[str]) -> str | None:
+    """What a task reads of those that it needed, those that failed too; None where it needed none.
 
-NEEDS_CHARACTERS = 40_000
-"""The same of all of them together."""
-
-
-def results_of_needs(needs: Iterable[Task]) -> str | None:
-    """What a task reads of those that it needed, those that failed too; None where it needed none."""
-    lines = []
-    left = NEEDS_CHARACTERS
-    for need in needs:
-        told = need.result if need.state == "done" else need.error
-        text = cut(told or "(no word)", min(NEED_CHARACTERS, max(left, 100)))
-        left -= len(text)
-        lines.append(f"Task {need.id} ({need.title}) {'is done' if need.state == 'done' else past(need.state)}: {text}")
+    `told` is what is told of each: see `reading.texts_of_needs`.
+    """
+    lines = [
+        f"Task {need.id} ({need.title}) {'is done' if need.state == 'done' else past(need.state)}: {text}"
+        for need, text in zip(needs, told, strict=True)
+    ]
     return "You needed these tasks, and this is what came of them.\n\n" + "\n\n".join(lines) if lines else None
 
 

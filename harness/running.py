@@ -18,6 +18,7 @@ from prong.agents.nursery import Nursery
 from prong.agents.sandbox import Found
 from prong.harness.admission import Provider
 from prong.harness.agent.jail import sandbox_of_machine
+from prong.harness.foresight import foreseeing
 from prong.harness.remains import MARK, end_remains
 from prong.harness.supervisor import LOOK_S, Supervisor, alone
 from prong.harness.swarms import Offline, Swarm
@@ -41,7 +42,7 @@ def run_swarm(swarm: Swarm, *, api_key: str | None, display: Display, attended: 
         _tell_of_sandbox(swarm)
         nursery = _nursery(swarm)  # first, because it has the most to import
         try:
-            with _endpoint(swarm) as base_url, _shown(swarm, display):
+            with _endpoint(swarm) as base_url, _shown(swarm, display), foreseeing(swarm):
                 settings = swarm.settings(api_key if swarm.options.offline is None else "offline", base_url)
                 prepared = [nursery]
 

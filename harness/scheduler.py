@@ -66,9 +66,10 @@ class Snapshot:
     """What is so at one moment: how many slots there are, how many are taken, who wants one, and what stands against.
 
     `candidates` are the first `wanted` of those whose wait has ended, and of the ready ones of each provider, in any
-    order, both for each of the `roles` that have a bound and for all others; more do no harm.  `pressure` is None where nobody looks at the machine.  `budget` and `paused` say in words
-    what is spent and who stopped the swarm; None: nothing, nobody.  `unseen` is how many agents were started after the
-    pressure was read, so that it does not show them.
+    order, both for each of the `roles` that have a bound and for all others; more do no harm.  `pressure` is None where
+    nobody looks at the machine.  `budget` and `paused` say in words what is spent and who stopped the swarm; None:
+    nothing, nobody.  `unseen` is how many agents were started after the pressure was read, so that it does not show
+    them.
     """
 
     slots: int

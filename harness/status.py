@@ -28,7 +28,8 @@ class TaskStatus:
     """One task: who works or last worked on it, what it waits for, and what it has used.
 
     `paused` is whether a person paused it, `held` why it is parked without a process (`budget`, `cache`,
-    `asleep`).  `failures` of `attempts` tries have failed, and the next begins in `again_in_s` seconds, None where it need not wait.
+    `asleep`).  `failures` of `attempts` tries have failed, and the next begins in `again_in_s` seconds, None where it
+    need not wait.
     """
 
     id: int

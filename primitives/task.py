@@ -43,8 +43,9 @@ from prong.primitives.task_record import (
 from prong.primitives.task_waiting import wait_tasks
 
 __all__ = [
-    "FINAL", "NEEDS", "PROMPT_BYTES", "RESULT_ASKS", "RESULT_BYTES", "SCHEMA_BYTES", "STALLED", "TITLE_CHARACTERS", "WORN_OUT", "Claim", "Failure",
-    "OnFailedNeed", "Plan", "Task", "cancel", "claim", "complete", "create_task", "create_tasks", "fail", "find",
-    "finish", "free_from_cache", "free_held", "give_back", "hold", "hold_for_budget", "hold_for_cache", "offer",
-    "pause", "place", "retry", "set_limits", "set_priority", "set_role", "take_next", "wait_next", "wait_tasks",
+    "FINAL", "NEEDS", "PROMPT_BYTES", "RESULT_ASKS", "RESULT_BYTES", "SCHEMA_BYTES", "STALLED", "TITLE_CHARACTERS",
+    "WORN_OUT", "Claim", "Failure", "OnFailedNeed", "Plan", "Task", "cancel", "claim", "complete", "create_task",
+    "create_tasks", "fail", "find", "finish", "free_from_cache", "free_held", "give_back", "hold", "hold_for_budget",
+    "hold_for_cache", "offer", "pause", "place", "retry", "set_limits", "set_priority", "set_role", "take_next",
+    "wait_next", "wait_tasks",
 ]  # fmt: skip

@@ -246,7 +246,8 @@ def _reopen(tx: Transaction, task: int) -> None:
     states = [need["state"] for need in _needs(tx, task)]
     row = tx.row(
         "update task set state = 'blocked', held = null, error = null, failure = null, failures = 0, stalled = 0,"
-        " result_asked = 0, paused = 0, fence = fence + 1, ended_at = null, ready_at = null, kept_branch = null where id = :task"
+        " result_asked = 0, paused = 0, fence = fence + 1, ended_at = null, ready_at = null, kept_branch = null"
+        " where id = :task"
         " returning on_failed_need, account",
         task=task,
     )

@@ -228,6 +228,10 @@ def _check(plan: Plan) -> None:
         checked_name("key of a task", plan.key)
     if plan.role:
         checked_name("role", plan.role)
+    _check_result(plan)
+
+
+def _check_result(plan: Plan) -> None:
     if plan.result_schema is not None and len(plan.result_schema.encode(errors="replace")) > SCHEMA_BYTES:
         raise Invalid("a result schema that is too long", f"at most {SCHEMA_BYTES} bytes")
     if plan.result_asks > RESULT_ASKS:

@@ -489,7 +489,7 @@ create index merge_resolving on merge (resolver) where state = 'resolving';
 create table merge_attempt (                     -- every delivery that was sent back
     task      integer not null references task,
     attempt   integer not null,
-    verdict   text not null check (verdict in ('conflict', 'check', 'markers')),
+    verdict   text not null check (verdict in ('conflict', 'check', 'markers', 'lease')),
     base      text not null,
     commit_id text not null,
     onto      text not null,                     -- what it was to go onto
@@ -498,6 +498,22 @@ create table merge_attempt (                     -- every delivery that was sent
     seconds   real,                              -- how long the check took
     at        real not null,
     primary key (task, attempt)
+) strict, without rowid;
+
+create table touch (                             -- which files of its workspace a task has changed, as far as it is seen
+    task  integer not null references task,
+    path  text not null,
+    at    real not null,                         -- when it was seen last
+    primary key (path, task)
+) strict, without rowid;
+
+create table foreseen (                          -- two tasks that change the same lines, before either is merged
+    path   text not null,
+    one    integer not null references task,     -- the lower number
+    other  integer not null references task,
+    lines  text not null,                        -- in words
+    at     real not null,
+    primary key (path, one, other)
 ) strict, without rowid;
 
 create table merger (                            -- who may advance the integration branch: one row

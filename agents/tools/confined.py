@@ -46,7 +46,7 @@ class Confined:
             undo.callback(os.close, reader)
             with contextlib.closing(os.fdopen(writer, "wb", buffering=0)) as output:
                 self._process = subprocess.Popen(
-                    sandbox.command(arguments, readable=[files]) if sandbox is not None else list(arguments),
+                    _within(sandbox, arguments, files),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -151,6 +151,14 @@ class Confined:
     def _reap(self) -> None:
         self._process.kill()
         self._process.wait()
+
+
+def _within(sandbox: Sandbox | None, arguments: Sequence[str], files: Path) -> list[str]:
+    """The arguments as they are run: in the sandbox, by a bash that bounds itself before it becomes the program."""
+    if sandbox is None:
+        return list(arguments)
+    script = f'{sandbox.limits.script(own_users=sandbox.is_closed)}; exec "$@"'
+    return sandbox.command(["bash", "--noprofile", "--norc", "-c", script, "bash", *arguments], readable=[files])
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from prong.agents.emulator.script import Exchange, Reply, Request, Text, ToolUse, script, text_of
 
 _WORDS = Text("word " * 120)
-_LOOK = ToolUse("bash", {"command": "head -c 1200 data/0.txt"})
+_LOOK = ToolUse("bash", {"command": "head -c 800 data/0.txt"})
 _SUMMARY = Text("what is where " * 500)
 
 

@@ -11,7 +11,11 @@ from prong.agents.tools.tool import Tool, ToolCall
 from prong.harness import approvals
 from prong.harness.permissions import policies
 from prong.harness.permissions.permission import Judgement, Policy, judge, parts_of
+from prong.harness.repository import leasing
 from prong.state import Membership, Row
+
+WRITES = frozenset({"str_replace_based_edit_tool"})
+"""The tools that write where their input says."""
 
 
 class Guard:
@@ -38,7 +42,7 @@ class Guard:
     def _permit(self, call: ToolCall) -> str | None:
         judgement = self._judge(call)
         if judgement.effect == "allow" or self._has_begun(call):
-            return None
+            return self._leased(call)
         if judgement.effect == "ask":
             return approvals.ask(self._member, key=call.key, tool=call.name, given=call.input, judgement=judgement)
         with self._member.transaction() as tx:
@@ -54,6 +58,27 @@ class Guard:
         if self._policy.lets_all_through:
             return Judgement("allow")
         return judge(self._policy, parts_of(call.name, call.input, self._workspace, resolve=_resolved))
+
+    def _leased(self, call: ToolCall) -> str | None:
+        """Why the editor may not write where somebody else holds a lease on the path."""
+        task, given = self._member.me.task, call.input
+        if call.name not in WRITES or given.get("command") == "view" or task is None:
+            return None
+        leases = leasing.of_others(self._member.store, task)
+        if not leases or not isinstance(given.get("path"), str):
+            return None
+        root = Path(_resolved(str(self._workspace)))
+        place = Path(_resolved(str(root / given["path"])))
+        path = str(place.relative_to(root)) if place.is_relative_to(root) else None
+        held = leasing.in_the_way(leases, [path] if path is not None else [])
+        for lease in held.values():
+            with self._member.transaction() as tx:
+                tx.event("lease.refused", object=path, call=call.id, lease=lease.pattern, holder=lease.task)
+            return (
+                f"{call.name}: {path} was not changed, because {lease}. Do other work first, or acquire that lock"
+                " yourself, which waits until it is free; work that changes it is not merged before."
+            )
+        return None
 
     def _has_begun(self, call: ToolCall) -> bool:
         """Whether it was let through before: then what became of it is the answer."""

@@ -18,6 +18,7 @@ from prong.harness import prompt
 from prong.harness.agent.guard import Guard
 from prong.harness.agent.jail import sandbox_of_task
 from prong.harness.agent.programs import Programs
+from prong.harness.agent.result import TaskResult
 from prong.harness.agent.shared import TOOLS, Shared
 from prong.harness.agent.toolbox import Toolbox
 from prong.harness.budgets import AccountPurse, partial_result
@@ -28,6 +29,7 @@ from prong.harness.repository.returning import lay
 from prong.harness.repository.workspaces import Workspace
 from prong.harness.swarms import tidy
 from prong.harness.tools.contexts import Planner
+from prong.harness.tools.reading import texts_of_needs
 from prong.harness.tools.tasks import ForkSource, TaskTools
 from prong.harness.tools.toolbox import PrimitiveTools
 from prong.primitives import task as tasks
@@ -45,6 +47,7 @@ class Work:
         self._task = task
         self._fence = fence
         self._conversation = Conversation(member, task, fence)
+        self._result = TaskResult(member, self._conversation, task, fence)
         row = member.store.row(
             "select role, account, fork_point.model, fork_point is not null as forked,"
             "       (select on_lost_cache from swarm) as on_lost_cache"
@@ -74,8 +77,11 @@ class Work:
                 while not handed_in:
                     while (result := agent.step()) is None:
                         self._heed_pause()
+                    taken = self._result.taken(result)
+                    if taken is None:
+                        continue
                     with suppress(Unheard):  # the loop tells its model, which goes on
-                        handed_in = self._hand_in(result)
+                        handed_in = self._hand_in(taken)
             except OutOfBudget as error:
                 self._wait_for_budget(str(error))
                 return str(error)
@@ -171,8 +177,10 @@ class Work:
             return
         summary = self._brief(calls) if not messages else None
         with self._member.transaction() as tx:
-            needs = tx.rows("select need from task_need where task = :task order by need", task=self._task)
-            texts = [prompt.results_of_needs(tasks.find(tx, row["need"]) for row in needs), prompt.of_role(self._role)]
+            rows = tx.rows("select need from task_need where task = :task order by need", task=self._task)
+            needs = [tasks.find(tx, row["need"]) for row in rows]
+            told = prompt.results_of_needs(needs, texts_of_needs(self._member.store, needs))
+            texts = [told, prompt.of_role(self._role), self._result.told()]
             if not messages:
                 goal = tx.value("select prompt from task where id = :task", task=self._task)
                 texts.insert(0, prompt.first_message(goal=goal, repository=self._shared.repository.root.name))
@@ -223,7 +231,9 @@ class Work:
         primitives = PrimitiveTools(self._member, siblings=self._conversation.fork_point)
         planner = Planner(self._member, self._model.endpoint.model, self._shared.models_of_roles())
         source = ForkSource(self._snapshot, self._prefix_hash)
-        task_tools = TaskTools(self._member, source, budget=self._shared.task_budget, planner=planner)
+        task_tools = TaskTools(
+            self._member, source, budget=self._shared.task_budget, planner=planner, roles=tuple(self._shared.roles)
+        )
         tools = (*in_workspace.tools, *task_tools.tools(), *primitives.tools(), self._programs.tool())
         tools = tuple(self._guard.guarded(tool) for tool in tools)
         self._toolbox = Toolbox(tools, task_tools, primitives, ready=self._making.result)

@@ -26,6 +26,7 @@ from prong.harness.cli.inspect import export, ui
 from prong.harness.cli.mcp import mcp
 from prong.harness.cli.permitting import permissions, permitting
 from prong.harness.cli.places import REPOSITORY, pushed, starting, starting_commit
+from prong.harness.cli.roles import roles
 from prong.harness.cli.shared import COMMANDS
 from prong.harness.repository.git import RepositoryError
 from prong.harness.repository.repository import Repository
@@ -72,7 +73,7 @@ def main() -> None:
 
 
 main.add_command(emulator)
-for command in (*steering.COMMANDS, *approvals.COMMANDS, *ending.COMMANDS, *COMMANDS, ui, export, mcp, cost):
+for command in (*steering.COMMANDS, *approvals.COMMANDS, *ending.COMMANDS, *COMMANDS, ui, export, mcp, cost, roles):
     main.add_command(command)
 
 

@@ -39,7 +39,7 @@ _MARKS = {
 _TOLD = (
     "task.", "merge.", "swarm.", "command.", "scheduler.", "cache.lost", "fork.stopped", "model.waits", "barrier.broken",
     "lock.inherited", "budget.warned", "budget.raised", "deadlock.found",
-    "rules.", "approval.", "permission.", "message.heard", "sandbox.missing",
+    "rules.", "conflict.", "approval.", "permission.", "message.heard", "sandbox.missing",
 )  # fmt: skip
 _ORDER = {"running": 0, "parked": 1, "ready": 2, "blocked": 3, "failed": 4, "cancelled": 5, "done": 6}
 

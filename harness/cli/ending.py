@@ -69,7 +69,7 @@ def diff(swarm: str | None, *, task: int | None, stat: bool, repo: Path, as_json
         if terminal:
             click.echo_via_pager(f"{_coloured(line)}\n" for line in _lines(text))
         else:
-            shutil.copyfileobj(text, click.get_binary_stream("stdout"))
+            shutil.copyfileobj(text, sys.stdout.buffer)
 
 
 @click.command(epilog="Example: prong merge --squash")

@@ -47,7 +47,7 @@ def exec_like(run: click.Command) -> click.Command:
     ]  # fmt: skip
     params = [*own, *(one for one in run.params if not isinstance(one, click.Argument))]
     settings = {"allow_interspersed_args": False}  # what stands behind PROGRAM is the program's
-    epilog = "Example: prong exec --offline examples/survey_program.py"
+    epilog = "Example: prong exec --offline examples/count_lines_program.py"
     return click.Command("exec", settings, execute, params, _HELP, epilog)
 
 

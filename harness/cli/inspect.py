@@ -68,7 +68,7 @@ def ui(
     with (
         contextlib.suppress(KeyboardInterrupt),
         serving(Library(known), host=host, port=port, names=names, read_only=read_only) as (address, server),
-        announced([shown], address),
+        announced([shown], address, read_only=read_only),
     ):
         click.echo(f"{address.link}#/swarm/{shown.id}/now")
         click.echo("The link opens one browser, once. Ctrl-C ends the inspector; the swarm goes on.", err=True)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import sys
+import time
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -29,25 +34,61 @@ from prong.harness.repository.repository import Repository
     "--wait", "patience_s", type=click.FloatRange(1, 3600), default=25, show_default=True,
     help="After how many seconds a call that waits answers with a ticket.",
 )  # fmt: skip
-def mcp(repo: Path, *, swarm: str | None, file: Path | None, name: str | None, patience_s: float) -> None:
+@click.option("--http", "over_http", is_flag=True, help="Serve many clients over HTTP, until Ctrl-C.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="With --http: where to listen; any if left out.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="With --http: the address to listen on.")
+@click.option("--allow-host", "names", multiple=True, help="With --http: another name by which clients may call it.")
+def mcp(
+    repo: Path, *, swarm: str | None, file: Path | None, name: str | None, patience_s: float, over_http: bool, port: int,
+    host: str, names: tuple[str, ...],
+) -> None:  # fmt: skip
     """Serve locks, maps, queues and tasks to an agent over standard input and output.
 
     Whatever the agent holds is given back when it disconnects. Set it up with: prong connect
     """
-    import anyio  # noqa: PLC0415  the protocol's library costs half a second, and only this command needs it
-
-    from prong.agents import log  # noqa: PLC0415  as above
+    from prong.agents import log  # noqa: PLC0415  nothing else of this command's is needed at once
     from prong.harness.mcp.place import place_of  # noqa: PLC0415  as above
-    from prong.harness.mcp.server import serve_stdio  # noqa: PLC0415  as above
-    from prong.harness.mcp.session import Session  # noqa: PLC0415  as above
 
     if file is not None and swarm is not None:
         raise click.UsageError("name a swarm or a file, not both")
+    if over_http and name is not None:
+        raise click.UsageError("over HTTP each client has a name of its own, in the header x-prong-agent")
     place = file if file is not None else place_of(Repository.open(repo), swarm)
     log.configure()  # to standard error: standard output is the protocol's
-    session = Session(place, name or f"client-{os.getpid()}", patience_s=patience_s)
+    if over_http:
+        _over_http(place, host=host, port=port, names=names, patience_s=patience_s)
+    else:
+        _over_stdio(place, name, patience_s)
+
+
+def _over_stdio(place: Path, name: str | None, patience_s: float) -> NoReturn:
+    import anyio  # noqa: PLC0415  the protocol's library costs half a second, and only this command needs it
+    import structlog  # noqa: PLC0415  as above
+
+    from prong.harness.mcp.server import serve_stdio  # noqa: PLC0415  as above
+    from prong.harness.mcp.session import Session  # noqa: PLC0415  as above
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        anyio.run(serve_stdio, session)
-    finally:
-        session.close()
-        os._exit(0)  # calls that wait still are threads, and nobody reads what they would answer
+        anyio.run(serve_stdio, lambda made_up: Session(place, name or made_up, patience_s=patience_s))
+    except (KeyboardInterrupt, SystemExit):
+        pass
+    except Exception:  # noqa: BLE001  the last words before the process ends
+        structlog.get_logger().exception("mcp.broke")
+        os._exit(1)
+    os._exit(0)  # calls that wait still are threads, and nobody reads what they would answer
+
+
+def _over_http(place: Path, *, host: str, port: int, names: tuple[str, ...], patience_s: float) -> None:
+    from prong.harness.mcp.http import serving_mcp  # noqa: PLC0415  a web server costs .3 s, and only this needs it
+
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        serving_mcp(place, host=host, port=port, names=names, patience_s=patience_s) as (address, server),
+    ):
+        told = address.for_agents()
+        click.echo(told["url"])
+        click.echo(f"Authorization: Bearer {told['token']}")
+        click.echo("Each client sends that header, and x-prong-agent with its name. Ctrl-C ends the server.", err=True)
+        while not server.should_exit:
+            time.sleep(0.2)

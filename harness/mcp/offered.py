@@ -130,7 +130,16 @@ OWN: Final[Sequence[Offer]] = (
         "resume_wait",
         "Go on waiting",
         "Go on with a call that answered that it is still waiting: its ticket keeps your place in the line.",
-        _schema({"ticket": {"type": "string", "description": "The ticket that the call returned."}}, ["ticket"]),
+        _schema(
+            {
+                "ticket": {"type": "string", "description": "The ticket that the call returned."},
+                "give_up": {
+                    "type": "boolean",
+                    "description": "True to leave the line instead. If it was your turn already, you have got it.",
+                },
+            },
+            ["ticket"],
+        ),
         None,
         Annotations(idempotent=True),
     ),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
-from concurrent.futures import Future
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -15,7 +16,8 @@ from mcp.server.lowlevel.server import Server
 from mcp.server.stdio import stdio_server
 
 from prong.harness.mcp.offered import INSTRUCTIONS, Offer, offers
-from prong.harness.mcp.session import Outcome, Session
+from prong.harness.mcp.session import Call, Outcome, Session
+from prong.state import ProngError
 
 PROGRESS_S = 3.0
 """How often a call that waits says so, in seconds."""
@@ -23,14 +25,18 @@ PROGRESS_S = 3.0
 Context = ServerRequestContext[Any]
 
 
-class Connection:
-    """The tools of a session, as the protocol speaks of them."""
+SessionOf = Callable[[Context], Awaitable[Session]]
+"""Which session a request belongs to."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+
+class Tools:
+    """The tools, as the protocol speaks of them; `session_of` knows whose call it is."""
+
+    def __init__(self, session_of: SessionOf) -> None:
+        self._session_of = session_of
 
     def server(self) -> Server[Any]:
-        """A server whose every call goes to the session."""
+        """A server whose every call goes to a session."""
         return Server(
             "prong",
             version=version("prong"),
@@ -47,33 +53,65 @@ class Connection:
 
     async def _call(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         given = params.arguments or {}
+        try:
+            session = await self._session_of(context)
+        except ProngError as error:
+            return _result(Outcome(str(error), is_error=True))
         if params.name == "resume_wait":
-            future = self._session.resume(given)
+            call = session.resume(given)
         else:
-            future = self._session.call(params.name, given, _call_id(params, context))
-        outcome = await self._outcome(context, future, params.name)
-        content: list[types.ContentBlock] = [types.TextContent(type="text", text=_text(outcome))]
-        return types.CallToolResult(content=content, structured_content=outcome.data, is_error=outcome.is_error)
-
-    async def _outcome(self, context: Context, future: Future[Outcome], name: str) -> Outcome:
-        """What the call came to, or a ticket where it takes longer than a client is patient."""
-        waited = 0.0
-        done = asyncio.wrap_future(future)
-        while waited < self._session.patience_s:
-            pause = min(PROGRESS_S, self._session.patience_s - waited)
-            try:
-                return await asyncio.wait_for(asyncio.shield(done), pause)
-            except TimeoutError:
-                waited += pause
-                await _progress(context, waited, self._session.patience_s, f"{name} waits")
-        return self._session.ticket(future)
+            call = session.call(params.name, given, _call_id(params))
+        return _result(await _outcome(context, session, call, params.name))
 
 
-async def serve_stdio(session: Session) -> None:
-    """Serve one client on standard input and output until it closes them."""
-    server = Connection(session).server()
-    async with stdio_server() as (reading, writing):
-        await server.run(reading, writing, server.create_initialization_options())
+async def _outcome(context: Context, session: Session, call: Call, name: str) -> Outcome:
+    """What the call came to, or a ticket where it takes longer than a client is patient."""
+    waited = 0.0
+    done = asyncio.wrap_future(call.outcome)
+    try:
+        while waited < session.patience_s:
+            pause = min(PROGRESS_S, session.patience_s - waited)
+            ended, _ = await asyncio.wait([done], timeout=pause)
+            if ended:
+                return done.result()
+            waited += pause
+            await _progress(context, waited, session.patience_s, f"{name} waits")
+    except asyncio.CancelledError:  # the client has cancelled it, or has gone: nobody would read what it is granted
+        await asyncio.shield(asyncio.to_thread(session.give_up, call))
+        raise
+    return session.ticket(call)
+
+
+async def serve_stdio(join: Callable[[str], Session]) -> None:
+    """Serve one client on standard input and output until it closes them; `join` takes the name to go by."""
+    joining = asyncio.Lock()
+    joined: list[Session] = []
+
+    async def session_of(context: Context) -> Session:
+        async with joining:
+            if not joined:
+                joined.append(await asyncio.to_thread(join, f"{client_name(context)}-{os.getpid()}"))
+        return joined[0]
+
+    server = Tools(session_of).server()
+    try:
+        async with stdio_server() as (reading, writing):
+            await server.run(reading, writing, server.create_initialization_options())
+    finally:
+        for session in joined:
+            session.close()
+
+
+def client_name(context: Context) -> str:
+    """What the client's program calls itself, as a part of a name; `client` where it does not say."""
+    known = context.session.client_params
+    words = re.findall(r"[a-z0-9]+", known.client_info.name.lower()) if known is not None else []
+    return "-".join(words)[:40] or "client"
+
+
+def _result(outcome: Outcome) -> types.CallToolResult:
+    content: list[types.ContentBlock] = [types.TextContent(type="text", text=_text(outcome))]
+    return types.CallToolResult(content=content, structured_content=outcome.data, is_error=outcome.is_error)
 
 
 def _tool(offer: Offer) -> types.Tool:
@@ -108,13 +146,16 @@ def _or_ticket(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "anyOf": [*shapes, _TICKET]}
 
 
-def _call_id(params: types.CallToolRequestParams, context: Context) -> str | None:
-    """The client's own name for the call, so that a repeated one is known; else the request's number."""
+def _call_id(params: types.CallToolRequestParams) -> str | None:
+    """The client's own name for the call, so that a repeated one is known.
+
+    The request's number is none: it begins anew with each connection, and no client repeats it.
+    """
     meta: Mapping[str, Any] = params.meta if isinstance(params.meta, Mapping) else {}
     for name in ("claudecode/toolUseId", "callId"):
         if isinstance(meta.get(name), str) and meta[name]:
             return f"{name} {meta[name]}"
-    return None if context.request_id is None else f"request {context.request_id}"
+    return None
 
 
 def _text(outcome: Outcome) -> str:

@@ -2,19 +2,22 @@
 
     call --quick--> result
       +--waits longer than a client is patient--> still waiting, ticket --resume_wait--> result
+      +--the client cancels it, or gives the ticket up--> its place in the line is free
 
 A call that was seen before, by its id, is not made again: it is answered with what came of it.
 """
 
 from __future__ import annotations
 
-import itertools
+import contextlib
+import hashlib
+import json
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from prong.harness.tools.tasks import ForkSource, TaskTools
 from prong.harness.tools.toolbox import PrimitiveTools
 from prong.primitives import join
 from prong.state import Deposed, ProngError
+from prong.state.ticket import Ticket
 
 PATIENCE_S = 25.0
 """How long a call waits before it answers with a ticket, in seconds: less than any known client's own limit."""
@@ -34,8 +38,8 @@ PATIENCE_S = 25.0
 AT_ONCE = 64
 """How many calls of one connection can be under way, those that wait included."""
 
-REMEMBERED = 10_000
-"""How many calls are remembered by their id."""
+REMEMBERED = 1_000
+"""How many calls are remembered by their id, and how many by their ticket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,15 @@ class Outcome:
     is_error: bool = False
 
 
+@dataclass(eq=False, slots=True)
+class Call:
+    """A call that was made: `outcome` comes when it has ended, and `place` is where it waits, while it waits."""
+
+    outcome: Future[Outcome] = field(default_factory=Future)
+    place: Ticket | None = None
+    given_up: bool = False
+
+
 class Session:
     """A client's connection to the shared state at `place`, under a name that others read."""
 
@@ -54,12 +67,14 @@ class Session:
         self.place = place
         self.patience_s = patience_s
         self._swarm = join(place, name)
+        self._swarm.parking = self._waiting
         self._id = secrets.token_hex(8)
-        self._numbers = itertools.count(1)
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="call")
-        self._calls: OrderedDict[str, Future[Outcome]] = OrderedDict()
-        self._tickets: dict[str, Future[Outcome]] = {}
+        self._calls: OrderedDict[str, Call] = OrderedDict()
+        self._tickets: OrderedDict[str, Call] = OrderedDict()
+        self._under_way = 0
         self._lock = threading.Lock()
+        self._mine = threading.local()
         self._tools = self._make_tools()
 
     @property
@@ -72,42 +87,92 @@ class Session:
         self._swarm.leave(reason)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def call(self, name: str, given: Mapping[str, Any], call_id: str | None = None) -> Future[Outcome]:
-        """Make a call, or find the one of the same id; its outcome comes when it has ended, however long it waits."""
+    def call(self, name: str, given: Mapping[str, Any], call_id: str | None = None) -> Call:
+        """Make a call, or find the one of the same id and input; its outcome comes when it ends, however long it waits."""
+        text = f"{call_id or secrets.token_hex(8)} {name} {json.dumps(given, sort_keys=True)}"
+        key = hashlib.sha256(text.encode()).hexdigest()[:32]
         with self._lock:
-            key = call_id or f"call-{next(self._numbers)}"
             if key in self._calls:
                 return self._calls[key]
-            future = self._threads.submit(self._run, ToolCall(key, name, given, key=f"mcp {self._id} {key}"))
-            self._calls[key] = future
-            while len(self._calls) > REMEMBERED:
-                self._calls.popitem(last=False)
-            return future
+            if self._swarm.left:
+                return _answered("This connection has ended, and what it held went to others. Connect again.")
+            if self._under_way >= AT_ONCE:
+                return _answered(f"{AT_ONCE} calls of this connection are under way; let some of them end first.")
+            self._under_way += 1
+            call = Call()
+            _remember(self._calls, key, call)
+        self._threads.submit(self._work, call, ToolCall(key, name, given, key=f"mcp {self._id} {key}"))
+        return call
 
-    def ticket(self, future: Future[Outcome]) -> Outcome:
+    def ticket(self, call: Call) -> Outcome:
         """What a client reads of a call that still waits: with the ticket it goes on."""
         with self._lock:
-            ticket = next((one for one, known in self._tickets.items() if known is future), None)
-            ticket = ticket or secrets.token_hex(6)
-            self._tickets[ticket] = future
+            ticket = next((one for one, known in self._tickets.items() if known is call), None)
+            if ticket is None:
+                ticket = secrets.token_hex(6)
+                _remember(self._tickets, ticket, call)
         text = (
             f"Still waiting; your place in the line is kept. Go on with resume_wait, ticket {ticket}, or do other work."
         )
         return Outcome(text, {"still_waiting": True, "ticket": ticket})
 
-    def resume(self, given: Mapping[str, Any]) -> Future[Outcome]:
-        """The call that a ticket stands for."""
-        ticket = given.get("ticket")
+    def resume(self, given: Mapping[str, Any]) -> Call:
+        """The call that a ticket stands for; with `give_up` it waits no longer."""
+        ticket, gives_up = given.get("ticket"), given.get("give_up", False)
         with self._lock:
-            future = self._tickets.get(ticket) if isinstance(ticket, str) else None
-        if future is not None:
-            return future
-        unknown: Future[Outcome] = Future()
-        words = (
-            "resume_wait: there is no such ticket on this connection. Make the call again that you were waiting for."
-        )
-        unknown.set_result(Outcome(words, is_error=True))
-        return unknown
+            call = self._tickets.get(ticket) if isinstance(ticket, str) else None
+        if call is None:
+            return _answered(
+                "resume_wait: there is no such ticket on this connection. Make the call again that you were waiting for."
+            )
+        if not isinstance(gives_up, bool):
+            return _answered("resume_wait: give_up is true or false.")
+        if gives_up:
+            self.give_up(call)
+        return call
+
+    def give_up(self, call: Call) -> None:
+        """Let a call wait no longer: it ends as if its timeout were over, unless it was granted just before."""
+        with self._lock:
+            call.given_up = True
+            place = call.place
+        if place is not None:
+            self._end_wait(place)
+
+    def _end_wait(self, place: Ticket) -> None:
+        with contextlib.suppress(ProngError), self._swarm.transaction() as tx:
+            tx.execute(
+                "update waiter set until_at = :now where id = :waiter and state = 'waiting'",
+                now=tx.now,
+                waiter=place.waiter,
+            )
+            tx.ring(place.slot)
+
+    @contextlib.contextmanager
+    def _waiting(self, place: Ticket) -> Iterator[None]:
+        """Know where a call waits while it does, so that it can be told to stop."""
+        call: Call | None = getattr(self._mine, "call", None)
+        if call is None:
+            yield
+            return
+        with self._lock:
+            call.place, given_up = place, call.given_up
+        if given_up:
+            self._end_wait(place)
+        try:
+            yield
+        finally:
+            with self._lock:
+                call.place = None
+
+    def _work(self, call: Call, asked: ToolCall) -> None:
+        self._mine.call = call
+        try:
+            outcome = self._run(asked)
+        finally:
+            with self._lock:
+                self._under_way -= 1
+        call.outcome.set_result(outcome)
 
     def _run(self, call: ToolCall) -> Outcome:
         run = self._tools.get(call.name)
@@ -140,6 +205,19 @@ class Session:
             "wait_tasks": shared.wait_tasks,
             "list_tasks": shared.list_tasks,
         }
+
+
+def _answered(words: str) -> Call:
+    """A call that was refused before it was made."""
+    call = Call()
+    call.outcome.set_result(Outcome(words, is_error=True))
+    return call
+
+
+def _remember(calls: OrderedDict[str, Call], key: str, call: Call) -> None:
+    calls[key] = call
+    while len(calls) > REMEMBERED:
+        calls.popitem(last=False)
 
 
 def _no_snapshot(_ignored: str) -> str:

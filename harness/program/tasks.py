@@ -18,7 +18,8 @@ TITLE_CHARACTERS = 80
 class Task:
     """A task as it was when it was last looked at; `result` is its agent's last words, `error` why there are none.
 
-    `cut`: the result is longer than what a program is told; have the agent write it to a file instead.
+    `value` is what fitted the `result_schema` that it was created with.  `cut`: the result is longer than what a
+    program is told; have the agent write it to a file instead.
     """
 
     id: int
@@ -27,6 +28,7 @@ class Task:
     result: str | None = None
     error: str | None = None
     cut: bool = False
+    value: Any = None
 
     @property
     def done(self) -> bool:
@@ -51,7 +53,7 @@ def create_task(
     """
     lines = prompt.strip().splitlines() or [""]
     made = call(
-        "create_task", once=key, prompt=prompt, title=title or lines[0][:TITLE_CHARACTERS], context=context,
+        "create_task", once=key, prompt=prompt, title=title or lines[0][:TITLE_CHARACTERS] or "task", context=context,
         needs=_numbers(needs), **more,
     )  # fmt: skip
     return Task(made["task"], made["title"], made["state"])
@@ -97,7 +99,7 @@ def _wait(numbers: Sequence[int], mode: str, timeout: float | None) -> list[Task
         return []
     told = call("wait_tasks", tasks=list(dict.fromkeys(numbers)), mode=mode, timeout=timeout)["tasks"]
     return [
-        Task(one["task"], one["title"], one["state"], one["result"], one["error"], one.get("cut", False))
+        Task(one["task"], one["title"], one["state"], one["result"], one["error"], one["cut"], one["value"])
         for one in told
     ]
 

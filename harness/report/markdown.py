@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from prong.harness.report import words
 from prong.harness.report.facts import Facts, TaskFacts
 
-_SPECIAL = re.compile(r"([\\`*_\[\]|~]|^[#+-])|^(\d+)([.)])")
+_SPECIAL = re.compile(r"([\\`*_\[\]|~]|^[#+-])")
+_NUMBERED = re.compile(r"^(\d+)([.)])")
 
 
 def render(facts: Facts) -> str:
@@ -23,7 +24,7 @@ def inline(text: str) -> str:
     \# &lt;b&gt;\*x\*&lt;/b&gt;
     """
     safe = words.one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _SPECIAL.sub(r"\\\1", safe)
+    return _NUMBERED.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", safe))
 
 
 def fenced(text: str) -> str:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from prong.harness.messages import check_heard
 from prong.harness.repository.checking import Checked, Checker
 from prong.harness.repository.git import AGENT, PRONG, GitFailed, RepositoryError, with_trailers
+from prong.harness.repository.leasing import leased
 from prong.harness.repository.merge_rules import MergeRules, Round, next_round, suspects_after
 from prong.harness.repository.merging import Conflict, Integration, IntegrationBusy
 from prong.harness.repository.repository import BranchCheckedOut
@@ -239,6 +240,8 @@ class MergeQueue:
         try:
             if row["markers"] and (where := self._holds(row["commit_id"], row["markers"])):
                 return Verdict("markers", onto, where, markers=row["markers"])
+            if held := leased(self._store, self._integration.repository, row):
+                return Verdict("lease", onto, held, markers=row["markers"])
             found = self._integration.prepare(
                 onto=onto, base=row["base"], commit=row["commit_id"], message=row["title"], author=AGENT,
                 trailers=self._trailers(row),

@@ -141,6 +141,7 @@ def merged_tree(repository: Repository, objects: Objects, *, base: str, commit: 
     """The tree of `onto` with the change from base to commit."""
     target, before, change = (objects.known_commit(name) for name in (onto, base, commit))
     tree = merge_trees(objects, before.tree, target.tree, change.tree)
+    objects.settle()
     if tree is not None:
         return tree
     # Git merges commits and finds the base itself, so both sides are given the one parent that it shall find.

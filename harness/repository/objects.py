@@ -1,16 +1,18 @@
 r"""Reads and writes objects and references through git processes that stay, at a line on a pipe each.
 
     cat-file --batch   <- a name              -> what it stands for
-    mktree --batch     <- the entries         -> the tree
+    mktree --batch     <- the entries         -> the tree, whose name is known before
     hash-object -w     <- a file with a text  -> the commit
     update-ref --stdin <- new and old commit  -> whether it was moved
 
 A git command of its own for each costs milliseconds, and merging one task needs a dozen.  A process is started when it
-is first needed, and again after it has died.
+is first needed, and again after it has died.  Nobody waits for a tree to be written until all trees of a merge are:
+what git will call it is computed here, and compared with what git says in the end.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import tempfile
@@ -31,6 +33,9 @@ Tree = Mapping[bytes, Entry]
 
 KEPT = 4_000
 """How many trees and commits are remembered: an object never changes, and a line of merges reads the same ones."""
+
+PENDING = 500
+"""So many trees are written before git's answers are read: they must fit into a pipe, or both would wait for ever."""
 
 FOLDER = b"40000"
 LINK = b"160000"
@@ -68,6 +73,10 @@ class _Process:
     def ask(self, question: bytes) -> bytes:
         """Say something and read one line of answer, without its end; raises `GitFailed`."""
         self.say(question)
+        return self.hear()
+
+    def hear(self) -> bytes:
+        """One line of answer to what was said before, without its end; raises `GitFailed`."""
         assert self._process is not None
         assert self._process.stdout is not None
         answer = self._process.stdout.readline()
@@ -137,19 +146,22 @@ class Objects:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._hash_bytes = 32 if repository.object_format == "sha256" else 20
+        self._hash = hashlib.sha256 if repository.object_format == "sha256" else hashlib.sha1
+        self._hash_bytes = self._hash().digest_size
         self._reader = _Process(repository, "cat-file", "--batch", "-z")
         self._trees = _Process(repository, "mktree", "--batch", "-z", "--missing")
         self._commits = _Process(repository, "hash-object", "-t", "commit", "-w", "--no-filters", "--stdin-paths")
         self._references = _Process(repository, "update-ref", "--stdin")
         self._known_trees: dict[str, Tree] = {}
         self._known_commits: dict[str, Commit] = {}
-        # What a commit is read from; a process that is killed leaves it to whoever tidies the temporary directory.
-        self._text = tempfile.NamedTemporaryFile(prefix="prong-commit-", buffering=0)  # noqa: SIM115  lives as we do
+        self._pending: list[str] = []
+        # What a commit is read from, which is on no disk and ends with us.
+        self._text = os.fdopen(os.memfd_create("prong-commit"), "r+b", buffering=0)
         weakref.finalize(self, self._text.close)
 
     def close(self) -> None:
         """End the processes; they are started again when they are needed."""
+        self._forget_pending()
         for process in (self._reader, self._trees, self._commits, self._references):
             process.close()
 
@@ -197,11 +209,40 @@ class Objects:
         return _keep(self._known_trees, tree, entries)
 
     def write_tree(self, entries: Tree) -> str:
-        """The tree with these entries, whose objects must be there."""
-        lines = [b"%s %s %s\t%s\0" % (mode, _kind(mode), sha.encode(), name) for name, (mode, sha) in entries.items()]
-        tree = self._trees.ask(b"".join(lines) + b"\0").decode()
-        _keep(self._known_trees, tree, dict(entries))
+        """The tree with these entries, whose objects must be there; it is written only after `settle`."""
+        ordered = sorted(entries.items(), key=_place)
+        lines = [b"%s %s %s\t%s\0" % (mode, _kind(mode), sha.encode(), name) for name, (mode, sha) in ordered]
+        content = b"".join(b"%s %s\0%s" % (mode.lstrip(b"0"), name, bytes.fromhex(sha)) for name, (mode, sha) in ordered)
+        tree = self._hash(b"tree %d\0%s" % (len(content), content)).hexdigest()
+        try:
+            self._trees.say(b"".join(lines) + b"\0")
+        except GitFailed:
+            self._forget_pending()
+            raise
+        _keep(self._known_trees, tree, dict(ordered))
+        self._pending.append(tree)
+        if len(self._pending) >= PENDING:
+            self.settle()
         return tree
+
+    def settle(self) -> None:
+        """Wait until all trees are written; raises `GitFailed` where one was not, and then none counts as known."""
+        try:
+            written = [self._trees.hear().decode() for _ in self._pending]
+            if written != self._pending:
+                why = f"it wrote {written} where {self._pending} were meant"
+                raise GitFailed(("mktree",), str(self._repository.root), -1, why, "")
+        except GitFailed:
+            self._trees.close()
+            self._forget_pending()
+            raise
+        self._pending.clear()
+
+    def _forget_pending(self) -> None:
+        """What nobody has waited for may not be there."""
+        for tree in self._pending:
+            self._known_trees.pop(tree, None)
+        self._pending.clear()
 
     def write_commit(self, tree: str, parents: tuple[str, ...], text: str, *, author: Author, committer: Author) -> str:
         """A new commit that no reference points to yet."""
@@ -215,7 +256,7 @@ class Objects:
         self._text.seek(0)
         self._text.truncate()
         self._text.write(("\n".join(lines) + "\n\n" + text).encode("utf-8", "surrogateescape"))
-        return self._commits.ask(os.fsencode(self._text.name) + b"\n").decode()
+        return self._commits.ask(b"/proc/%d/fd/%d\n" % (os.getpid(), self._text.fileno())).decode()
 
     def move(self, ref: str, new: str, old: str) -> None:
         """Set a reference from one commit to another, atomically; raises `GitFailed` where it is not at `old`."""
@@ -234,6 +275,12 @@ def _keep(known: dict[str, Known], name: str, what: Known) -> Known:
         del known[next(iter(known))]
     known[name] = what
     return what
+
+
+def _place(entry: tuple[bytes, Entry]) -> bytes:
+    """Git orders a folder as if its name ended in a slash."""
+    name, (mode, _) = entry
+    return name + b"/" if _kind(mode) == b"tree" else name
 
 
 def _kind(mode: bytes) -> bytes:

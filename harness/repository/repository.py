@@ -360,7 +360,7 @@ class Repository:
         if sum(1 for _ in (self.objects / "pack").glob("*.pack")) <= PACKS:
             return
         settings = ("-c", "repack.writeBitmaps=false", "-c", "repack.updateServerInfo=false")
-        with suppress(Timeout, GitFailed), FileLock(self.objects / "info" / "prong.lock", timeout=0):
+        with suppress(Timeout, GitFailed), FileLock(self.objects / "info" / "prong-gathers-packs", timeout=0):
             self.git(*settings, "repack", "--geometric=2", "-d", "-l", "-q")
 
 

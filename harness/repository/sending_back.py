@@ -47,7 +47,8 @@ class SendingBack:
         with self._store.transaction(None) as tx:
             if not self._record(tx, row, verdict):
                 return
-            resolver = self._resolver(tx, row, verdict) if row["resolves"] is None else None
+            may = row["resolves"] is None and verdict.kind != "lease"  # a resolver could not write there either
+            resolver = self._resolver(tx, row, verdict) if may else None
         if resolver is None:
             self._keep(row, f"It was handed in {row['attempt']} times, and at last: {verdict.detail}")
 
@@ -109,7 +110,7 @@ class SendingBack:
     def _return(self, tx: Transaction, row: Row, verdict: Verdict) -> None:
         """Its agent goes on in its own conversation; where it is gone, another one does."""
         task = row["task"]
-        laid = verdict.kind == "markers"  # then its workspace is as it was laid, with what it has changed since
+        laid = verdict.kind in ("markers", "lease")  # then its workspace stays as it is, with what it has changed since
         tx.execute(
             "update merge set state = 'returned', detail = :detail, onto = :onto, laid = :laid, markers = :markers,"
             "       checking_at = null where task = :task",

@@ -16,7 +16,7 @@ OUTPUT_CHARACTERS = 12_000
 DETAIL_CHARACTERS = 6_000
 """How much an agent reads of conflicts, or of another task's words, in characters."""
 
-Kind = Literal["conflict", "check", "markers"]
+Kind = Literal["conflict", "check", "markers", "lease"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,12 @@ def message(verdict: Verdict, *, attempt: int, attempts: int, ours: str = "", th
             " belongs there from both sides."
         )
         return f"{what} {left} {_END}"
+    if verdict.kind == "lease":
+        return (
+            f"Your work was not merged, because it changes files that others hold just now:\n\n{_short(verdict.detail)}"
+            "\n\nYour clone is as you left it. Acquire that lock yourself, which waits until it is free, or take your"
+            f" change of these files back. {left} Then end your turn as before: your clone is handed in again."
+        )
     if verdict.kind == "conflict":
         sides = f" ({ours[:12]} is what others merged, {theirs[:12]} is yours)" if ours else ""
         what = (

@@ -144,6 +144,7 @@ CATALOGUE: Final[Sequence[Record]] = (
         Annotations(destructive=True, idempotent=True),
         touches={"": (changes("tasks"), *TELLS)},
     ),
+    _task(definitions.READ_RESULT, "Read a result", _LOOKS, touches={"": (reads("tasks"),)}),
     _primitive(
         definitions.LOCK,
         "Lock",

@@ -74,6 +74,11 @@ class Planner:
         self._models_of_roles = models_of_roles
         self._chosen: dict[tuple[int, str], Context] = {}
 
+    def other_model(self, role: str) -> str | None:
+        """The model that tasks of the role ask, where it is another than ours and cannot read our prompt cache."""
+        own = self._models_of_roles.get(role, self._model)
+        return None if own == self._model else own
+
     def choose(self, turn: Message, role: str) -> Context:
         """The same for all tasks of a role in one turn; an event tells why."""
         key = (turn.id, role)

@@ -33,10 +33,10 @@ CREATE_TASK = _tool(
             "type": "string",
             "enum": ["fork", "brief", "fresh", "auto"],
             "description": "fork (default): the agent knows all that you know now and sees the files as you left them;"
-            " cheap, because it shares your prompt cache. brief: it reads the prompt and a summary of this conversation,"
-            " and sees the files as you left them; for long work that needs little of what you know. fresh: it knows"
-            " only the prompt. auto: the cheapest of the three by what such tasks have cost; write a prompt that says"
-            " all that it needs.",
+            " cheap, because it shares your prompt cache. brief: it reads the prompt and a summary of this"
+            " conversation, and sees the files as you left them; for long work that needs little of what you know."
+            " fresh: it knows only the prompt. auto: the cheapest of the three by what such tasks have cost; write a"
+            " prompt that says all that it needs.",
         },
         "needs": {
             "type": "array",
@@ -56,6 +56,15 @@ CREATE_TASK = _tool(
             " that you use for all like tasks, from which their time is learnt.",
         },
         "attempts": {"type": "integer", "description": "How often it may fail for reasons that may pass; 3 is usual."},
+        "result_schema": {
+            "type": "object",
+            "description": "A JSON schema that its result must fit, for results that are counted, compared or merged."
+            " wait_tasks returns what fitted as data, and tasks that need it read it.",
+        },
+        "result_asks": {
+            "type": "integer",
+            "description": "How often it is asked again where its result does not fit, before it fails; 2 is usual.",
+        },
         "ignored": {
             "type": "string",
             "enum": ["skip", "copy"],
@@ -74,12 +83,21 @@ CREATE_TASK = _tool(
         "prompt": "Write tests for parser.py in tests/test_parser.py. Change nothing else. Report what is not covered.",
     },
     {"title": "Release notes", "prompt": "Write them from what tasks 3 and 4 report.", "needs": [3, 4]},
+    {
+        "title": "Bugs of the parser",
+        "prompt": "Look for bugs in parser.py. Change nothing.",
+        "result_schema": {
+            "type": "object",
+            "properties": {"bugs": {"type": "array", "items": {"type": "string"}}},
+            "required": ["bugs"],
+        },
+    },
 )
 
 WAIT_TASKS = _tool(
     "wait_tasks",
     "Wait until tasks have ended and read their results. Costs nothing while you wait. Use it when you cannot go on"
-    " without the results.",
+    " without the results. Of long results, and of many, you read the beginnings; read_result has the rest.",
     {
         "tasks": {"type": "array", "items": {"type": "integer"}, "description": "Numbers that create_task returned."},
         "mode": {"type": "string", "enum": ["all", "any"], "description": "all (default) or any of them."},
@@ -119,6 +137,24 @@ CANCEL_TASK = _tool(
     },
     ["task", "reason"],
     strict=True,
+)
+
+READ_RESULT = _tool(
+    "read_result",
+    "Read the whole result of a task where wait_tasks cut it, or the transcript of its conversation. Use it only where"
+    " you need more than wait_tasks told you: what you read stays in your conversation, and all your forks pay for it.",
+    {
+        "task": {"type": "integer", "description": "A number that create_task returned, or that list_tasks lists."},
+        "from": {"type": "integer", "description": "The character at which to begin; 0 if left out."},
+        "count": {"type": "integer", "description": "How many characters at most, up to 40000; 8000 if left out."},
+        "transcript": {
+            "type": "boolean",
+            "description": "Instead of its result: what its agent said and called, long outputs cut.",
+        },
+    },
+    ["task"],
+    {"task": 4, "from": 4000},
+    {"task": 4, "transcript": True, "count": 20_000},
 )
 
 LOCK = _tool(
@@ -292,9 +328,10 @@ RUN_PROGRAM = _tool(
     " of yours. Use it when you would otherwise call the same tools many times: one task for each of many files, rounds"
     " until nothing is found any more, a queue that several tasks work off. For a few tasks call create_task yourself."
     " It imports from prong.harness.program: create_task(prompt, title=…, context='fresh'|'fork'|'brief', key=…),"
-    " wait(tasks), wait_any, as_completed, list_tasks, cancel_task, shared_map(name), shared_list, message_queue, atomic,"
-    " event, future, lock, semaphore, barrier, Refused. A task has id, state, done, result, error. Each call is the tool"
-    " of that name, with your rights. It starts in your workspace, in the sandbox of bash; what it prints is the result."
+    " wait(tasks), wait_any, as_completed, list_tasks, cancel_task, shared_map(name), shared_list, message_queue,"
+    " atomic, event, future, lock, semaphore, barrier, Refused. A task has id, state, done, result, value, error."
+    " Each call is the tool of that name, with your rights. It starts in your workspace, in the sandbox of bash;"
+    " what it prints is the result."
     " While all it does is wait it costs nothing. If you are restarted, it runs again from its beginning and finds the"
     " tasks that it created: so let what it asks not depend on the time, or give create_task a key.",
     {
@@ -302,7 +339,8 @@ RUN_PROGRAM = _tool(
         "args": {"type": "array", "items": {"type": "string"}, "description": "What it finds in sys.argv[1:]."},
         "timeout": {
             "type": "number",
-            "description": "Seconds that it may work; while it only waits for others they are not counted. Default: 600.",
+            "description": "Seconds that it may work; while it only waits for others they are not counted."
+            " Default: 600.",
         },
     },
     ["program"],
@@ -315,8 +353,8 @@ RUN_PROGRAM = _tool(
 )
 
 PRIMITIVES = (
-    CREATE_TASK, WAIT_TASKS, LIST_TASKS, CANCEL_TASK, LOCK, SEMAPHORE, BARRIER, EVENT, ATOMIC, SHARED_MAP, SHARED_LIST,
-    MESSAGE_QUEUE, FUTURE,
+    CREATE_TASK, WAIT_TASKS, LIST_TASKS, CANCEL_TASK, READ_RESULT, LOCK, SEMAPHORE, BARRIER, EVENT, ATOMIC, SHARED_MAP,
+    SHARED_LIST, MESSAGE_QUEUE, FUTURE,
 )  # fmt: skip
 
 UNSENT: dict[str, dict[str, Any]] = {

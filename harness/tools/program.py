@@ -27,6 +27,8 @@ import structlog
 from prong.agents.tools.tool import Answer, Tool, ToolCall, ToolError
 from prong.harness.program import wire
 from prong.harness.tools.catalogue import offered, record
+from prong.harness.tools.reading import value_text
+from prong.primitives.task import find
 from prong.state import Deposed, Membership, ProngError, TaskLost
 from prong.state.ticket import Ticket
 
@@ -180,7 +182,8 @@ class Answering:
             if hello.get("hello") != wire.VERSION:
                 self._end(f"it speaks another version of the protocol; this agent speaks {wire.VERSION}")
                 return
-            self._begun()
+            if not self._could_begin():
+                return
             self._send(self._order)
             while (message := wire.receive(self._line)) is not None:
                 if "bye" in message:
@@ -191,6 +194,14 @@ class Answering:
             self._end(f"it wrote {error} to the line that only Prong's own module may use")
         except OSError:
             return  # it has ended, or is being ended
+
+    def _could_begin(self) -> bool:
+        try:
+            self._begun()
+        except OSError as error:
+            self._end(f"it did not run, because no bounds could be put around it ({error}); try it again")
+            return False
+        return True
 
     def _take(self, message: Mapping[str, Any]) -> None:
         number, tool, given, once = (message.get(name) for name in ("id", "tool", "input", "once"))
@@ -281,14 +292,16 @@ class Answering:
         left = RESULTS_BYTES
         told = []
         for one in data["tasks"]:
-            row = self._member.store.row("select result from task where id = :task", task=one["task"])
-            whole = row["result"] if row is not None else None
-            size = len(json.dumps(whole))
+            with self._member.transaction() as tx:
+                task = find(tx, one["task"])
+            text = value_text(self._member.store, task)
+            whole, value = task.result, None if text is None else json.loads(text)
+            size = len(json.dumps([whole, value]))
             if whole is not None and size > left:
                 told.append({**one, "cut": whole != one["result"]})
                 continue
             left -= size
-            told.append({**one, "result": whole, "cut": False})
+            told.append({**one, "result": whole, "value": value, "cut": task.whole is not None})
         return {**data, "tasks": told}
 
     def _answer(self, number: int, message: dict[str, Any]) -> None:

@@ -28,7 +28,9 @@ Shape = Any
 _HELD = {"name": str, "held": bool}
 _SET = {"name": str, "is_set": bool}
 _AT = {"list": str, "index": int}
-_TASK = {"task": int, "title": str, "state": str, "result": str | None, "error": str | None}
+_TASK = {
+    "task": int, "title": str, "state": str, "result": str | None, "value": Any, "cut": bool, "error": str | None,
+}  # fmt: skip
 _LISTED = {
     "task": int, "parent": int | None, "title": str, "state": str, "priority": int, "attempt": int,
     "agent": int | None, "needs": str | None, "waits_for": str | None, "error": str | None,
@@ -39,6 +41,7 @@ RESULTS: Final[Mapping[str, Mapping[str, Shape]]] = {
     "wait_tasks": {"": {"tasks": [_TASK]}},
     "list_tasks": {"": {"tasks": [_LISTED], "count": int}},
     "cancel_task": {"": {"cancelled": [int]}},
+    "read_result": {"": {"task": int, "state": str, "text": str, "from": int, "next": int | None, "characters": int}},
     "lock": {"acquire": Grant, "release": _HELD, "status": LockStatistics},
     "semaphore": {"acquire": _HELD, "release": _HELD, "status": SemaphoreStatistics},
     "barrier": {"wait": Passage, "status": BarrierStatistics, "reset": BarrierStatistics},

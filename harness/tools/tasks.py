@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -11,18 +11,17 @@ from prong.agents.conversation import Message
 from prong.agents.tools.inputs import Inputs, shown
 from prong.agents.tools.tool import Answer, Tool, ToolCall, ToolError
 from prong.harness.repository.ignored import TooMuchIgnored
-from prong.harness.tools import catalogue, definitions
-from prong.harness.tools.answers import answer, cut, read, timeout_of
+from prong.harness.rules.values import similar
+from prong.harness.tools import catalogue, definitions, result_schema
+from prong.harness.tools.answers import answer, read, timeout_of
 from prong.harness.tools.contexts import Planner
+from prong.harness.tools.reading import heads, page, transcript, whole
 from prong.primitives import Plan, Task, create_task, wait_tasks
 from prong.primitives.budget import LARGEST_TOKENS, Budget
-from prong.primitives.task import NEEDS, PROMPT_BYTES, TITLE_CHARACTERS, OnFailedNeed, cancel, find
+from prong.primitives.task import NEEDS, PROMPT_BYTES, RESULT_ASKS, TITLE_CHARACTERS, OnFailedNeed, cancel, find
 from prong.primitives.task_record import Context
 from prong.primitives.values import NAME_CHARACTERS
-from prong.state import Membership, Transaction
-
-RESULT_CHARACTERS = 4_000
-"""How much of a task's result its parent reads at once, in characters."""
+from prong.state import Invalid, Membership, Transaction
 
 TASKS_LISTED = 200
 """The most tasks that one result lists; the others are counted."""
@@ -34,6 +33,8 @@ _HOW: Mapping[Context, str] = {
     "brief": "starts with its prompt and a summary of this conversation",
     "fresh": "starts with only its prompt",
 }
+
+_ENDS_WITH_VALUE = "End with a value that fits the schema that you will be told; it is your result."
 
 _BELOW = """
 with recursive below (id) as (
@@ -66,12 +67,17 @@ class ForkSource:
 
 
 class TaskTools:
-    """The four tools for one agent."""
+    """The five tools for one agent."""
 
     def __init__(
-        self, member: Membership, source: ForkSource, *, budget: Budget | None = None, planner: Planner | None = None
-    ) -> None:
-        """`budget` is what a task gets for which the model names none; `planner` chooses for `context="auto"`."""
+        self, member: Membership, source: ForkSource, *, budget: Budget | None = None, planner: Planner | None = None,
+        roles: Collection[str] = (),
+    ) -> None:  # fmt: skip
+        """`budget` is what a task gets for which the model names none; `planner` chooses for `context="auto"`.
+
+        Where there are `roles`, others are refused; where there are none, any name will do.
+        """
+        self._roles = roles
         self._budget = budget
         self._planner = planner
         self._member = member
@@ -80,12 +86,13 @@ class TaskTools:
         self._snapshots: dict[str, str] = {}
 
     def tools(self) -> tuple[Tool, ...]:
-        """The four tools; a repeated create_task finds the task that it made before."""
+        """The five tools; a repeated create_task finds the task that it made before."""
         return (
             catalogue.record("create_task").tool(self.create_task),
             catalogue.record("wait_tasks").tool(self.wait_tasks),
             catalogue.record("list_tasks").tool(self.list_tasks),
             catalogue.record("cancel_task").tool(self.cancel_task),
+            catalogue.record("read_result").tool(self.read_result),
         )
 
     def begin_turn(self, turn: Message) -> None:
@@ -96,8 +103,10 @@ class TaskTools:
     def create_task(self, call: ToolCall) -> Answer:
         """The tool `create_task`."""
         inputs = read(call, definitions.CREATE_TASK)
-        role = inputs.text("role", most_characters=NAME_CHARACTERS, default="").strip()
-        context = self._context(inputs.choice("context", ("fork", "brief", "fresh", "auto"), default="fork"), role)
+        role = self._role(inputs)
+        wanted = self._context(inputs.choice("context", ("fork", "brief", "fresh", "auto"), default="fork"), role)
+        other = self._planner.other_model(role) if self._planner is not None else None
+        context: Context = "brief" if wanted == "fork" and other is not None else wanted
         policy = inputs.choice("on_failed_need", ("fail", "continue", "any"), default="fail")
         ignored = inputs.choice("ignored", ("skip", "copy"), default="skip")
         tokens = inputs.integer("tokens", least=1, most=LARGEST_TOKENS) if "tokens" in inputs else None
@@ -115,6 +124,8 @@ class TaskTools:
             fork_point=self._turn.id if context == "fork" and self._turn else None,
             brief_of=self._turn.id if context == "brief" and self._turn else None,
             base_commit=None if context == "fresh" else self._snapshot_of_turn(ignored),
+            result_schema=_schema(inputs, call),
+            result_asks=inputs.integer("result_asks", least=0, most=RESULT_ASKS, default=2),
         )
         with self._member.transaction() as tx:
             task, new = create_task(tx, plan)
@@ -124,6 +135,8 @@ class TaskTools:
                 self._fork(tx, task, plan, call.id)
         how = _HOW[context]
         words = f"Created task {task.id} ({task.state}): {plan.title}. It {how}, in a process of its own."
+        if context != wanted:
+            words += f" It is no fork, because the role {role} asks {other}, which cannot read your prompt cache."
         return answer(words, {"task": task.id, "title": plan.title, "state": task.state})
 
     def wait_tasks(self, call: ToolCall) -> Answer:
@@ -139,7 +152,12 @@ class TaskTools:
         failed = [task for task in ended if task.state != "done"]
         if failed:
             words += " " + " ".join(f"Task {task.id} {task.state}: {task.error}." for task in failed)
-        return answer(words, {"tasks": [_record(task) for task in tasks]})
+        told = heads(self._member.store, tasks)
+        too_long = [one["task"] for one in told if one["cut"]]
+        if too_long:
+            words += f" {len(too_long)} results are cut." if len(too_long) > 1 else " One result is cut."
+            words += " Read on with read_result, or have a task that needs those tasks sum them up."
+        return answer(words, {"tasks": told})
 
     def list_tasks(self, call: ToolCall) -> Answer:
         """The tool `list_tasks`."""
@@ -170,6 +188,33 @@ class TaskTools:
         words = f"Cancelled {len(cancelled)} tasks." if cancelled else f"Task {number} had ended before."
         return answer(words, {"cancelled": cancelled})
 
+    def read_result(self, call: ToolCall) -> Answer:
+        """The tool `read_result`."""
+        inputs = read(call, definitions.READ_RESULT)
+        store = self._member.store
+        with self._member.transaction() as tx:
+            task = find(tx, inputs.integer("task", least=1, most=2**53))
+        wants_transcript = inputs.flag("transcript")
+        text = transcript(store, task.id) if wants_transcript else whole(store, task) or task.error or ""
+        part = page(inputs, text)
+        what = "transcript" if wants_transcript else "result"
+        begin, end = part["from"], part["from"] + len(part["text"])
+        words = f"Task {task.id} is {task.state}; characters {begin} to {end} of {len(text)} of its {what}."
+        if part["next"] is not None:
+            words += f" Read on from {part['next']}."
+        return answer(words, {"task": task.id, "state": task.state, **part})
+
+    def _role(self, inputs: Inputs) -> str:
+        role = inputs.text("role", most_characters=NAME_CHARACTERS, default="").strip()
+        if role and self._roles and role not in self._roles:
+            like = similar(role, self._roles)
+            meant = f" Did you mean {like}?" if like is not None else ""
+            raise inputs.refuse(
+                f"there is no role {shown(role)}.{meant} PRONG.md has the roles: {', '.join(self._roles)}. Name one of"
+                " them, or leave `role` out."
+            )
+        return role
+
     def _context(self, wanted: str, role: str) -> Context:
         """What a task begins with, where the model leaves it to us."""
         if wanted != "auto":
@@ -197,7 +242,8 @@ class TaskTools:
         own = answer(
             f"You are task {task.id}: {plan.title}. You are a fork of this conversation, in a process and a clone of"
             f" the repository of your own; what stands before this turn was done by the agent you were forked from."
-            f" Do only this: {plan.prompt}\nEnd with a short report; it is your result.",
+            f" Do only this: {plan.prompt}\n"
+            + ("End with a short report; it is your result." if plan.result_schema is None else _ENDS_WITH_VALUE),
             {"task": task.id, "you": True},
         )
         content = conversation.child_results(turn, call_id, str(own))
@@ -216,6 +262,10 @@ def numbers_of(inputs: Inputs, call: ToolCall, key: str) -> Sequence[int]:
     return cast("Sequence[int]", given)
 
 
-def _record(task: Task) -> dict[str, Any]:
-    result = task.result if task.result is None else cut(task.result, RESULT_CHARACTERS)
-    return {"task": task.id, "title": task.title, "state": task.state, "result": result, "error": task.error}
+def _schema(inputs: Inputs, call: ToolCall) -> str | None:
+    if "result_schema" not in inputs:
+        return None
+    try:
+        return result_schema.checked(call.input["result_schema"])
+    except Invalid as error:
+        raise inputs.refuse(f"`result_schema`: {error}. Send the call again with one that can be used.") from error

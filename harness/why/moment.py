@@ -132,11 +132,9 @@ class Moment:
         if len(rows) < role["agents"]:
             return None
         most, running = role["agents"], [row["id"] for row in rows]
-        what = "task of its role runs" if most == 1 else f"{most} tasks of its role run"
-        detail = (
-            f"Only {'one ' if most == 1 else ''}{what} at once ({quoted(task['role'])}), and now {named(running)} do"
-        )
-        detail = detail + ("es." if len(running) == 1 else ".")
+        what = "one task of its role runs" if most == 1 else f"{most} tasks of its role run"
+        do = "does" if len(running) == 1 else "do"
+        detail = f"Only {what} at once ({quoted(task['role'])}), and now {named(running)} {do}."
         return Reason("role", detail, {"role": task["role"], "agents": most, "taken_by": running})
 
     def task(self, number: int) -> Row | None:

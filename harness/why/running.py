@@ -35,7 +35,8 @@ def running(moment: Moment, task: Row) -> list[Reason]:
     if not found:
         found = [*waits(moment, agent), *_doing(moment, task, agent)] or [Reason("working", "It has just begun.")]
         found += _health(moment, agent)
-    return [*found[:1], _worker(moment, task, agent), *found[1:], *moment.paused(task), *_still(moment)]
+    rest = [*found[1:], *moment.paused(task), *_still(moment), *_foreseen(moment, task)]
+    return [*found[:1], _worker(moment, task, agent), *rest]
 
 
 def _orphaned(moment: Moment, agent: Row) -> list[Reason]:
@@ -53,6 +54,24 @@ def _still(moment: Moment) -> list[Reason]:
     who = moment.who("command.pause", ["swarm"])
     detail = f"The swarm is paused{who.words}: its agent steps aside when this turn has ended."
     return [Reason("swarm_paused", detail, who.data)]
+
+
+def _foreseen(moment: Moment, task: Row) -> list[Reason]:
+    """Tasks that change the same lines just now."""
+    rows = moment.source.rows(
+        "select foreseen.*, task.id as them from foreseen join task on task.id = one + other - :task"
+        " where (one = :task or other = :task) and task.state not in ('done', 'failed', 'cancelled') order by path",
+        task=task["id"],
+    )
+    return [
+        Reason(
+            "conflict_foreseen",
+            f"Task {row['them']} changes the same lines of {quoted(row['path'])} ({row['lines']}): whoever is merged"
+            " second has to make both fit.",
+            {"task": row["them"], "path": row["path"], "lines": row["lines"]},
+        )
+        for row in rows
+    ]
 
 
 def _worker(moment: Moment, task: Row, agent: Row) -> Reason:

@@ -219,8 +219,9 @@ SPARED_FROM = 3
 class Chaos:
     """Strikes a swarm's processes at random; the same seed strikes alike as far as the swarm runs alike."""
 
-    def __init__(self, seed, longest_stop_s):
+    def __init__(self, seed, longest_stop_s, strikes=STRIKES):
         self.struck = Counter()
+        self._strikes = strikes
         self._random = random.Random(seed)
         self._longest_stop_s = longest_stop_s
         self._stopped = []  # (when it goes on, the process)
@@ -228,9 +229,9 @@ class Chaos:
 
     def strike(self, swarm):
         """Once, after a pause; and let those go on whose time has come."""
-        self._pause.wait(self._random.uniform(0.02, 0.6))
+        self.rest(self._random.uniform(0.02, 0.6))
         self._continue(time.monotonic())
-        (kind,) = self._random.choices(list(STRIKES), weights=list(STRIKES.values()))
+        (kind,) = self._random.choices(list(self._strikes), weights=list(self._strikes.values()))
         whom, _, how = kind.rpartition(" ")
         try:
             if kind in LIVES_ENDED:
@@ -240,6 +241,10 @@ class Chaos:
         except psutil.NoSuchProcess:
             return
         self.struck[kind] += done
+
+    def rest(self, seconds):
+        """Let the swarm work for a while."""
+        self._pause.wait(seconds)
 
     def end(self):
         """Everybody goes on."""

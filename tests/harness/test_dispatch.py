@@ -249,3 +249,40 @@ def test_a_thousand_waiting_parents_need_few_processes(do, dispatcher, store):
 
 def store_pid(do, agent, pid):
     do(lambda tx: tx.execute("update agent set pid = :pid where id = :agent", pid=pid, agent=agent))
+
+
+def review(do, most):
+    """Say how many tasks of the role run at once."""
+    do(tasks.set_role, "review", agents=most)
+
+
+def test_no_more_of_a_role_start_than_may_run_and_those_behind_them_do(make, dispatcher, do):
+    review(do, 2)
+    reviews = [make(role="review", priority=9) for _ in range(50)]
+    other = make()
+    rounds = dispatcher(slots=4)
+    assert started(rounds.round()) == [*reviews[:2], other]
+    assert started(rounds.round()) == []
+    do(tasks.finish, reviews[0], "done")
+    assert started(rounds.round()) == [reviews[2]]
+    review(do, 4)
+    assert started(rounds.round()) == [reviews[3]]  # the last slot
+
+
+def test_a_parked_task_leaves_its_place_in_the_role_and_waits_for_one_again(make, dispatcher, do, store):
+    review(do, 1)
+    first, second = make(role="review"), make(role="review")
+    rounds = dispatcher(slots=4)
+    (order,) = rounds.round().forks
+    park(store, order, [second])
+    assert started(rounds.round()) == [second]
+    with store.transaction(Member(order["agent"], order["incarnation"], first)) as tx:
+        tx.execute("delete from waiter_task")
+        tx.execute("delete from waiter")
+        waiter.enrol(tx, "slot", str(first), timeout=None)
+    state_of = "select state from task where id = :task"
+    rounds.round()
+    assert store.row(state_of, task=first)["state"] == "parked"
+    do(tasks.finish, second, "done")
+    rounds.round()
+    assert store.row(state_of, task=first)["state"] == "running"

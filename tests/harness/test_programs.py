@@ -10,6 +10,8 @@ import os
 import random
 import signal
 import sqlite3
+import sys
+from functools import partial
 
 import psutil
 import pytest
@@ -101,8 +103,8 @@ def test_a_program_of_a_model_creates_forks_of_its_conversation_and_reads_a_trac
     first, second = (json.loads(one)[0]["content"][0]["text"] for one in json.loads(results))
     assert "done:forked done:forked done:forked done:25" in first
     assert json.loads(first.splitlines()[-1])["tasks"] == [2, 3, 4, 5]
-    assert 'File "program.py", line 3, in ask' in second
-    assert "`prompt` is empty" in second
+    assert 'File "program.py", line 4, in ask' in second
+    assert "a prompt that is empty" in second
     assert "prong/harness/program" not in second
     assert not query(root, "select 1 from event where kind = 'cache.lost'")
     assert query(root, "select count(distinct fork_point) from task where context = 'fork'") == [(1,)]
@@ -112,7 +114,8 @@ def test_a_program_of_a_model_creates_forks_of_its_conversation_and_reads_a_trac
 def test_exec_prints_what_the_program_prints_and_merges_what_it_writes(root, tmp_path):
     path = tmp_path / "write.py"
     path.write_text(
-        "import sys\nopen('made.txt', 'w').write(sys.argv[2])\nprint('made', sys.argv[1:])\nsys.exit(int(sys.argv[1]))\n"
+        "import sys\nopen('made.txt', 'w').write(sys.argv[2])\nprint('made', sys.argv[1:])\n"
+        "sys.exit(int(sys.argv[1]))\n"
     )
     done = prong("exec", "--offline", path, "0", "--agents", cwd=root)
     assert done.stdout == "made ['0', '--agents']\n"
@@ -121,9 +124,11 @@ def test_exec_prints_what_the_program_prints_and_merges_what_it_writes(root, tmp
     assert json.loads(shown)["state"] == "done"
     assert branch in done.stderr
     failed = prong("exec", "--offline", "--json", path, "7", "x", cwd=root, code=1)
-    (task,) = json.loads(failed.stdout)["tasks"]
-    assert task["attempt"] == 1
-    assert "[exit code 7]" in task["error"]
+    assert json.loads(failed.stdout)["state"] == "failed"
+    ((attempt, error),) = query(root, "select attempt, error from task")
+    assert attempt == 1
+    assert "made ['7', 'x']" in error
+    assert "[exit code 7]" in error
 
 
 def test_exec_is_refused_before_anything_is_made_for_what_is_no_program(root, tmp_path):
@@ -132,6 +137,11 @@ def test_exec_is_refused_before_anything_is_made_for_what_is_no_program(root, tm
     for name in ("empty.py", "binary.py", "missing.py"):
         assert name in prong("exec", "--offline", tmp_path / name, cwd=root, code=2).stderr
     assert not query(root, "select 1 from swarm")
+
+
+def has_reached(root, supervisor, point):
+    ((reached,),) = query(root, _REACHED) or [(0,)]
+    return reached >= point or supervisor.poll() is not None
 
 
 def victims(root, supervisor):
@@ -154,15 +164,14 @@ def test_a_program_that_is_killed_again_and_again_runs_no_finished_task_twice(ro
     The method: so many points of its progress are drawn; at each a process is killed, of a kind drawn by chance.
     """
     seed = random.randrange(10**9)
-    print(f"seed {seed}: {TASKS} tasks, {KILLS} kills")
+    report(f"seed {seed}: {TASKS} tasks, {KILLS} kills")
     chance = random.Random(seed)
     points = sorted(chance.sample(range(2, 3 * TASKS), KILLS))
     options = ("--offline", "--json", "--script", scripts, "--children", 1_000, "--attempts", 100)
     supervisor = start("exec", *map(str, options), str(program), str(TASKS), cwd=root)
     killed = []
     for point in points:
-        reached = lambda point=point: (query(root, _REACHED) or [(0,)])[0][0] >= point or supervisor.poll() is not None  # noqa: E731
-        eventually(reached, f"point {point} of {seed}", patience_s=PATIENCE_S * 4)
+        eventually(partial(has_reached, root, supervisor, point), f"point {point} of {seed}", PATIENCE_S * 4)
         if supervisor.poll() is not None:
             break
         kind = chance.choice(["supervisor", "agent", "program"])
@@ -178,7 +187,7 @@ def test_a_program_that_is_killed_again_and_again_runs_no_finished_task_twice(ro
             supervisor = start("resume", "--json", cwd=root)
     out, err = supervisor.communicate(timeout=PATIENCE_S * 4 + TASKS)
     assert supervisor.returncode == 0, f"seed {seed}, killed {killed}: {supervisor.returncode}\n{out}\n{err}"
-    print(f"killed {killed}; runs of the program: {query(root, _RUNS)[0][0]}")
+    report(f"killed {killed}; runs of the program: {query(root, _RUNS)[0][0]}")
     check(root, seed)
 
 
@@ -191,6 +200,10 @@ select done.object from event done join event later on later.task = done.task an
 """
 
 
+def report(line):
+    sys.stderr.write(f"{line}\n")
+
+
 def check(root, seed):
     expected = sum(number**2 for number in range(TASKS))
     assert query(root, "select result from task where id = 1") == [(f"{expected} 1",)], seed
@@ -200,7 +213,7 @@ def check(root, seed):
     assert query(root, "select count(*) from event where kind = 'map.put' and object = 'runs'") == [(1,)], seed
 
 
-def test_a_paused_program_steps_aside_and_goes_on_later(root, scripts, tmp_path):
+def test_a_paused_program_steps_aside_at_its_next_call(root, tmp_path):
     path = tmp_path / "slow.py"
     path.write_text(
         "from prong.harness.program import event, shared_map\n"

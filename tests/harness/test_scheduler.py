@@ -1,9 +1,13 @@
 """The scheduler is a function: these are its laws."""
 
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prong.harness.admission import MIB, Provider
+from prong.harness.admission import MIB, Crew, Provider
 from prong.harness.pressure import Pressure
 from prong.harness.scheduler import Candidate, Snapshot, Start, Unpark, decide, rank, wanted
 
@@ -118,3 +122,49 @@ def test_no_more_go_than_the_provider_takes_calls():
     decisions = decide(Snapshot(8, 1, everybody, providers={"a": Provider(concurrency=4, in_flight=2)}))
     assert decisions.go == (Start(1), Start(2))
     assert {refusal.reason for refusal in decisions.stay.values()} == {"provider"}
+
+
+def _of_role(one, role):
+    return replace(one, role=role)
+
+
+of_roles = st.builds(
+    Snapshot,
+    slots=st.integers(1, 20),
+    taken=st.integers(0, 25),
+    candidates=candidates.flatmap(
+        lambda found: st.tuples(*(st.sampled_from(["", "one", "two"]).map(partial(_of_role, one)) for one in found))
+    ),
+    roles=st.dictionaries(st.sampled_from(["one", "two"]), st.builds(Crew, st.integers(1, 4), st.integers(0, 5))),
+)
+
+
+@given(of_roles)
+def test_no_more_of_a_role_run_than_may_and_no_slot_stays_idle_for_it(snapshot):
+    role_of = {one.task: one.role for one in snapshot.candidates}
+    decisions = decide(snapshot)
+    going = Counter(role_of[one.task] for one in decisions)
+    for name, crew in snapshot.roles.items():
+        assert going[name] <= crew.free()
+    if snapshot.taken + len(decisions) < snapshot.slots:
+        for task, refusal in decisions.stay.items():
+            assert refusal.reason == "role"
+            crew = snapshot.roles[role_of[task]]
+            assert crew.running + going[role_of[task]] >= crew.most
+
+
+@given(of_roles, st.integers(0, 3))
+def test_the_head_of_each_role_with_a_bound_and_of_all_others_is_enough(snapshot, more):
+    count = wanted(snapshot) + more
+    lines = {}
+    for one in sorted(snapshot.candidates, key=rank):
+        lines.setdefault((one.waiter is None, one.role if one.role in snapshot.roles else None), []).append(one)
+    head = [one for line in lines.values() for one in line[:count]]
+    assert decide(replace(snapshot, candidates=head)).go == decide(snapshot).go
+
+
+def test_whoever_stays_because_of_its_role_is_told_how_many_run():
+    crowd = [Candidate(1, 5, since=0, role="reviewer"), Candidate(2, 0, since=0)]
+    decisions = decide(Snapshot(slots=4, taken=1, candidates=crowd, roles={"reviewer": Crew(1, 1)}))
+    assert decisions.go == (Start(2),)
+    assert decisions.stay[1].detail == "1 task runs of the role reviewer, of which at most 1 run at once"

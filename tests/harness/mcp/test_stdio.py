@@ -147,6 +147,6 @@ def test_nonsense_is_refused_in_words_and_the_connection_lives(root):
                 told = await ada.call_tool(name, given)
                 assert told.is_error, name
                 assert "Traceback" not in told.content[0].text
-            assert (await ask(ada, "atomic", op="add", name="n", value=1))["value"] == 1
+            assert (await ask(ada, "atomic", op="add", name="n", value=1))["new"] == 1
 
     run(scene())

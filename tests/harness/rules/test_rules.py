@@ -70,6 +70,7 @@ scripts: [one.py, two.py]
 latency: 0.25
 check: pytest -q
 check_timeout: 10m
+on_lost_cache: brief
 check_attempts: 2
 check_batch: 8
 check_parallel: 2

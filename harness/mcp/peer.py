@@ -1,0 +1,61 @@
+"""Who is at the other end of a connection: the process of this machine that opened it, whose death ends what it holds.
+
+A client that is killed closes its sockets, but so does one that thinks for a while; only its process tells them apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import psutil
+
+_TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
+
+
+def socket_of(peer_port: int, own_port: int) -> str | None:
+    """The inode of the socket at the other end; None where that is on another machine, or the system does not tell."""
+    for table in _TABLES:
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            ports = [int(fields[column].rpartition(":")[2], 16) for column in (1, 2)]
+            if ports == [peer_port, own_port] and fields[9] != "0":
+                return fields[9]
+    return None
+
+
+def owner_of(inode: str, known: Collection[psutil.Process] = ()) -> psutil.Process | None:
+    """The process that has a socket open, looked for among those that are `known` first; None: nobody that we may see."""
+    first = [process.pid for process in known]
+    for pid in [*first, *(pid for pid in psutil.pids() if pid not in first)]:
+        if pid != os.getpid() and _has_open(pid, f"socket:[{inode}]"):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                return psutil.Process(pid)
+    return None
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it is that process still, and no zombie."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _has_open(pid: int, link: str) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(folder)
+    except OSError:  # another user's, or gone
+        return False
+    for name in names:
+        with contextlib.suppress(OSError):
+            if os.readlink(f"{folder}/{name}") == link:
+                return True
+    return False
