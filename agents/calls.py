@@ -155,7 +155,7 @@ class Calls:
 
     def _together(self, batch: Sequence[ToolCall]) -> list[Result]:
         """Run calls one after another in one transaction; one that is refused undoes only itself."""
-        with self._member.atomic():
+        with self._work.working(), self._member.atomic():  # a slot is waited for before, for inside nobody can wait
             return [self._one(call) for call in batch]
 
     def _one(self, call: ToolCall) -> Result:

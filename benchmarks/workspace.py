@@ -1,11 +1,12 @@
-"""What a workspace costs, and a snapshot of one, beside git doing the same by hand.
+"""What a workspace costs, a snapshot of one and merging what was made in it, beside git doing the same by hand.
 
     python benchmarks/workspace.py [--quick] [--json] [--only PART]
 
 By hand is what a person types: `git worktree add` for a workspace; for a snapshot of uncommitted work, which a fork
 starts from, `git add -A` and `git stash create`.  Both take turns in every round on the same repository, and the
 figure is the median of the rounds' ratios.  Making a workspace and snapshots of it should be no slower than git.
-A disk that others use spoils all of it; with TMPDIR=/dev/shm it is done in memory.
+The parts `line` and `queue` merge finished work, see merges/by_hand.py.  A disk that others use spoils all of it; with
+TMPDIR=/dev/shm it is done in memory.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 from claims import Claim, Measured, at_most, main_of_parts, median
 from machine import Load
+from merges import by_hand
 
 from prong.harness.repository.repository import Repository
 from prong.harness.repository.workspaces import Workspace
@@ -132,7 +134,7 @@ def _git(place: Path, *arguments: str) -> None:
     subprocess.run(["git", *_IDENTITY, *arguments], cwd=place, check=True, stdout=subprocess.DEVNULL)
 
 
-PARTS = {"small": small, "large": large}
+PARTS = {"small": small, "large": large, "line": by_hand.line, "queue": by_hand.queue}
 
 if __name__ == "__main__":
     main_of_parts("workspace", PARTS)

@@ -246,12 +246,13 @@ class _Handler(FileSystemEventHandler):
 class Watch:
     """Watches the workspaces of tasks that are worked on."""
 
-    def __init__(self, swarm: Swarm, store: Store, observer: BaseObserver) -> None:
+    def __init__(self, swarm: Swarm, store: Store, observer: BaseObserver, *, watches: int) -> None:
+        """`watches` is how many the kernel gives a user."""
         self._swarm, self._store, self._observer = swarm, store, observer
         self._foresight = Foresight(swarm, store)
         self._watched: dict[int, ObservedWatch] = {}
         self._too_large: set[int] = set()
-        self._left = watches_of_kernel() // SHARE
+        self._most = watches // SHARE
 
     def round(self) -> None:
         """Follow the workspaces that there are, and look at what has changed; raises `OSError` with no watches left."""
@@ -269,16 +270,17 @@ class Watch:
         except NotAWorkspace:
             return
         folders = sum(1 for _ in zip(os.walk(directory), range(FOLDERS + 1), strict=False))
-        if folders > FOLDERS or folders * (len(self._watched) + 1) > self._left:
+        if folders > FOLDERS or folders * (len(self._watched) + 1) > self._most:
             self._too_large.add(task)
             return
         handler = _Handler(self._foresight, task, directory)
         self._watched[task] = self._observer.schedule(handler, str(directory), recursive=True)
         # What was changed before anybody watched.
-        commit = workspace.snapshot()
-        for path in _git(workspace, "diff-tree", "-r", "-z", "--name-only", workspace.base, commit).split("\0"):
-            if path:
-                self._foresight.note(task, path)
+        with suppress(RepositoryError):  # its agent writes there just now
+            commit = workspace.snapshot()
+            for path in _git(workspace, "diff-tree", "-r", "-z", "--name-only", workspace.base, commit).split("\0"):
+                if path:
+                    self._foresight.note(task, path)
 
 
 def watches_of_kernel() -> int:
@@ -306,7 +308,7 @@ def _watch(swarm: Swarm, over: threading.Event) -> None:
         observer = Observer()
         try:
             observer.start()
-            watch = Watch(swarm, store, observer)
+            watch = Watch(swarm, store, observer, watches=watches_of_kernel())
             while not over.wait(LOOK_S):
                 with suppress(RepositoryError):  # an agent writes there just now, or its workspace goes
                     watch.round()

@@ -51,6 +51,7 @@ def answer(tmp_path, code):
     return done.stdout.strip()
 
 
+@pytest.mark.long
 def test_the_quick_benchmark_prints_valid_claims_and_says_what_to_install():
     only = [argument for name in ("prong", INSTALLED, *MISSING) for argument in ("--only", name)]
     done = python("-c", WITHOUT, "--quick", "--json", *only)

@@ -52,6 +52,7 @@ def test_the_quick_benchmark_of_one_part_prints_valid_claims():
     assert done.returncode == (1 if any(claim["holds"] is False for claim in printed["claims"]) else 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_floor_of_an_operation_writes_the_rows_that_the_operation_writes(operation):
     done = python(
@@ -60,6 +61,7 @@ def test_the_floor_of_an_operation_writes_the_rows_that_the_operation_writes(ope
     assert (done.stdout, done.stderr) == ("\n", "")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["lock", "queue", "queue, at_get", "barrier"])
 def test_a_bare_loop_writes_the_rows_that_prong_writes_where_one_process_wakes_another(what):
     done = python(

@@ -147,6 +147,7 @@ def test_a_wheel_from_the_source_archive_is_the_same(wheel, unpacked, tmp_path):
     assert contents(again) == contents(wheel)
 
 
+@pytest.mark.long
 def test_an_installed_wheel_runs_a_survey_from_its_own_files(wheel, venv, tmp_path):
     venv.install("--no-deps", "--no-index", wheel)
     venv.lend_dependencies()
@@ -163,6 +164,7 @@ def test_an_installed_wheel_runs_a_survey_from_its_own_files(wheel, venv, tmp_pa
     assert run("git", "show", f"{branch}:SURVEY.md", cwd=repository).startswith("# Survey of `repository`\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", ["tree", "unpacked"])
 def test_an_editable_install_imports_the_folders_themselves(source, request, venv):
     tree = request.getfixturevalue(source)
@@ -179,6 +181,7 @@ def test_an_editable_install_imports_the_folders_themselves(source, request, ven
     assert "Usage:" in venv.run("python", "-m", "prong.agents.emulator", "--help")
 
 
+@pytest.mark.long
 def test_the_tests_are_in_the_source_archive_and_find_what_they_test(unpacked, venv):
     venv.lend_dependencies()
     venv.install("--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed", "--editable", unpacked)
@@ -233,6 +236,7 @@ def damage(venv):
     return damaged
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ours_first", [True, False], ids=["prong first", "openai-agents first"])
 def test_no_file_is_shared_with_a_package_called_agents(ours_first, wheel, theirs, venv):
     for one in [wheel, theirs] if ours_first else [theirs, wheel]:
@@ -240,6 +244,7 @@ def test_no_file_is_shared_with_a_package_called_agents(ours_first, wheel, their
     assert damage(venv) == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_with_its_own_dependencies_it_works_beside_a_package_called_agents(wheel, theirs, venv):
     venv.install(wheel, theirs)

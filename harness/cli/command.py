@@ -19,6 +19,7 @@ from prong.agents.models import EMULATOR_MODEL
 from prong.harness.cli import approvals, ending, steering
 from prong.harness.cli.bounds import bounding, bounds, merge_rules, overridden
 from prong.harness.cli.confining import confining, jail, warn
+from prong.harness.cli.connect import connect
 from prong.harness.cli.cost import cost
 from prong.harness.cli.defaults import READS_RULES, from_file, given, may_send_key, rules_of_repository
 from prong.harness.cli.executing import PROGRAM, exec_like, show_output
@@ -73,7 +74,9 @@ def main() -> None:
 
 
 main.add_command(emulator)
-for command in (*steering.COMMANDS, *approvals.COMMANDS, *ending.COMMANDS, *COMMANDS, ui, export, mcp, cost, roles):
+for command in (
+    *steering.COMMANDS, *approvals.COMMANDS, *ending.COMMANDS, *COMMANDS, ui, export, mcp, connect, cost, roles,
+):  # fmt: skip
     main.add_command(command)
 
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 PROGRAM = f"{__name__}.program"
 """Under this name the context of the command holds the program."""
 
+CHILDREN = 1_000
+"""So many tasks one task may create where nobody says otherwise: whoever writes a loop means it."""
+
 _LONGEST_S = 86_400
 
 _HELP = """Run PROGRAM, a Python file, as a swarm's first task: in code it creates tasks, waits for them, and gathers.
@@ -34,6 +37,8 @@ def exec_like(run: click.Command) -> click.Command:
 
         source = _source(program, most_characters=SOURCE_CHARACTERS)
         ctx.meta[PROGRAM] = str(Program(source, program.name, args, timeout))
+        if options["children"] is None:
+            options["children"] = CHILDREN
         assert run.callback is not None, "it is a command that does something"
         run.callback(goal=" ".join((program.name, *args)), **options)
 

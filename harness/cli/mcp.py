@@ -54,6 +54,7 @@ def mcp(
     if over_http and name is not None:
         raise click.UsageError("over HTTP each client has a name of its own, in the header x-prong-agent")
     place = file if file is not None else place_of(Repository.open(repo), swarm)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     log.configure()  # to standard error: standard output is the protocol's
     if over_http:
         _over_http(place, host=host, port=port, names=names, patience_s=patience_s)
@@ -68,7 +69,6 @@ def _over_stdio(place: Path, name: str | None, patience_s: float) -> NoReturn:
     from prong.harness.mcp.server import serve_stdio  # noqa: PLC0415  as above
     from prong.harness.mcp.session import Session  # noqa: PLC0415  as above
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         anyio.run(serve_stdio, lambda made_up: Session(place, name or made_up, patience_s=patience_s))
     except (KeyboardInterrupt, SystemExit):

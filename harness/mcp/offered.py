@@ -145,6 +145,8 @@ OWN: Final[Sequence[Offer]] = (
     ),
 )
 
+_ANY: Final = ("object", "array", "string", "number", "boolean", "null")
+
 _NOT_OURS = frozenset({*(offer.name for offer in OWN), "cancel_task"})
 """What clients have of their own, or may not do: to cancel is a person's, or of whoever created the task."""
 
@@ -158,7 +160,24 @@ def _offer(record: Record) -> Offer:
     description = record.description
     for agents, clients in _TURNS:
         description = description.replace(agents, clients)
-    schema = dict(record.input_schema)
+    schema = _spelled(record.input_schema)
     if "keep" in schema.get("properties", {}):
         schema["properties"] = {name: value for name, value in schema["properties"].items() if name != "keep"}
-    return Offer(record.name, record.title, description, schema, record.output_schema, record.annotations)
+    output = None if record.output_schema is None else _spelled(record.output_schema)
+    return Offer(record.name, record.title, description, schema, output, record.annotations)
+
+
+def _spelled(schema: Any) -> Any:
+    """A schema that says of what may be anything that it may be: some clients stumble over one that says nothing."""
+    if not isinstance(schema, dict):
+        return schema
+    told = {name: _inside(name, part) for name, part in schema.items()}
+    return told if told.keys() - {"title", "description", "default"} else {**told, "anyOf": [{"type": one} for one in _ANY]}
+
+
+def _inside(name: str, part: Any) -> Any:
+    if name in ("properties", "$defs"):
+        return {key: _spelled(one) for key, one in part.items()}
+    if name in ("anyOf", "oneOf", "allOf"):
+        return [_spelled(one) for one in part]
+    return _spelled(part) if name in ("items", "additionalProperties") else part

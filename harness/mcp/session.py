@@ -17,13 +17,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from prong.agents.tools.tool import Answer, ToolCall, ToolError
+from prong.agents.tools.tool import Answer, Tool, ToolCall, ToolError
 from prong.harness.mcp.offered import offers
 from prong.harness.mcp.tasks import ClientTasks
 from prong.harness.tools.tasks import ForkSource, TaskTools
@@ -196,7 +196,7 @@ class Session:
         own = ClientTasks(self._swarm, schemas)
         shared = TaskTools(self._swarm, ForkSource(_no_snapshot, _no_prefix))
         return {
-            **{tool.name: tool.run for tool in PrimitiveTools(self._swarm, siblings=None).tools()},
+            **{tool.name: _kept(tool) for tool in PrimitiveTools(self._swarm, siblings=None).tools()},
             "create_task": own.create_task,
             "claim_task": own.claim_task,
             "complete_task": own.complete_task,
@@ -205,6 +205,20 @@ class Session:
             "wait_tasks": shared.wait_tasks,
             "list_tasks": shared.list_tasks,
         }
+
+
+def _kept(tool: Tool) -> Callable[[ToolCall], str | Answer]:
+    """A tool whose locks and permits stay until they are released: a client has no turns that Prong sees."""
+    if "keep" not in tool.definition["input_schema"].get("properties", {}):
+        return tool.run
+
+    def run(call: ToolCall) -> str | Answer:
+        if "keep" in call.input:
+            raise ToolError(f"{call.name}: keep is not among its inputs.")
+        gets = call.input.get("op") == "acquire"
+        return tool.run(replace(call, input={**call.input, "keep": True}) if gets else call)
+
+    return run
 
 
 def _answered(words: str) -> Call:

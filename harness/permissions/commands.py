@@ -23,6 +23,8 @@ DEPTH = 10
 """How deep texts that are run by commands are followed."""
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*(\[[^]]*\])?\+?=")
+_ONE_WORD = re.compile(r'"[^"]*"|\$[#?]')
+_OPERATOR = re.compile(r"[]<>]|==?|!=|-(eq|ne|lt|le|gt|ge|nt|ot|ef|a|o)")
 _DURATION = re.compile(r"[0-9]+(\.[0-9]+)?[smhd]?")
 
 _WRAPPERS = frozenset({
@@ -97,13 +99,16 @@ def _doings(text: str, depth: int) -> Iterator[Doing | Touching]:
 
 def _of_command(command: Command, depth: int) -> Iterator[Doing | Touching]:
     words = command.words
+    if command.evaluates:
+        yield Doing(words[0].raw, (words[0].raw,), (words[0].raw,))
+        return
     begin = next((n for n, word in enumerate(words) if not _ASSIGNMENT.match(word.raw)), len(words))
     inner = _Inner(depth)
     seen = {_joined(words), *inner.look(words[begin:])}
     if words:
         raw = " ".join(word.raw for word in words)
         written = (raw, " ".join(word.value for word in words), *_unwrapped(words))
-        harmless = begin == 0 and words[0].value in _HARMLESS
+        harmless = begin == 0 and words[0].value in _HARMLESS and not _evaluates(words)
         yield Doing(raw, tuple(seen), tuple(dict.fromkeys(written)), obscure=inner.obscure, harmless=harmless)
     yield from inner.found
     yield from _touched(command.redirections)
@@ -192,6 +197,25 @@ class _Inner:
                 self.found.append(Doing(one.shown, (*one.seen, *added), one.as_written, one.obscure))
             else:
                 self.found.append(one)
+
+
+def _evaluates(words: Sequence[Word]) -> bool:
+    """Whether test or wait may be given the name of a variable, such as `-v 'a[$(rm x)]'`, of which bash runs a part."""
+    values = [word.value for word in words[1:]]
+    if words[0].value == "wait":
+        return any(
+            value.startswith("-") or (ANY in value and word.raw != "$!")
+            for word, value in zip(words[1:], values, strict=True)
+        )
+    if words[0].value not in ("test", "["):
+        return False
+    if any(ANY in word.value and not _ONE_WORD.fullmatch(word.raw) for word in words[1:]):
+        return True  # it may become several
+    pairs = zip(values, values[1:], strict=False)
+    return any(
+        (ANY in one or one in ("-v", "-R")) and not (_OPERATOR.fullmatch(after) or re.fullmatch(r"\w+", after))
+        for one, after in pairs
+    )
 
 
 def _plain_git(words: Sequence[Word]) -> list[Word]:

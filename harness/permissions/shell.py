@@ -19,6 +19,10 @@ DEPTH = 40
 _SKIPPED = frozenset({"if", "then", "else", "elif", "fi", "while", "until", "do", "done", "{", "}", "!"})
 _REDIRECTION = re.compile(r"[0-9]*(&>>|&>|<<<|<<-|<<|<>|<&|>&|>\||>>|<(?!\()|>(?!\())")
 _DELIMITER = re.compile(r"[\w.+/:-]+")
+_SAFE_NUMBERS = re.compile(r"(?<=\s)(-?[0-9]+|\$[#?])\s+-(eq|ne|lt|le|gt|ge)\s+(-?[0-9]+|\$[#?])(?=\s)")
+_EVALUATES = re.compile(r"[\s(]-(eq|ne|lt|le|gt|ge|v|R)\s")
+_LOOPS_OVER = re.compile(r"[a-z_][a-z0-9_]*(?<!_proxy)|[A-Z]")
+"""Names that mean nothing to the programs of a loop; PATH does, say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +35,15 @@ class Redirection:
 
 @dataclass(slots=True)
 class Command:
-    """A simple command: its words, assignments first, and its redirections.  `fed`: it reads a text written here."""
+    """A simple command: its words, assignments first, and its redirections.  `fed`: it reads a text written here.
+
+    `evaluates`: it is none, but a part of which bash may run what stands in its variables; its one word is all of it.
+    """
 
     words: list[Word] = field(default_factory=list)
     redirections: list[Redirection] = field(default_factory=list)
     fed: bool = False
+    evaluates: bool = False
 
 
 def read(text: str) -> list[Command]:
@@ -189,6 +197,10 @@ class _Reader(WordReader):
             self._at += 1
             self.read_inner_script()
 
+    def evaluates(self, text: str) -> None:
+        """Note a part of which bash may run what stands in its variables."""
+        self.found.append(Command([Word(text, text)], evaluates=True))
+
     def read_text(self, text: str) -> None:
         """The commands of a text that stands in this one."""
         self._sub(text).script("")
@@ -255,12 +267,16 @@ class _Reader(WordReader):
 
     def _condition(self) -> None:
         """What stands between [[ and ]]."""
+        begin = self._at
         while True:
             here = self._peek()
             if here == "":
                 raise Unreadable("[[ without ]]")
             after = self._text[self._at + 2 : self._at + 3]
             if self._text.startswith("]]", self._at) and self._text[self._at - 1] in " \t\n" and after in AFTER_WORD:
+                text = self._text[begin : self._at].replace("\\\n", "")
+                if _EVALUATES.search(_SAFE_NUMBERS.sub("", text)):
+                    self.evaluates(f"[[{text}]]")
                 self._at += 2
                 return
             self._piece(here)

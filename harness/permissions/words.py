@@ -13,6 +13,7 @@ ENDS_WORD = " \t\n;&|()<>"
 AFTER_WORD = ("", *ENDS_WORD)
 _ARRAY = re.compile(r"[A-Za-z_]\w*\+?=")
 _PARAMETER = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!-]", re.ASCII)
+_PLAIN_PARAMETER = re.compile(r"#?([A-Za-z_]\w*|[0-9]+|[@*#?$!-])(\[([@*]|[0-9]+)\])?(:?[-=?+]|[#%/^,@]|$)", re.ASCII)
 
 
 class Unreadable(Exception):
@@ -44,6 +45,10 @@ class WordReader:
 
     def pass_blanks(self, more: str = "") -> None:
         """Pass blanks, joined lines, comments and what is in `more`."""
+        raise NotImplementedError
+
+    def evaluates(self, text: str) -> None:
+        """A part was read of which bash runs what stands in its variables: arithmetic does that with `a[$(…)]`."""
         raise NotImplementedError
 
     def _peek(self) -> str:
@@ -176,11 +181,13 @@ class WordReader:
             self._piece(here)
         if self._text[begin : self._at].endswith("@P"):
             raise Unreadable("an expansion that runs what is in a variable")
+        if not _PLAIN_PARAMETER.match(self._text[begin : self._at]):
+            self.evaluates(f"${{{self._text[begin : self._at]}}}")
         self._at += 1
 
     def _arithmetic(self) -> None:
         """Behind (( up to the )) that closes it; where another character stands between those, it is none."""
-        open_ = 0
+        open_, begin = 0, self._at
         while (here := self._peek()) != ")" or open_:
             if here in ("", "'", "\n") or (here in "<>" and self._text[self._at + 1 : self._at + 2] == "("):
                 raise Unreadable("arithmetic that does not end, or holds a quote")
@@ -188,6 +195,8 @@ class WordReader:
             self._piece(here)
         if not self._text.startswith("))", self._at):
             raise Unreadable("parentheses that may be arithmetic or not")
+        if re.search(r"[^\W\d]|[$`]", self._text[begin : self._at]):
+            self.evaluates(f"(({self._text[begin : self._at]}))")
         self._at += 2
 
     def _backquoted(self) -> str:

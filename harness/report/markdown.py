@@ -9,7 +9,7 @@ from prong.harness.report import words
 from prong.harness.report.facts import Facts, TaskFacts
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~]|^[#+-])")
-_NUMBERED = re.compile(r"^(\d+)([.)])")
+_NUMBERED = re.compile(r"^(\d+)([.)])(?= |$)")
 
 
 def render(facts: Facts) -> str:

@@ -50,11 +50,11 @@ def next_round(rules: MergeRules, *, waiting: int, suspects: int) -> Round:
     nobody is suspected).  Each round halves them: a half that passes is merged, one that fails is halved again, and who
     fails alone is the culprit, after about log2 of them checks.
 
-    >>> next_round(MergeRules(batch=8), waiting=20, suspects=0)
+    >>> next_round(MergeRules("make test", batch=8), waiting=20, suspects=0)
     Round(count=8, together=True)
-    >>> next_round(MergeRules(batch=8), waiting=20, suspects=8)
+    >>> next_round(MergeRules("make test", batch=8), waiting=20, suspects=8)
     Round(count=4, together=True)
-    >>> next_round(MergeRules(batch=1, parallel=3), waiting=20, suspects=0)
+    >>> next_round(MergeRules("make test", batch=1, parallel=3), waiting=20, suspects=0)
     Round(count=3, together=False)
     """
     if rules.check is None:

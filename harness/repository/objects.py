@@ -1,9 +1,9 @@
 r"""Reads and writes objects and references through git processes that stay, at a line on a pipe each.
 
-    cat-file --batch   <- a name              -> what it stands for
-    mktree --batch     <- the entries         -> the tree, whose name is known before
-    hash-object -w     <- a file with a text  -> the commit
-    update-ref --stdin <- new and old commit  -> whether it was moved
+    cat-file --batch   <- a name               -> what it stands for
+    hash-object -w     <- a file with the tree -> its name, which is known before
+    hash-object -w     <- a file with a text   -> the commit
+    update-ref --stdin <- new and old commit   -> whether it was moved
 
 A git command of its own for each costs milliseconds, and merging one task needs a dozen.  A process is started when it
 is first needed, and again after it has died.  Nobody waits for a tree to be written until all trees of a merge are:
@@ -34,11 +34,10 @@ Tree = Mapping[bytes, Entry]
 KEPT = 4_000
 """How many trees and commits are remembered: an object never changes, and a line of merges reads the same ones."""
 
-PENDING = 500
-"""So many trees are written before git's answers are read: they must fit into a pipe, or both would wait for ever."""
+PENDING = 32
+"""So many trees are written before git's answers are read; each lies in a file of its own meanwhile."""
 
 FOLDER = b"40000"
-LINK = b"160000"
 
 
 class Trees(Protocol):
@@ -149,15 +148,14 @@ class Objects:
         self._hash = hashlib.sha256 if repository.object_format == "sha256" else hashlib.sha1
         self._hash_bytes = self._hash().digest_size
         self._reader = _Process(repository, "cat-file", "--batch", "-z")
-        self._trees = _Process(repository, "mktree", "--batch", "-z", "--missing")
+        # Literally: what an old repository's trees have in them is not ours to judge.
+        self._trees = _Process(repository, "hash-object", "-t", "tree", "-w", "--literally", "--stdin-paths")
         self._commits = _Process(repository, "hash-object", "-t", "commit", "-w", "--no-filters", "--stdin-paths")
         self._references = _Process(repository, "update-ref", "--stdin")
         self._known_trees: dict[str, Tree] = {}
         self._known_commits: dict[str, Commit] = {}
         self._pending: list[str] = []
-        # What a commit is read from, which is on no disk and ends with us.
-        self._text = os.fdopen(os.memfd_create("prong-commit"), "r+b", buffering=0)
-        weakref.finalize(self, self._text.close)
+        self._texts: list[IO[bytes]] = []
 
     def close(self) -> None:
         """End the processes; they are started again when they are needed."""
@@ -211,11 +209,11 @@ class Objects:
     def write_tree(self, entries: Tree) -> str:
         """The tree with these entries, whose objects must be there; it is written only after `settle`."""
         ordered = sorted(entries.items(), key=_place)
-        lines = [b"%s %s %s\t%s\0" % (mode, _kind(mode), sha.encode(), name) for name, (mode, sha) in ordered]
-        content = b"".join(b"%s %s\0%s" % (mode.lstrip(b"0"), name, bytes.fromhex(sha)) for name, (mode, sha) in ordered)
+        parts = (b"%s %s\0%s" % (mode.lstrip(b"0"), name, bytes.fromhex(sha)) for name, (mode, sha) in ordered)
+        content = b"".join(parts)
         tree = self._hash(b"tree %d\0%s" % (len(content), content)).hexdigest()
         try:
-            self._trees.say(b"".join(lines) + b"\0")
+            self._trees.say(self._file(1 + len(self._pending), content))
         except GitFailed:
             self._forget_pending()
             raise
@@ -227,15 +225,15 @@ class Objects:
 
     def settle(self) -> None:
         """Wait until all trees are written; raises `GitFailed` where one was not, and then none counts as known."""
+        meant, written = list(self._pending), []
         try:
-            written = [self._trees.hear().decode() for _ in self._pending]
-            if written != self._pending:
-                why = f"it wrote {written} where {self._pending} were meant"
-                raise GitFailed(("mktree",), str(self._repository.root), -1, why, "")
-        except GitFailed:
-            self._trees.close()
-            self._forget_pending()
-            raise
+            written = [self._trees.hear().decode() for _ in meant]
+        finally:
+            if written != meant:
+                self._forget_pending()
+        if written != meant:
+            why = f"it wrote {written} where {meant} were meant"
+            raise GitFailed(("hash-object", "-t", "tree"), str(self._repository.root), -1, why, "")
         self._pending.clear()
 
     def _forget_pending(self) -> None:
@@ -253,10 +251,20 @@ class Objects:
             name, email = identity(person.name) or AGENT.name, identity(person.email) or AGENT.email
             when = f"{now} {zone}" if person.at is None else f"{person.at} +0000"
             lines.append(f"{role} {name} <{email}> {when}")
-        self._text.seek(0)
-        self._text.truncate()
-        self._text.write(("\n".join(lines) + "\n\n" + text).encode("utf-8", "surrogateescape"))
-        return self._commits.ask(b"/proc/%d/fd/%d\n" % (os.getpid(), self._text.fileno())).decode()
+        content = ("\n".join(lines) + "\n\n" + text).encode("utf-8", "surrogateescape")
+        return self._commits.ask(self._file(0, content)).decode()
+
+    def _file(self, number: int, content: bytes) -> bytes:
+        """A line with the name of a file that holds this, which is on no disk and ends with us."""
+        while len(self._texts) <= number:
+            made = os.fdopen(os.memfd_create("prong-object"), "r+b", buffering=0)
+            weakref.finalize(self, made.close)
+            self._texts.append(made)
+        file = self._texts[number]
+        file.seek(0)
+        file.truncate()
+        file.write(content)
+        return b"/proc/%d/fd/%d\n" % (os.getpid(), file.fileno())
 
     def move(self, ref: str, new: str, old: str) -> None:
         """Set a reference from one commit to another, atomically; raises `GitFailed` where it is not at `old`."""
@@ -280,10 +288,4 @@ def _keep(known: dict[str, Known], name: str, what: Known) -> Known:
 def _place(entry: tuple[bytes, Entry]) -> bytes:
     """Git orders a folder as if its name ended in a slash."""
     name, (mode, _) = entry
-    return name + b"/" if _kind(mode) == b"tree" else name
-
-
-def _kind(mode: bytes) -> bytes:
-    if mode.lstrip(b"0") == FOLDER:
-        return b"tree"
-    return b"commit" if mode == LINK else b"blob"
+    return name + b"/" if mode.lstrip(b"0") == FOLDER else name

@@ -63,7 +63,7 @@ def checked(schema: object) -> str:
         for sample in _SAMPLES:
             problem(schema, sample)
     except RecursionError:
-        raise Invalid("a result schema that refers to itself without end", "one that comes to an end") from None
+        raise Invalid("a result schema that refers to itself without end or is too deep", "a flatter one") from None
     except Exception as error:  # noqa: BLE001  whatever the library says of a schema, it is the schema's fault
         said = " ".join(str(getattr(error, "message", error)).split())[:PROBLEM_CHARACTERS]
         raise Invalid(f"a result schema that is none: {said}", "JSON Schema, draft 2020-12") from None

@@ -7,9 +7,11 @@ import pytest
 
 from prong.agents.calls import Calls
 from prong.agents.conversation import Message
+from prong.agents.slot import Slot
 from prong.agents.tools.tool import Answer, Tool, ToolError
 from prong.agents.tools.touch import changes, reads
-from prong.state import Deposed, Invalid
+from prong.state import Deposed, Invalid, waiter
+from prong.state.ticket import Ticket
 
 
 def touches(call):
@@ -218,3 +220,32 @@ def test_a_call_that_is_refused_undoes_only_itself(calls, store, claimed):
     assert texts(results) == [("said", False), ("not this one", True), ("said", False)]
     said = store.rows("select object from event where kind = 'said' order by seq")
     assert [row["object"] for row in said] == ["call-0", "call-2"]
+
+
+def test_calls_that_are_one_transaction_get_a_slot_before_it_begins(claimed, store):
+    """The agent is parked when they begin, because another call of the turn waits; nobody can wait inside of them."""
+    member, task, fence = claimed()
+    slot, parks, over, ended = Slot(store, member.me, fence), *(threading.Event() for _ in range(3))
+
+    def waits(call):
+        with slot.parking(Ticket(0, "future", "x")):
+            parks.set()
+            assert over.wait(20)
+        return "waited"
+
+    def scheduler():
+        while not ended.wait(0.002):
+            with store.transaction(None) as tx:
+                for row in waiter.line(tx, "slot", str(task)):
+                    tx.execute("update task set state = 'running' where id = :task", task=task)
+                    waiter.grant(tx, row["id"])
+
+    toolbox = Toolbox(waits=waits, slow=lambda call: str(parks.wait(20)), instant=lambda call: over.set() or "put")
+    grants = threading.Thread(target=scheduler)
+    grants.start()
+    try:
+        results = Calls(member, task, toolbox, slot).run(turn("waits", "slow +x", "instant +x", "instant +x"))
+    finally:
+        ended.set()
+        grants.join()
+    assert texts(results) == [("waited", False), ("True", False), ("put", False), ("put", False)]

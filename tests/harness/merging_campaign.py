@@ -179,7 +179,7 @@ def _passes(folder, commit):
     assert done.returncode == 0, f"{commit} does not pass the check: {done.stderr}"
 
 
-def kept_and_named(root, store, plan, tasks, merged, report):
+def kept_and_named(store, plan, tasks, merged, *, root, report):
     """Who is not merged is kept whole on a branch of its own that the report names."""
     for agent in set(tasks) - merged:
         task = store.row("select * from task where id = :task", task=tasks[agent])
@@ -188,7 +188,7 @@ def kept_and_named(root, store, plan, tasks, merged, report):
         assert branch, f"task {task['id']} failed and is not kept: {task['error']}"
         assert branch in report
         assert branch in (store.directory / "reports" / f"task-{task['id']}.md").read_text()
-        own = {mark: 1 for mark in plan.marks[agent]}
+        own = dict.fromkeys(plan.marks[agent], 1)
         assert {mark: count for mark, count in marks_in(root, branch).items() if mark in own} == own
     for agent in merged:
         assert store.row("select state from task where id = :task", task=tasks[agent])["state"] == "done"

@@ -173,14 +173,23 @@ from prong.harness.repository.workspaces import Workspace
 given = json.loads(sys.argv[1])
 sys.stdin.readline()
 """
-# Counts the calls of git, and at the n-th kills the process that made it: before git runs, or after.
-KILLER = """#!/bin/sh
+# Counts the calls of git, and at the n-th kills the process that made it: before git runs, or after.  The answers of a
+# git that stays and writes count as calls, too: killed there, its caller has not heard what git has done.
+KILLER = r"""#!/bin/sh
 echo >> "$KILLER_COUNT"
 if [ "$(wc -l < "$KILLER_COUNT")" = "$KILLER_AT" ]; then
     [ "$KILLER_WHEN" = before ] || "$REAL_GIT" "$@"
     kill -9 $PPID
     exit 1
 fi
+case " $* " in *" --stdin-paths "* | *" update-ref "*" --stdin "*)
+    "$REAL_GIT" "$@" | while IFS= read -r line; do
+        echo >> "$KILLER_COUNT"
+        [ "$(wc -l < "$KILLER_COUNT")" != "$KILLER_AT" ] || kill -9 $PPID
+        printf '%s\n' "$line"
+    done
+    exit ;;
+esac
 exec "$REAL_GIT" "$@"
 """
 
@@ -228,14 +237,14 @@ def together(code, *givens):
 OPENING = 7
 
 
-def killed_at_every_call(folder, code, given, *, after=OPENING):
+def killed_at_every_call(folder, code, given, *, after=OPENING, step=1):
     """Run the lines again and again, each time killed at a later call of git; yields after each death."""
     folder.mkdir()
     killer = folder / "git"
     killer.write_text(KILLER)
     killer.chmod(EXECUTABLE)
     real = subprocess.run(["sh", "-c", "command -v git"], capture_output=True, text=True, check=True).stdout.strip()
-    for number in range(after + 1, 100):
+    for number in range(after + 1, 100, step):
         count = folder / f"count-{number}"
         child = Child(
             code,

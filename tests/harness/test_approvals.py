@@ -115,6 +115,7 @@ def test_an_agent_asks_waits_without_a_slot_is_approved_from_another_terminal_he
     assert told[2][1]["user"]
 
 
+@pytest.mark.long
 def test_an_approval_outlives_its_agent_and_its_supervisor_and_the_call_runs_once(root):
     with in_terminal(
         "run", "--offline", "--script", SCRIPTS, "--sandbox", "off", "--ask", "bash(git push*)", "Ask once", cwd=root

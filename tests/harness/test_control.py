@@ -105,6 +105,7 @@ def test_a_paused_swarm_stands_still_after_the_turn_and_goes_on_where_it_was(run
         assert [one["pid"] > 0 and bool(one["user"]) for one in swarm.command("pause")] == [True]
 
 
+@pytest.mark.long
 def test_a_paused_task_stands_still_and_others_go_on(running, root):
     with running("Lead two") as swarm:
         swarm.until_it_runs_bash(1)
@@ -121,6 +122,7 @@ def test_a_paused_task_stands_still_and_others_go_on(running, root):
         assert swarm.came() == ["1", "2", "3"]
 
 
+@pytest.mark.long
 def test_a_swarm_that_was_stopped_while_paused_goes_on_with_resume(running, root):
     with running("Turn after turn") as swarm:
         swarm.until_it_runs_bash(1)
@@ -152,6 +154,7 @@ def test_a_killed_agent_is_replaced_without_blame(running, root):
         assert "has ended" in prong("kill", "--agent", agent, cwd=root, code=2).stderr
 
 
+@pytest.mark.long
 def test_a_stranger_that_bears_the_number_of_an_agents_process_is_not_killed(running, root):
     with running("Turn after turn") as swarm:
         swarm.until_it_runs_bash(1)
@@ -213,6 +216,7 @@ def test_a_retried_task_is_told_why_and_its_dependants_follow(running, root):
     assert prong("resume", cwd=root).returncode == 0
 
 
+@pytest.mark.long
 def test_a_retry_alone_leaves_the_dependants_failed(running, root):
     with running("Ask one that declines") as swarm:
         swarm.end(1)

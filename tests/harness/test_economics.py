@@ -66,6 +66,7 @@ def test_sixteen_forks_write_not_one_token_of_their_prefix_and_cost_says_so(long
     assert events(long_file, "cache.lost") == []
 
 
+@pytest.mark.long
 def test_one_summary_serves_all_children_although_its_maker_is_killed(long_file):
     with EmulatorProcess(script_files=[SCRIPTS]) as emulator:
         process = start(
@@ -86,6 +87,7 @@ def test_one_summary_serves_all_children_although_its_maker_is_killed(long_file)
     assert (point["children"], point["briefed"]) == (0, 4)
 
 
+@pytest.mark.long
 def test_auto_writes_down_what_it_chose_and_what_the_others_would_have_cost(long_file):
     with EmulatorProcess(script_files=[SCRIPTS]) as emulator:
         prong(*asking(emulator, "Fan out 3 by auto"), cwd=long_file, ANTHROPIC_API_KEY="sk-ant-test")
@@ -137,6 +139,7 @@ def test_a_lost_cache_is_found_by_the_first_child_and_stops_the_others_until_a_p
     assert point["lost_tokens"] > 20_000
 
 
+@pytest.mark.long
 def test_the_rules_let_forks_read_a_summary_where_the_cache_is_lost(long_file):
     (long_file / "PRONG.md").write_text("---\non_lost_cache: brief\n---\n")
     with EmulatorProcess(script_files=[SCRIPTS]) as emulator:

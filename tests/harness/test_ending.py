@@ -251,7 +251,8 @@ def test_killed_at_any_call_of_git_cleaning_goes_on_the_next_time(made, root, tm
     swarm = made.end()
     take(root, swarm.branch)
     workspace = swarm.directory / "workspaces" / str(left) / "left.txt"
-    for _ in git.killed_at_every_call(tmp_path / "kills", CLEAN, {"root": str(root), "swarm": swarm.id}):
+    given = {"root": str(root), "swarm": swarm.id}
+    for _ in git.killed_at_every_call(tmp_path / "kills", CLEAN, given, step=7):
         saved = git.run(root, "rev-parse", "-q", "--verify", f"{swarm.branch}-task-{left}", fails=True)
         assert saved or workspace.exists()
     assert git.files_of(root, f"{swarm.branch}-task-{left}")["left.txt"] == ("file", b"left\n")

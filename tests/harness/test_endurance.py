@@ -47,6 +47,7 @@ def total_tokens(store):
     return store.row(f"select coalesce(sum({columns}), 0) from model_call")[0]
 
 
+@pytest.mark.long
 def test_a_storm_of_refusals_costs_waiting_and_no_work_even_with_a_pause(root, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", git.SURROUNDINGS["PYTHONPATH"])  # the scripts import their neighbours
     options = EmulatorOptions(faults=STORM, retry_after_s=0.01, seed=STORM_SEED)
@@ -104,6 +105,7 @@ def test_chaos(tmp_path):
     print(told, dict(chaos.struck))  # noqa: T201  whoever torments for minutes wants to know what was done
 
 
+@pytest.mark.long
 def test_what_a_killed_supervisor_left_behind_ends_before_others_go_on(root):
     """Goal: no two work in one clone.  Method: stop all that the supervisor would leave, kill it, and let them wake."""
     with swarm(root, *OFFLINE, "--agents", "3", "Meet in a file") as left:
@@ -164,6 +166,7 @@ def test_a_spent_budget_stops_the_swarm_with_all_it_has_and_more_money_finishes_
         assert len(poor.events("task.held")) >= 1
 
 
+@pytest.mark.long
 def test_rules_that_change_take_effect_and_wrong_ones_harm_nothing(root):
     rules = root / "PRONG.md"
     rules.write_text("---\nlimits:\n  agents: 1\n---\n")
@@ -188,6 +191,7 @@ def order(of, *kinds):
     return [(row["kind"].removeprefix("task."), row["task"]) for row in of.events(*kinds)]
 
 
+@pytest.mark.long
 def test_with_one_slot_an_urgent_task_that_comes_late_overtakes(root):
     with swarm(root, *OFFLINE, "--agents", "1", "Be overtaken") as urgent:
         urgent.end()
@@ -195,6 +199,7 @@ def test_with_one_slot_an_urgent_task_that_comes_late_overtakes(root):
         assert claimed == [1, 2, 5, 3, 4]
 
 
+@pytest.mark.long
 def test_with_one_slot_a_holder_of_what_an_urgent_task_waits_for_goes_first(root):
     with swarm(root, *OFFLINE, "--agents", "1", "Invert") as inverted:
         inverted.end()

@@ -19,26 +19,29 @@ from .swarming import eventually, processes_of, prong
 SOURCE = os.environ.get("PRONG_CAMPAIGN")
 SEED = os.environ.get("PRONG_CAMPAIGN_SEED") or str(random.SystemRandom().getrandbits(32))
 AGENTS = 50 if SOURCE else 10
+AT_ONCE = 16
 FILES = 60
 KILLS = 50 if SOURCE else 3
-EVENTS_EACH = 40
-"""About how many entries of the log one agent makes: by it the kills are spread over the whole campaign."""
+STEPS_EACH = 12
+"""About how many steps one agent goes, at least: by them the kills are spread over the whole campaign."""
+
+STEPS = "select count(*) from event where kind in ('model.answered', 'tool.ended') or kind like 'merge.%'"
 
 MOST_S = 900.0 if SOURCE else 90.0
 SCRIPTS = campaign.Path(__file__).with_name("merging_campaign_scripts.py")
-WHOM = {"agent killed": 6, "supervisor killed": 3, "supervisor and nursery killed": 1}
+WHOM = {"agent killed": 7, "supervisor killed": 2, "supervisor and nursery killed": 1}
 
 
 def torment(tormented, chaos, chance):
-    """Kill at random points of the log, until the swarm has ended."""
-    next_at, until = 10, time.monotonic() + MOST_S
+    """Kill at random points of the work, until the swarm has ended."""
+    next_at, until = 3, time.monotonic() + MOST_S
     while tormented.process.poll() is None:
         assert time.monotonic() < until, tormented.story()
         done = sum(chaos.struck.values())
-        if done < KILLS and tormented.value("select coalesce(max(seq), 0) from event") >= next_at:
+        if done < KILLS and tormented.value(STEPS) >= next_at:
             chaos.strike(tormented)
             if sum(chaos.struck.values()) > done:
-                next_at += chance.randint(1, 2 * AGENTS * EVENTS_EACH // (KILLS + 1))
+                next_at += chance.randint(1, 2 * AGENTS * STEPS_EACH // (KILLS + 1))
         else:
             chaos.rest(0.05)
 
@@ -55,7 +58,7 @@ def test_a_campaign(tmp_path, batch):
     plan = campaign.make_plan(root, AGENTS, SEED)
     before, chance, began = git.fingerprint(root), random.Random(SEED), time.monotonic()
     chaos = Chaos(SEED, longest_stop_s=1, strikes=WHOM)
-    arguments = ("--offline", "--script", SCRIPTS, "--agents", AGENTS, "--check", campaign.CHECK)
+    arguments = ("--offline", "--script", SCRIPTS, "--agents", AT_ONCE, "--check", campaign.CHECK)
     with swarm(root, *arguments, plan.goal(tmp_path / "plan.json")) as tormented:
         torment(tormented, chaos, chance)
         end = tormented.end(code=1)
@@ -66,7 +69,8 @@ def test_a_campaign(tmp_path, batch):
         merged = campaign.whole_at_every_commit(
             root, end["branch"], plan, tasks, tmp_path / "checked", first_parent=batch > 1
         )
-        campaign.kept_and_named(root, tormented.store, plan, tasks, merged, prong("report", cwd=root).stdout)
+        report = prong("report", cwd=root).stdout
+        campaign.kept_and_named(tormented.store, plan, tasks, merged, root=root, report=report)
         assert set(tasks) - merged == plan.stubborn, story
         assert violations(tormented.store) == [], story
         back = tormented.store.rows("select verdict, count(*) as n from merge_attempt group by verdict")

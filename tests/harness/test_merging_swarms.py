@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import find
 
@@ -53,6 +55,7 @@ def test_agents_mend_conflicts_and_failed_checks_in_their_own_conversation(root)
         assert kind in told
 
 
+@pytest.mark.long
 def test_who_does_not_mend_a_conflict_is_helped_by_a_resolver(root):
     answer = run("Sulk one two", "--check", CHECK, cwd=root)
     lands_once_and_passes(root, answer["branch"], ["one", "two"])
@@ -63,6 +66,7 @@ def test_who_does_not_mend_a_conflict_is_helped_by_a_resolver(root):
     assert [data["verdict"] for _, data in events(root, "merge.returned")] == ["conflict", "markers"]
 
 
+@pytest.mark.long
 def test_a_supervisor_that_is_killed_while_a_check_runs_leaves_nothing_half_merged(root, tmp_path):
     mark = tmp_path / "checking"
     check = f"touch {mark}; while test -e {mark}; do sleep 0.05; done; {CHECK}"

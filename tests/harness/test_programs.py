@@ -8,13 +8,17 @@ PRONG_PROGRAM_TASKS and PRONG_PROGRAM_KILLS say how large the last one is:
 import json
 import os
 import random
-import signal
 import sqlite3
 import sys
 from functools import partial
 
 import psutil
 import pytest
+
+from prong.harness.repository.repository import Repository
+from prong.harness.swarms import find
+from prong.primitives import Event
+from prong.state import join
 
 from .swarming import PATIENCE_S, eventually, kill, processes_of, prong, start
 
@@ -167,7 +171,7 @@ def test_a_program_that_is_killed_again_and_again_runs_no_finished_task_twice(ro
     report(f"seed {seed}: {TASKS} tasks, {KILLS} kills")
     chance = random.Random(seed)
     points = sorted(chance.sample(range(2, 3 * TASKS), KILLS))
-    options = ("--offline", "--json", "--script", scripts, "--children", 1_000, "--attempts", 100)
+    options = ("--offline", "--json", "--script", scripts, "--attempts", 100)
     supervisor = start("exec", *map(str, options), str(program), str(TASKS), cwd=root)
     killed = []
     for point in points:
@@ -213,20 +217,29 @@ def check(root, seed):
     assert query(root, "select count(*) from event where kind = 'map.put' and object = 'runs'") == [(1,)], seed
 
 
-def test_a_paused_program_steps_aside_at_its_next_call(root, tmp_path):
+_STANDS = """
+select 1 from event where kind = 'task.returned' union all select 1 from waiter where kind = 'slot' and task = 1
+"""
+
+
+def test_a_paused_program_stands_still_and_goes_on_later(root, tmp_path):
     path = tmp_path / "slow.py"
     path.write_text(
         "from prong.harness.program import event, shared_map\n"
-        "shared_map('runs').add('n', 1)\nevent('go').wait(timeout=0.05)\n"
-        "while not event('go').wait(timeout=0.05):\n    pass\nprint('went')\n"
+        "shared_map('runs').add('n', 1)\n"
+        "while not event('go').wait(timeout=0.05):\n    pass\n"
+        "print('went', shared_map('runs')['n'])\n"
     )
     running = start("exec", "--offline", str(path), cwd=root)
     try:
         eventually(lambda: query(root, "select 1 from event where kind = 'map.put'"), "its first call")
         prong("pause", cwd=root)
-        eventually(lambda: query(root, "select 1 from event where kind = 'task.returned'"), "it stepped aside")
-        running.send_signal(signal.SIGINT)
-        assert running.wait(PATIENCE_S) in (0, 130)
+        eventually(lambda: query(root, _STANDS), "it stands still")
+        store = find(Repository.open(root), None).store()
+        Event(join(store, "test"), "go").set()
+        store.close()
+        prong("resume", cwd=root)
+        assert running.communicate(timeout=PATIENCE_S)[0] == "went 1\n"
     finally:
         running.kill()
         running.communicate()

@@ -17,8 +17,8 @@ HOSTILE = (
     f"key {KEY} \ud800"
 )
 ALLOWED = {
-    "html", "head", "meta", "title", "style", "body", "h1", "h2", "pre", "table", "tr", "th", "td", "ul", "li", "p", "b",
-    "details", "summary", "span", "svg", "line", "text", "rect", "polygon",
+    "html", "head", "meta", "title", "style", "body", "h1", "h2", "pre", "table", "tr", "th", "td", "ul", "li", "p",
+    "b", "details", "summary", "span", "svg", "line", "text", "rect", "polygon",
 }  # fmt: skip
 
 

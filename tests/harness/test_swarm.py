@@ -74,6 +74,7 @@ def test_never_more_agents_run_than_there_are_slots(root):
     assert most == 3
 
 
+@pytest.mark.long
 def test_a_task_starts_only_when_its_needs_are_done(root):
     run("Chain three tasks", cwd=root)
     store = find(Repository.open(root), None).store()
@@ -218,6 +219,7 @@ def test_a_killed_nursery_is_replaced_and_what_its_agents_left_is_ended(root):
     assert process.returncode == 0, out + err + logs(root)
 
 
+@pytest.mark.long
 def test_what_the_agents_of_a_killed_nursery_left_behind_is_ended_too(root):
     process = start("run", "--offline", "--script", SCRIPTS, "Sleep long", cwd=root)
     eventually(lambda: runs(root, "985"), "the sleeping command")
@@ -241,6 +243,7 @@ def test_a_killed_emulator_costs_waiting_but_no_work(root):
     assert events(root, "model.waits")
 
 
+@pytest.mark.long
 def test_killing_the_supervisor_again_and_again_blames_no_task(root):
     start_of_run = ["run", "--offline", "--script", SCRIPTS, "--latency", "0.3", "Edit 2 files"]
     for again in range(6):  # more often than a task may stall
@@ -270,6 +273,7 @@ def test_what_was_merged_is_merged_even_if_its_task_is_cancelled_before_that_was
     assert sorted(log.split()) == ["2", "3"]
 
 
+@pytest.mark.long
 def test_a_branch_that_is_checked_out_is_left_alone_until_it_is_free(root):
     process = start("run", "--offline", "--script", SCRIPTS, "--latency", "0.3", "Edit 2 files", cwd=root)
     store = eventually(lambda: _store_of(root), "a swarm")
@@ -316,6 +320,7 @@ def test_cancel_ends_a_task_and_all_below_it_and_their_processes(root):
     assert states == ["cancelled", "cancelled"]
 
 
+@pytest.mark.long
 def test_the_log_is_one_object_a_line_and_can_be_followed_to_the_end(root):
     process = start("run", "--offline", "--script", SCRIPTS, "--latency", "0.1", "Edit 2 files", cwd=root)
     eventually(
@@ -331,6 +336,7 @@ def test_the_log_is_one_object_a_line_and_can_be_followed_to_the_end(root):
     assert {row["task"] for row in only} == {2}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", range(int(os.environ.get("PRONG_KILLS", "2"))))
 def test_a_killed_agent_costs_nothing_but_time(root, moment):
     """Goal: an agent dies at a random moment.  Method: kill the one that wrote the n-th event, wherever it is now."""

@@ -594,6 +594,7 @@ def test_the_sum_of_tokens_counts_only_where_nothing_else_is_told():
 # --- through the SDK
 
 
+@pytest.mark.long
 def test_learnt_limits_are_kept_by_all_processes_together(home, tmp_path):
     options = EmulatorOptions(requests_per_minute=120, input_tokens_per_minute=10**9)
     log = tmp_path / "log"
@@ -607,6 +608,7 @@ def test_learnt_limits_are_kept_by_all_processes_together(home, tmp_path):
     assert statuses.get("429", 0) <= 2
 
 
+@pytest.mark.long
 def test_a_storm_of_refusals_costs_waiting_and_hardly_more_requests_than_it_must(home, tmp_path):
     # The hundredth good answer of this seed is the 233rd of all: whoever asks more than it must comes out higher.
     options = EmulatorOptions(faults={"429": 0.5, "529": 0.05, "truncate": 0.05}, retry_after_s=0.05, seed=8)

@@ -36,6 +36,7 @@ def index_of(swarm):
     return sorted(line.partition(". ")[2] for line in lines)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_every_call_may_be_lost_once(repository, make_swarm, page, when):
     swarm = make_swarm(repository, faults=lambda _task, _call, nth: when if nth == 1 else None)
@@ -45,6 +46,7 @@ def test_every_call_may_be_lost_once(repository, make_swarm, page, when):
     assert {agent.state for agent in swarm.agents.values()} == {"done"}
 
 
+@pytest.mark.long
 def test_any_call_may_be_lost_at_any_time(repository, make_swarm, page):
     chance = random.Random(1)
 

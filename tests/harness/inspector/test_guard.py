@@ -45,7 +45,7 @@ def test_a_method_that_changes_things_is_not_known_even_with_the_token(client, m
     for path in paths():
         status, _, _ = client.ask(path, method=method, headers={"content-type": "application/json"})
         if (method, path) == ("DELETE", "/mcp"):
-            assert status == 404, "an MCP client says goodbye; nobody of that name has come"
+            assert status == 400, "an MCP client says goodbye, but this one has never come"
         else:
             assert status == 405, f"{method} {path}"
 

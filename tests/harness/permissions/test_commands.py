@@ -120,6 +120,21 @@ def test_which_commands_a_rule_is_about(command, rule, met):
         ("./make all", ["bash(make *)"], False),
         ("m''ake all", ["bash(make *)"], True),
         ("eval make all", ["bash(make *)"], False),
+        ("test -v 'a[$(rm x)]'", ["bash(make *)"], False),  # bash runs what stands in an index
+        ("[ -n x -a -v 'a[$(rm x)]' ]", ["bash(make *)"], False),
+        ("for x in '-v a[$(rm)]'; do [ $x ]; done", ["bash(make *)"], False),
+        ('for x in \'a[$(rm)]\'; do [ "$op" "$x" ]; done', ["bash(make *)"], False),
+        ("wait -n -p 'a[$(rm x)]'", ["bash(make *)"], False),
+        ("[[ 'a[$(rm x)]' -eq 0 ]] && make", ["bash(make *)"], False),
+        ("[[ (-v 'a[$(rm x)]') ]] && make", ["bash(make *)"], False),
+        ("for x in 'a[$(rm x)]'; do ((x)); make; done", ["bash(make *)"], False),
+        ("for x in 'a[$(rm x)]'; do make $((x)); done", ["bash(make *)"], False),
+        ("for x in 'a[$(rm x)]'; do make ${!x} ${y[x]}; done", ["bash(make *)"], False),
+        ("for x in 'a[$(rm x)]'; do make ${y:x:1}; done", ["bash(make *)"], False),
+        ("for PATH in .; do make; done", ["bash(make *)"], False),
+        ("for PATH in .; do make; done", ["bash(make *)", "bash(for PATH)"], True),
+        ('for x in a b; do [ "$x" = a ] && make ${x%.c} ${x:-b} ${#x} $((1 + 2)); done', ["bash(make *)"], True),
+        ("if [[ $# -eq 0 || $x == [ab]* || -f $y ]]; then make; fi; [ $? -eq 0 ]; wait $!", ["bash(make *)"], True),
         ("echo 'open", ["bash(echo *)"], False),
         ("echo 'open", ["bash"], True),
     ],
@@ -132,7 +147,7 @@ def test_a_call_needs_each_of_its_commands_let_through(command, rules, through):
 
 
 WRAPS = st.sampled_from([
-    "{}; true", "true && {}", "false || {}", "true | {}", "({})", "{{ {}\n}}", "echo $({})", 'echo "$({})"', "a=$({})",
+    "{}; true", "true && {}", "false || {}", "true | {}", "( {})", "{{ {}\n}}", "echo $( {})", 'echo "$( {})"', "a=$( {})",
     "if true; then {}\nfi", "for i in 1; do {}\ndone", "case a in a) {}\n;; esac", "cat <({})", "! {}",
     "cat <<E\n$({}\n)\nE", "true\n{}", "true # x\n{}", "f() {{ {}\n}}\nf", "[[ -n $({}) ]]", "echo ${{x:-$({})}}",
 ])  # fmt: skip

@@ -261,7 +261,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(
     ("prepare", "how"),
-    zip(REFUSED, itertools.cycle(["either", "squash", "no-ff", "either"])),
+    list(zip(REFUSED, itertools.cycle(["either", "squash", "no-ff"]), strict=False)),
     ids=[prepare.__name__ for prepare in REFUSED],
 )
 def test_what_could_cost_work_is_refused_and_nothing_has_changed(root, prepare, how):

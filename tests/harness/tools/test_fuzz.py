@@ -54,6 +54,11 @@ NONSENSE = [
     lambda random: ["x"] * random.choice([10, 20_000]),
     lambda random: nested(random.choice([5, 100, 900, 20_000])),
 ]
+SCHEMAS = [
+    {"type": "object"}, {"$ref": "#"}, {"$ref": "#/x"}, {"$ref": "http://127.0.0.1:9/"}, {"pattern": "("}, {"type": 3},
+    {"anyOf": [{"$ref": "#"}]}, {"enum": []}, {"items": {"$dynamicRef": "#x"}}, {"$id": "urn:x", "$ref": "urn:x"},
+    {"$schema": "http://json-schema.org/draft-04/schema#", "exclusiveMinimum": True}, {"minimum": float("nan")},
+]  # fmt: skip
 UNKNOWN = ["", "Bash", "lock ", "rm -rf /", "\ud800", "x" * 100_000, "__class__", "run\0", "漢"]
 
 
@@ -68,6 +73,7 @@ def likely(random, schema):
         "integer": lambda: random.choice([1, 1, 2, 99_999]),
         "number": lambda: 0,
         "boolean": lambda: random.random() < 0.5,
+        "object": lambda: random.choice([*SCHEMAS, {"not": nested(random.choice([5, 100, 900]))}]),
         "array": lambda: [likely(random, schema["items"]) for _ in range(random.randrange(3))],
     }
     return kinds[schema.get("type", "string")]()

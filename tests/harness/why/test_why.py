@@ -118,6 +118,19 @@ def test_the_level_tells_who_raised_it(swarm):
     assert f"Its priority is 0, raised to 7 because task {high} waits for it" in level.detail
 
 
+def test_a_full_role_is_told_with_who_has_its_places_to_those_who_start_and_those_who_go_on(swarm):
+    with swarm.store.transaction(None) as tx:
+        tasks.set_role(tx, "review", agents=1)
+    first, second, third = (swarm.make(name, role="review") for name in ("one", "two", "three"))
+    one, _ = swarm.begin(first), swarm.begin(second)
+    swarm.park(one, "slot", str(first))
+    told = f"Only one task of its role runs at once (review), and now task {second} does."
+    assert swarm.reasons(third)["role"].detail == told
+    assert swarm.reasons(third)["role"].data == {"role": "review", "agents": 1, "taken_by": [second]}
+    assert told in swarm.reasons(first)["slot"].detail
+    assert "role" not in swarm.reasons(swarm.make("four"))
+
+
 def test_full_slots_are_told_with_who_has_them(swarm):
     working = [swarm.make("one"), swarm.make("two")]
     for task in working:
