@@ -281,7 +281,9 @@ class Agent:
 
     def _last_fork_point(self) -> int | None:
         """Where the breakpoint stands: the latest turn from which others forked, or from which we were."""
-        return self._own_fork_point() or self._conversation.fork_point
+        inherited = self._conversation.fork_point
+        held = any(message.id == inherited for message in self._conversation.messages)  # until it was made short
+        return self._own_fork_point() or (inherited if held else None)
 
     def account(self, tx: Transaction, message: int | None, answer: Answer, *, warming: bool = False) -> None:
         """Count what an answer has cost, in the transaction that writes it down as message number `message`.

@@ -11,6 +11,7 @@ Terminal, browser and MCP answer through `approve` and `deny`, each one transact
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -90,10 +91,13 @@ class Answered:
 
 def ask(member: Membership, *, key: str, tool: str, given: Any, judgement: Judgement) -> str | None:
     """Wait until a person has answered; why the call is refused, None where it may run."""
-    me = member.me
+    me, asked = member.me, (tool, json.dumps(given))
     with Place(member) as place:
         with member.transaction() as tx:
             row = tx.row("select * from approval where key = :key", key=key)
+            if row is not None and (row["tool"], row["input"]) != asked:  # a program calls two things by one name
+                key = f"{key}#{hashlib.sha256(repr(asked).encode()).hexdigest()[:24]}"
+                row = tx.row("select * from approval where key = :key", key=key)
             number = row["id"] if row is not None else _insert(tx, key, tool, given, judgement)
             if row is not None and row["state"] != "waiting":
                 return _refusal(row)
@@ -156,6 +160,14 @@ def deny(store: Store, approvals: Sequence[int], reason: str) -> Answered:
         answered = [_answer(tx, _row(tx, number), "denied", reason=reason) for number in approvals]
         tx.ring_scheduler()
     return Answered(tuple(row["id"] for row in answered), tuple(row["task"] for row in answered))
+
+
+def resolved(path: str) -> str:
+    """The path without links; one that no file can have, as it is."""
+    try:
+        return os.path.realpath(path)
+    except ValueError:
+        return os.path.normpath(path)
 
 
 def user() -> str:
@@ -222,7 +234,8 @@ def _let_through(tx: Transaction, directory: Path) -> list[Row]:
     found = []
     for row in tx.rows(f"{_WAITING} order by approval.id"):
         policy = policies.policy_of(policies.rows_for(tx, row["role"]))
-        parts = parts_of(row["tool"], json.loads(row["input"]), directory / "workspaces" / str(row["task"]))
+        workspace = directory / "workspaces" / str(row["task"])
+        parts = parts_of(row["tool"], json.loads(row["input"]), workspace, resolve=resolved)
         if judge(policy, parts).effect == "allow":
             found.append(row)
     return found

@@ -77,11 +77,12 @@ def send(store: Store, text: str, *, task: int | None = None, agent: int | None 
         raise Invalid(what, f"a text of 1 to {TEXT_CHARACTERS:,} characters")
     text = text.encode(errors="replace").decode()
     with store.transaction(None) as tx:
-        rows = [_open(tx, _task_of(tx, agent) if agent is not None else task)] if task or agent else _all(tx)
+        to_one = task is not None or agent is not None
+        rows = [_open(tx, _task_of(tx, agent) if agent is not None else task)] if to_one else _all(tx)
         said = [_say(tx, row, text) for row in rows]
         numbers = [one.task for one in said]
         tx.event(
-            "command.send", object="all" if not (task or agent) else str(numbers[0]), tasks=numbers, text=text[:300],
+            "command.send", object=str(numbers[0]) if to_one else "all", tasks=numbers, text=text[:300],
             task=numbers[0] if len(numbers) == 1 else None, messages=[one.id for one in said], user=user(),
             pid=os.getpid(),
         )  # fmt: skip

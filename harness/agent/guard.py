@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,10 +40,13 @@ class Guard:
 
     def _permit(self, call: ToolCall) -> str | None:
         judgement = self._judge(call)
-        if judgement.effect == "allow" or self._has_begun(call):
-            return self._leased(call)
+        if self._has_begun(call):
+            return None
         if judgement.effect == "ask":
-            return approvals.ask(self._member, key=call.key, tool=call.name, given=call.input, judgement=judgement)
+            refused = approvals.ask(self._member, key=call.key, tool=call.name, given=call.input, judgement=judgement)
+            return self._leased(call) if refused is None else refused
+        if judgement.effect == "allow":
+            return self._leased(call)
         with self._member.transaction() as tx:
             rule = None if judgement.rule is None else str(judgement.rule)
             shown = "; ".join(part.shown for part in judgement.parts)
@@ -57,7 +59,7 @@ class Guard:
             self._rows, self._policy = rows, policies.policy_of(rows)
         if self._policy.lets_all_through:
             return Judgement("allow")
-        return judge(self._policy, parts_of(call.name, call.input, self._workspace, resolve=_resolved))
+        return judge(self._policy, parts_of(call.name, call.input, self._workspace, resolve=approvals.resolved))
 
     def _leased(self, call: ToolCall) -> str | None:
         """Why the editor may not write where somebody else holds a lease on the path."""
@@ -67,8 +69,8 @@ class Guard:
         leases = leasing.of_others(self._member.store, task)
         if not leases or not isinstance(given.get("path"), str):
             return None
-        root = Path(_resolved(str(self._workspace)))
-        place = Path(_resolved(str(root / given["path"])))
+        root = Path(approvals.resolved(str(self._workspace)))
+        place = Path(approvals.resolved(str(root / given["path"])))
         path = str(place.relative_to(root)) if place.is_relative_to(root) else None
         held = leasing.in_the_way(leases, [path] if path is not None else [])
         for lease in held.values():
@@ -98,11 +100,3 @@ class Guard:
         rule = "by default" if judgement.rule is None else f"by the rule deny {judgement.rule}"
         unsure = " It cannot be told what the command would run; write it plainly." if part.obscure else ""
         return f"{call.name}: this call is refused {rule}{what}.{unsure} {next_}"
-
-
-def _resolved(path: str) -> str:
-    """The path without links; one that no file can have, as it is."""
-    try:
-        return os.path.realpath(path)
-    except ValueError:
-        return os.path.normpath(path)

@@ -44,7 +44,7 @@ def application(library: Library, *, read_only: bool) -> Starlette:
     of_swarm = "/api/v1/swarms/{swarm}"
     return Starlette(
         lifespan=inspector.life,
-        exception_handlers={ProngError: _refused, HTTPException: _http_error},
+        exception_handlers={ProngError: _refused, OverflowError: _too_large, HTTPException: _http_error},
         routes=[
             Route("/", _static),
             Route("/static/{file:path}", _static),
@@ -96,7 +96,7 @@ class _Inspector:
     async def stream(self, request: Request) -> Response:
         shown = await self._shown(request)
         after = request.headers.get("last-event-id") or request.query_params.get("after", "0")
-        if not after.isdecimal():
+        if not after.isdecimal() or len(after) > 18:  # noqa: PLR2004  what SQLite's integers hold
             raise Invalid(f"after {after[:40]!r}", "the number of an event")
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(shown.feed.listen(int(after)), media_type="text/event-stream", headers=headers)
@@ -107,8 +107,8 @@ class _Inspector:
             raise HTTPException(404, f"There is no such export; there are: {', '.join(exports.names())}.")
 
         def pieces() -> Iterator[str]:
-            with shown.reading() as connection:
-                yield from exports.export(connection, name)
+            with shown.reading(moves=True) as connection:  # each piece is made in whatever thread is free
+                yield from exports.in_chunks(exports.export(connection, name))
 
         headers = {
             "content-disposition": f'attachment; filename="{shown.swarm.id}-{name}"', "cache-control": "no-store"
@@ -246,6 +246,10 @@ def _json(body: bytes) -> Response:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 404 if isinstance(error, UnknownSwarm) else 400)
+
+
+async def _too_large(_request: Request, _error: Exception) -> Response:
+    return JSONResponse({"error": "A number in this address is larger than any here."}, 404)
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:

@@ -27,13 +27,13 @@ def page(connection: sqlite3.Connection, asked: Mapping[str, str]) -> dict[str, 
     at the end), and `rows` are in order.  Raises `Invalid`.
     """
     backwards = "before" in asked
-    most = min(_number(asked, "limit", 200), MOST_ROWS)
+    most = max(1, min(_number(asked, "limit", 200), MOST_ROWS))
     first, last = connection.execute("select coalesce(min(seq), 0), coalesce(max(seq), 0) from event").fetchone()
     start = _number(asked, "before", last + 1) if backwards else _number(asked, "from", first)
     where, values = _filter(asked)
     bound = max(first, start - LOOKED_AT) if backwards else min(last, start + LOOKED_AT)
     window = "seq < :start and seq >= :bound" if backwards else "seq >= :start and seq <= :bound"
-    if not where or "task" in asked:  # then the index is walked only as far as there are rows to show
+    if not where or "task" in values:  # then the index is walked only as far as there are rows to show
         window, bound = ("seq < :start" if backwards else "seq >= :start"), (first if backwards else last)
     rows = connection.execute(
         f"select {_SHOWN} from event where {' and '.join([window, *where])}"  # noqa: S608  names of ours, values bound

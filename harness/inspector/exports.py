@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,9 @@ FORMATS = ("csv", "ndjson")
 TABLES = ("events", "tasks", "agents")
 TRACE = "perfetto.json"
 
+CHUNK_CHARACTERS = 64_000
+"""How much of an export is sent at once, in characters."""
+
 _MICROSECONDS = 1e6
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -28,6 +32,19 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def names() -> Sequence[str]:
     """What there is to take away, as file names."""
     return (*(f"{table}.{kind}" for table in TABLES for kind in FORMATS), TRACE)
+
+
+def in_chunks(pieces: Iterable[str]) -> Iterator[str]:
+    """The same text in pieces of about `CHUNK_CHARACTERS`: each is handed from one thread to another."""
+    waiting: list[str] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= CHUNK_CHARACTERS:
+            yield "".join(waiting)
+            waiting, size = [], 0
+    yield "".join(waiting)
 
 
 def export(connection: sqlite3.Connection, name: str) -> Iterator[str]:
@@ -81,7 +98,8 @@ def perfetto(connection: sqlite3.Connection) -> Iterator[str]:
     spans.read(connection, last[0])
     yield '{"displayTimeUnit":"ms","traceEvents":[\n'
     yield json.dumps({"ph": "M", "pid": 1, "name": "process_name", "args": {"name": "prong"}})
-    for event in (*_tracks(connection), *_bars(spans, last[1]), *_arrows(connection, spans), *_counters(connection)):
+    events = (_tracks(connection), _bars(spans, last[1]), _arrows(connection, spans), _counters(connection))
+    for event in itertools.chain.from_iterable(events):
         yield ",\n" + json.dumps(event, ensure_ascii=False)
     yield "\n]}\n"
 

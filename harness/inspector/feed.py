@@ -45,9 +45,10 @@ select seq, at, agent, task, kind, object,
 Event = tuple[int, float, int | None, int | None, str, str | None, str]
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection that can only read; it belongs to the thread that makes it."""
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+def connect(path: Path, *, moves: bool = False) -> sqlite3.Connection:
+    """A connection that can only read; it belongs to the thread that makes it, or where it `moves` to one at a time."""
+    name = f"{path.absolute().as_uri()}?mode=ro"
+    return sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=not moves)
 
 
 def row_as_json(event: Event) -> str:
@@ -80,7 +81,7 @@ class Feed:
     async def listen(self, after: int) -> AsyncIterator[bytes]:
         """Messages as server-sent events, first what happened behind `after`; never ends by itself."""
         queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUED_MESSAGES)
-        if self._running is None:
+        if self._running is None or self._running.done():
             self.seq = max(self.seq, after)
             self._running = asyncio.create_task(self._tail())
         self._clients.add(queue)  # before the first read, so that nothing falls in between; doubles are told by number
@@ -111,6 +112,8 @@ class Feed:
         # The writers are other processes and tell nobody, so this looks; nothing here could set an event.
         with contextlib.closing(connect(self._path)) as connection:
             seen = None
+            last = connection.execute("select coalesce(max(seq), 0) from event").fetchone()[0]
+            self.seq = min(self.seq, last)  # who asked may have said any number
             while True:
                 version = connection.execute("pragma data_version").fetchone()[0]
                 if version != seen:

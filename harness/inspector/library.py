@@ -49,9 +49,9 @@ class Shown:
         return is_supervised(self.store)
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one answer; rows are tuples."""
-        with contextlib.closing(connect(self.store.path)) as connection:
+    def reading(self, *, moves: bool = False) -> Iterator[sqlite3.Connection]:
+        """A connection for one answer, which one thread after another may use where it `moves`; rows are tuples."""
+        with contextlib.closing(connect(self.store.path, moves=moves)) as connection:
             yield connection
 
     def spans_until(self, connection: sqlite3.Connection, seq: int) -> Spans:

@@ -5,7 +5,6 @@ The fold is kept every `KEPT_EVERY` events once it has been made, so that going 
 
 from __future__ import annotations
 
-import copy
 import json
 import sqlite3
 import threading
@@ -17,6 +16,9 @@ KEPT_EVERY = 5_000
 
 KEPT = 200
 """How many folds are kept; of more, every other one goes."""
+
+KEPT_ENTRIES = 2_000_000
+"""How many tasks, agents, locks and keys they may hold together, or every other one goes as well."""
 
 SHOWN = 2_000
 """The most keys of maps that are told of one moment; the rest is counted."""
@@ -36,6 +38,18 @@ class Moment:
     agents: dict[int, dict[str, Any]] = field(default_factory=dict)
     locks: dict[str, dict[str, Any]] = field(default_factory=dict)
     maps: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def copied(self) -> Moment:
+        """The same moment, which goes on by itself; what is known of one thing is replaced and never changed."""
+        maps = {name: dict(entries) for name, entries in self.maps.items()}
+        return Moment(
+            self.seq, self.at, self.swarm, dict(self.tasks), dict(self.agents), dict(self.locks), maps
+        )  # fmt: skip
+
+    @property
+    def entries(self) -> int:
+        """How many things it knows of."""
+        return len(self.tasks) + len(self.agents) + len(self.locks) + sum(map(len, self.maps.values()))
 
     def take(self, event: tuple[Any, ...]) -> None:
         """One event more."""
@@ -63,21 +77,20 @@ class Moment:
                 "ready": "ready", "claimed": "running", "parked": "parked", "unparked": "running", "returned": "ready",
                 "retried": "ready", "backs_off": "ready", "held": "parked",
             }.get(what)  # fmt: skip
-            if state:
-                self.tasks[number]["state"] = state
+            new = {"state": state} if state else {}
             if what == "claimed":
-                self.tasks[number]["agent"] = told["holder"]
+                new["agent"] = told["holder"]
             if what == "prioritised":
-                self.tasks[number]["priority"] = told["priority"]
+                new["priority"] = told["priority"]
+            self.tasks[number] = {**self.tasks[number], **new}
 
     def _agent(self, about: str, what: str, told: dict[str, Any], task: int | None) -> None:
         if what == "joined":
             self.agents[told["agent_id"]] = {"name": about, "task": task, "state": "starting"}
         elif about.isdecimal() and int(about) in self.agents:
             one = self.agents[int(about)]
-            one["state"] = {"running": "running", "asleep": "asleep", "ended": "ended", "dead": "dead"}.get(
-                what, one["state"]
-            )
+            state = {"running": "running", "asleep": "asleep", "ended": "ended", "dead": "dead"}.get(what, one["state"])
+            self.agents[int(about)] = {**one, "state": state}
 
     def _lock(self, name: str, what: str, told: dict[str, Any], agent: int | None) -> None:
         if what in ("acquired", "inherited"):
@@ -104,14 +117,18 @@ class Past:
         """The moment after event `seq`, or after the last before it."""
         with self._lock:
             start = next(one for one in reversed(self._kept) if one.seq <= seq)
-            moment = copy.deepcopy(start)
+            moment = start.copied()
             for event in connection.execute(_READ, (moment.seq, seq)):
                 moment.take(event)
                 if moment.seq - self._kept[-1].seq >= KEPT_EVERY:
-                    self._kept.append(copy.deepcopy(moment))
-            if len(self._kept) > KEPT:
-                self._kept = self._kept[::2]
+                    self._kept.append(moment.copied())
+                    self._thin_out()
             return moment
+
+    def _thin_out(self) -> None:
+        """Keep fewer where there are too many; the first, which is empty, and the newest stay."""
+        if len(self._kept) > KEPT or sum(one.entries for one in self._kept) > KEPT_ENTRIES:
+            self._kept = [self._kept[0], *reversed(self._kept[:0:-2])]
 
 
 def between(before: Moment, after: Moment) -> dict[str, Any]:

@@ -158,8 +158,9 @@ def _long_waits(moment: Moment) -> Iterator[Problem]:
 
 
 _SILENT = """
-select task.id, task.title, task.agent, max(event.at) as at from task left join event on event.task = task.id
- where task.state not in ('done', 'failed', 'cancelled') and task.state = 'running' group by task.id
+select task.id, task.title, task.agent,
+       (select at from event where event.task = task.id order by seq desc limit 1) as at
+  from task where task.state not in ('done', 'failed', 'cancelled') and task.state = 'running'
 """
 
 
@@ -176,7 +177,8 @@ def _silent(moment: Moment) -> Iterator[Problem]:
 
 _FAILED = """
 with recursive behind (first, id) as (
-    select task.id, task_need.task from task join task_need on need = task.id where task.state = 'failed'
+    select task.id, task_need.task from task join task_need on need = task.id
+     where task.state = 'failed' and coalesce(task.failure, '') <> 'need'
      union select first, task_need.task from behind join task_need on need = behind.id)
 select task.id, title, error, failure, failures, ended_at, kept_branch,
        (select count(*) from behind where first = task.id) as behind

@@ -11,6 +11,7 @@ A rule that forbids is to see through what a command is wrapped in, a rule that 
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,9 @@ DEPTH = 10
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*(\[[^]]*\])?\+?=")
 _ONE_WORD = re.compile(r'"[^"]*"|\$[#?]')
-_OPERATOR = re.compile(r"[]<>]|==?|!=|-(eq|ne|lt|le|gt|ge|nt|ot|ef|a|o)")
+_HARMLESS_BEHIND = re.compile(r"\w+|[]<>]|==?|!=|-(eq|ne|lt|le|gt|ge|nt|ot|ef|a|o)")
+"""What may stand in `test` behind a word that may be -v: an operator, or the name of a variable that is no array's."""
+
 _DURATION = re.compile(r"[0-9]+(\.[0-9]+)?[smhd]?")
 
 _WRAPPERS = frozenset({
@@ -200,21 +203,17 @@ class _Inner:
 
 
 def _evaluates(words: Sequence[Word]) -> bool:
-    """Whether test or wait may be given the name of a variable, such as `-v 'a[$(rm x)]'`, of which bash runs a part."""
-    values = [word.value for word in words[1:]]
-    if words[0].value == "wait":
-        return any(
-            value.startswith("-") or (ANY in value and word.raw != "$!")
-            for word, value in zip(words[1:], values, strict=True)
-        )
-    if words[0].value not in ("test", "["):
+    """Whether test or wait may be given the name of a variable, as in `-v 'a[$(rm x)]'`, of which bash runs a part."""
+    name, given = words[0].value, words[1:]
+    if name == "wait":
+        return any(word.value.startswith("-") or (ANY in word.value and word.raw != "$!") for word in given)
+    if name not in ("test", "["):
         return False
-    if any(ANY in word.value and not _ONE_WORD.fullmatch(word.raw) for word in words[1:]):
+    if any(ANY in word.value and not _ONE_WORD.fullmatch(word.raw) for word in given):
         return True  # it may become several
-    pairs = zip(values, values[1:], strict=False)
     return any(
-        (ANY in one or one in ("-v", "-R")) and not (_OPERATOR.fullmatch(after) or re.fullmatch(r"\w+", after))
-        for one, after in pairs
+        (ANY in one.value or one.value in ("-v", "-R")) and not _HARMLESS_BEHIND.fullmatch(after.value)
+        for one, after in itertools.pairwise(given)
     )
 
 

@@ -228,7 +228,8 @@ class _Reader(WordReader):
             self._at += 2
             self._arithmetic()
             return
-        self._word()
+        if not _LOOPS_OVER.fullmatch(name := self._word().raw):
+            self.evaluates(f"for {name}")
         self.pass_blanks("\n")
         before = self._at
         if self._peek() in ("", ";", "(") or self._word().raw != "in":

@@ -227,7 +227,7 @@ def test_calls_that_are_one_transaction_get_a_slot_before_it_begins(claimed, sto
     member, task, fence = claimed()
     slot, parks, over, ended = Slot(store, member.me, fence), *(threading.Event() for _ in range(3))
 
-    def waits(call):
+    def waits(_call):
         with slot.parking(Ticket(0, "future", "x")):
             parks.set()
             assert over.wait(20)
@@ -240,7 +240,7 @@ def test_calls_that_are_one_transaction_get_a_slot_before_it_begins(claimed, sto
                     tx.execute("update task set state = 'running' where id = :task", task=task)
                     waiter.grant(tx, row["id"])
 
-    toolbox = Toolbox(waits=waits, slow=lambda call: str(parks.wait(20)), instant=lambda call: over.set() or "put")
+    toolbox = Toolbox(waits=waits, slow=lambda _call: str(parks.wait(20)), instant=lambda _call: over.set() or "put")
     grants = threading.Thread(target=scheduler)
     grants.start()
     try:

@@ -49,6 +49,8 @@ def test_what_nobody_can_hear_is_refused(store):
         send(store, "hello", task=7)
     with pytest.raises(Invalid, match="agent 9"):
         send(store, "hello", agent=9)
+    with pytest.raises(Invalid, match="agent 0"):
+        send(store, "hello", agent=0)
     for text in ("", "  ", "a\0b", "x" * 20_001):
         with pytest.raises(Invalid):
             send(store, text, task=1)

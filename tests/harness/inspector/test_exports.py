@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -57,3 +58,12 @@ def test_the_browser_downloads_the_same_and_shows_none_of_it(client, store):
         assert headers["content-disposition"].startswith("attachment")
         assert headers["content-type"] == "application/octet-stream"
     assert client.ask("/api/v1/swarms/newest/export/secrets.csv")[0] == 404
+
+
+def test_several_download_at_once_although_each_piece_is_made_in_whatever_thread_is_free(client, store):
+    with store.transaction(None) as tx:
+        for n in range(3_000):
+            tx.event("test.filled", object=str(n), text="x" * 100)
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda _: client.ask("/api/v1/swarms/newest/export/events.csv"), range(8)))
+    assert [(status, text) for status, text, _ in told] == [(200, whole(store, "events.csv"))] * 8

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
+from pathlib import Path
 
 import jsonschema
 import psutil
@@ -43,6 +45,12 @@ async def ask(client, tool, **given):
 
 def run(scene):
     return asyncio.run(asyncio.wait_for(scene, PATIENCE_S * 2))
+
+
+def test_the_page_names_every_tool_that_is_offered():
+    page = (Path(__file__).parents[3] / "docs/mcp.md").read_text()
+    named = set(re.findall(r"`([a-z_]+)`", page.partition("## What is offered")[2].partition("##")[0]))
+    assert {offer.name for offer in offers()} <= named
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

@@ -147,9 +147,9 @@ def test_a_call_needs_each_of_its_commands_let_through(command, rules, through):
 
 
 WRAPS = st.sampled_from([
-    "{}; true", "true && {}", "false || {}", "true | {}", "( {})", "{{ {}\n}}", "echo $( {})", 'echo "$( {})"', "a=$( {})",
-    "if true; then {}\nfi", "for i in 1; do {}\ndone", "case a in a) {}\n;; esac", "cat <({})", "! {}",
-    "cat <<E\n$({}\n)\nE", "true\n{}", "true # x\n{}", "f() {{ {}\n}}\nf", "[[ -n $({}) ]]", "echo ${{x:-$({})}}",
+    "{}; true", "true && {}", "false || {}", "true | {}", "( {})", "{{ {}\n}}", "echo $( {})", 'echo "$( {})"',
+    "a=$( {})", "if true; then {}\nfi", "for i in 1; do {}\ndone", "case a in a) {}\n;; esac", "cat <({})", "! {}",
+    "cat <<E\n$({}\n)\nE", "true\n{}", "true # x\n{}", "f() {{ {}\n}}\nf", "[[ -n $( {}) ]]", "echo ${{x:-$( {})}}",
 ])  # fmt: skip
 
 
