@@ -86,7 +86,8 @@ def declare(tx: Transaction, message: int, prefix_hash: str) -> None:
         "update fork_point set (model, asked_tokens, prefix_tokens, kept_until) ="
         " (select model, input_tokens + cache_read_tokens + cache_write_tokens,"
         "         input_tokens + cache_read_tokens + cache_write_tokens + output_tokens, started_at + :warm_s"
-        "    from model_call where model_call.message = fork_point.message)"
+        "    from model_call where model_call.message = fork_point.message"
+        "     and model_call.task = (select message.task from message where id = fork_point.message))"
         " where message = :message and prefix_tokens is null",
         message=message,
         warm_s=WARM_S,

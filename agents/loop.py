@@ -333,7 +333,7 @@ class Agent:
         """How long the conversation was up to and with the message at which we were forked, in tokens."""
         row = tx.row(
             "select input_tokens + cache_read_tokens + cache_write_tokens + output_tokens as tokens"
-            " from model_call where message = :message",
+            " from model_call where message = :message and task = (select task from message where id = :message)",
             message=self._conversation.fork_point,
         )
         return row["tokens"] if row else None

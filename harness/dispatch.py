@@ -35,6 +35,9 @@ RAISE_SHARE = 0.1
 CROWD = 100
 """From how many waits on it does not look at them in every round."""
 
+UNBORN_S = 60.0
+"""How long an agent may take from its order to its first heartbeat, in seconds: the nursery may have to warm up first."""
+
 SLEEP_TOGETHER = 50
 """How many processes are put to sleep in one round."""
 
@@ -210,7 +213,7 @@ class Dispatcher:
         return self._unpark(tx, decision) if isinstance(decision, Unpark) else self._start(tx, decision.task)
 
     def _start(self, tx: Transaction, task: int) -> Mapping[str, Any]:
-        agent = member.enlist(tx, f"task {task}", pid=None, task=task, state="starting", lease_s=member.LEASE_S)
+        agent = member.enlist(tx, f"task {task}", pid=None, task=task, state="starting", lease_s=UNBORN_S)
         fence = tasks.claim(tx, task, agent)
         assert fence is not None, "the snapshot was taken in this transaction"
         return {"agent": agent, "incarnation": 1, "task": task, "fence": fence}
@@ -240,7 +243,7 @@ class Dispatcher:
         tx.execute("delete from waiter where agent = :agent", agent=agent)
         tx.execute(
             "update agent set state = 'starting', expires_at = :at where id = :agent", agent=agent,
-            at=tx.now + member.LEASE_S,
+            at=tx.now + UNBORN_S,
         )  # fmt: skip
         tx.event("task.unparked", object=str(task), task=task, woken=True)
         return {"agent": agent, "incarnation": row["incarnation"], "task": task, "fence": row["fence"]}

@@ -171,7 +171,8 @@ select task.*, (select max(id) from agent where agent.task = task.id) as last_ag
        (select group_concat(need) from task_need where task_need.task = task.id) as needs,
        (select kind || ' ' || object from waiter where waiter.task = task.id and waiter.state = 'waiting'
          order by waiter.id limit 1) as waits_for,
-       (select case when kind in ('model.waits', 'merge.waits', 'merge.checking') then data end from event where event.task = task.id
+       (select case when kind in ('model.waits', 'merge.waits', 'merge.checking') then data end
+          from event where event.task = task.id
          order by seq desc limit 1) as trouble,
        coalesce(sum(input_tokens), 0) as input, coalesce(sum(cache_read_tokens), 0) as cache_read,
        coalesce(sum(cache_write_tokens), 0) as cache_write, coalesce(sum(output_tokens), 0) as output,

@@ -112,7 +112,8 @@ for command in (
 def run(
     ctx: click.Context, /, goal: str, *, repo: Path, slots: int, model: str | None, base_url: str | None,
     max_tokens: int, offline: bool, scripts: tuple[Path, ...], latency: float, as_json: bool,
-    check: str | None, check_timeout: float, include_dirty: bool, push: bool, sandbox: str, network: bool, **bounded: Any,
+    check: str | None, check_timeout: float, include_dirty: bool, push: bool, sandbox: str, network: bool,
+    **bounded: Any,
 ) -> None:  # fmt: skip
     """Launch a swarm on a repository to reach GOAL.
 
@@ -299,8 +300,8 @@ def _advise(swarm: Swarm, state: str, *, err: bool = False) -> None:
         f" on with: prong resume {swarm.id}",
         "approval": "It needs a person: somebody has to say whether calls may run. Answer them with: prong approve, or"
         f" prong deny; then go on with: prong resume {swarm.id}",
-        "cache": "The prompt cache of forks is lost, so tasks wait for you. See what they would cost with: prong why; let"
-        f" one go on with: prong resume {swarm.id} --task N; then: prong resume {swarm.id}",
+        "cache": "The prompt cache of forks is lost, so tasks wait for you. See what they would cost with: prong why;"
+        f" let one go on with: prong resume {swarm.id} --task N; then: prong resume {swarm.id}",
         "interrupted": f"Its process was killed; nothing is lost. Go on with: prong resume {swarm.id}",
         "running": f"It runs. Follow it with: prong log --follow {swarm.id}",
     }

@@ -39,8 +39,8 @@ from prong.harness.repository.repository import Repository
 @click.option("--host", default="127.0.0.1", show_default=True, help="With --http: the address to listen on.")
 @click.option("--allow-host", "names", multiple=True, help="With --http: another name by which clients may call it.")
 def mcp(
-    repo: Path, *, swarm: str | None, file: Path | None, name: str | None, patience_s: float, over_http: bool, port: int,
-    host: str, names: tuple[str, ...],
+    repo: Path, *, swarm: str | None, file: Path | None, name: str | None, patience_s: float, over_http: bool,
+    port: int, host: str, names: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Serve locks, maps, queues and tasks to an agent over standard input and output.
 

@@ -31,7 +31,7 @@ _ATTEMPTS = """
 select agent.id, agent.name, agent.pid, agent.state, agent.started_at, agent.ended_at, agent.reason,
        count(model_call.id) as calls, coalesce(sum(input_tokens + cache_read_tokens + cache_write_tokens), 0) as input,
        coalesce(sum(cache_read_tokens), 0) as cache_read, coalesce(sum(output_tokens), 0) as output, sum(usd) as usd
-  from agent left join model_call on model_call.agent = agent.id where agent.task = ?
+  from agent left join model_call on model_call.agent = agent.id and model_call.task = agent.task where agent.task = ?
  group by agent.id order by agent.id
 """
 
@@ -115,7 +115,7 @@ def _messages(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[di
     query = """
     select message.id, role, content, message.task, model, stop_reason, input_tokens, cache_read_tokens,
            cache_write_tokens, output_tokens, usd, ended_at - model_call.started_at as seconds
-      from message left join model_call on model_call.message = message.id
+      from message left join model_call on model_call.message = message.id and model_call.task = message.task
      where message.id in (select value from json_each(?)) order by message.id
     """
     found = records(connection, query, json.dumps(list(numbers)))

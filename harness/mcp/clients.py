@@ -44,7 +44,7 @@ _SOCKETS = 1_024
 
 @dataclass(eq=False)
 class HttpClient:
-    """One client.  `asking` counts its open requests, `streams` whether it ever kept one open, `seen_at` is of the last."""
+    """One client.  `asking` counts open requests, `streams` is whether one was ever kept open."""
 
     key: tuple[str, str, str]
     name: str | None
@@ -108,7 +108,9 @@ class Clients:
                 if client.key not in self._known:
                     raise Invalid("a call of a client that has ended", "a new connection")
                 if client.name is None and client.process is None and client.mcp_session is None:
-                    raise Invalid("a client that cannot be told from others", f"the header {NAME} with a name of its own")
+                    raise Invalid(
+                        "a client that cannot be told from others", f"the header {NAME} with a name of its own"
+                    )
                 mark = str(client.process.pid) if client.process is not None else str(client.mcp_session)[:6]
                 client.session = await asyncio.to_thread(self._join, client.name or f"{program}-{mark}", query)
             return client.session

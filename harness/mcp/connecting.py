@@ -1,7 +1,7 @@
 """Setting a client up for Prong, in the file of the project that it reads, and taking that away again.
 
-    (none) --connect--> connected --connect--> connected, by what holds now
-                            +------remove----> (none): what else stands in the file stays as it was
+(none) --connect--> connected --connect--> connected, by what holds now
+                        +------remove----> (none): what else stands in the file stays as it was
 """
 
 from __future__ import annotations
@@ -163,4 +163,6 @@ def _toml(text: str, kind: Kind) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except ValueError as error:
-        raise NotConnected(f"{kind.file} is not TOML ({error}). It is left as it is; mend it, then try again.") from error
+        raise NotConnected(
+            f"{kind.file} is not TOML ({error}). It is left as it is; mend it, then try again."
+        ) from error

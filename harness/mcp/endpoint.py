@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,9 @@ BODY_BYTES = 1_000_000
 LOOKS_S = 1.0
 """How often it is looked for clients that have died, in seconds."""
 
-_CLIENT = "prong.client"
+_CLIENT = "prong-client"
+
+OK, NOT_FOUND = HTTPStatus.OK, HTTPStatus.NOT_FOUND
 
 PlaceOf = Callable[[str], Path]
 """The shared state that a client joins, from the query string of the address that it was given."""
@@ -65,7 +68,7 @@ class Endpoint:
         stream = scope["method"] == "GET" or headers.get("mcp-method") == "subscriptions/listen"
         with self._clients.asking(client, stream=stream):
             status = await _status(manager, {**scope, _CLIENT: client}, receive, send)
-        if client.mcp_session and (status == 404 or (scope["method"] == "DELETE" and status < 300)):
+        if client.mcp_session and (status == NOT_FOUND or (scope["method"] == "DELETE" and status == OK)):
             await self._clients.end(client, "it has ended its connection")
 
     async def close(self) -> None:
@@ -112,12 +115,11 @@ class Endpoint:
 
     async def _bury(self, client: HttpClient) -> None:
         """Give back what a dead client held, and let the library forget its session as if it had said goodbye."""
-        await self._clients.end(client, "its process has died" if client.process is not None else "it was silent too long")
+        reason = "its process has died" if client.process is not None else "it was silent too long"
+        await self._clients.end(client, reason)
         if client.mcp_session is not None and self._manager is not None:
-            name = client.mcp_session.encode("latin-1")
-            goodbye = {
-                "type": "http", "method": "DELETE", "path": PATH, "query_string": b"", "headers": [(SESSION.encode(), name)]
-            }  # fmt: skip
+            headers = [(SESSION.encode(), client.mcp_session.encode("latin-1"))]
+            goodbye = {"type": "http", "method": "DELETE", "path": PATH, "query_string": b"", "headers": headers}
             await self._manager.handle_request(goodbye, _nothing, _nowhere)
 
 

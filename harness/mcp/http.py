@@ -17,8 +17,8 @@ from prong.harness.inspector.serving import Address, served, write_secret
 from prong.harness.mcp.endpoint import PATH, Endpoint
 from prong.harness.mcp.session import PATIENCE_S
 
-TOKEN = "mcp.token"
-"""The file beside the state with the token, so that a client that was set up once stays so; without it a new one is made."""
+TOKEN = "mcp.token"  # noqa: S105  a file's name
+"""The file beside the state with the token, so that a client that was set up once stays so."""
 
 ADDRESS = "mcp.json"
 """The file beside the state that tells where clients connect while it serves."""

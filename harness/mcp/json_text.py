@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from json.decoder import scanstring
 from typing import Any
 
 from prong.state import ProngError
@@ -23,8 +22,8 @@ class NotPlainJson(ProngError):
 
     def __str__(self) -> str:
         return (
-            f"{self.path} is not plain JSON ({self.problem}), as where it has comments. It is left as it is: add by hand"
-            " what the same command prints with --print."
+            f"{self.path} is not plain JSON ({self.problem}), as where it has comments. It is left as it is: add by"
+            " hand what the same command prints with --print."
         )
 
 
@@ -91,7 +90,7 @@ def _members(text: str, opening: int) -> Iterator[_Member]:
     at = _skip(text, opening + 1)
     while text[at] == '"':
         start = at
-        key, at = scanstring(text, at + 1)
+        key, at = decoder.raw_decode(text, at)
         value = _skip(text, _skip(text, at) + 1)
         _, end = decoder.raw_decode(text, value)
         yield _Member(key, start, value, end)

@@ -172,7 +172,11 @@ def _spelled(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     told = {name: _inside(name, part) for name, part in schema.items()}
-    return told if told.keys() - {"title", "description", "default"} else {**told, "anyOf": [{"type": one} for one in _ANY]}
+    return (
+        told
+        if told.keys() - {"title", "description", "default"}
+        else {**told, "anyOf": [{"type": one} for one in _ANY]}
+    )
 
 
 def _inside(name: str, part: Any) -> Any:

@@ -31,7 +31,7 @@ def socket_of(peer_port: int, own_port: int) -> str | None:
 
 
 def owner_of(inode: str, known: Collection[psutil.Process] = ()) -> psutil.Process | None:
-    """The process that has a socket open, looked for among those that are `known` first; None: nobody that we may see."""
+    """The process that has a socket open, looked for among the `known` first; None: nobody that we may see."""
     first = [process.pid for process in known]
     for pid in [*first, *(pid for pid in psutil.pids() if pid not in first)]:
         if pid != os.getpid() and _has_open(pid, f"socket:[{inode}]"):
@@ -49,13 +49,13 @@ def lives(process: psutil.Process) -> bool:
 
 
 def _has_open(pid: int, link: str) -> bool:
-    folder = f"/proc/{pid}/fd"
+    folder = Path(f"/proc/{pid}/fd")
     try:
-        names = os.listdir(folder)
+        files = list(folder.iterdir())
     except OSError:  # another user's, or gone
         return False
-    for name in names:
+    for file in files:
         with contextlib.suppress(OSError):
-            if os.readlink(f"{folder}/{name}") == link:
+            if str(file.readlink()) == link:
                 return True
     return False

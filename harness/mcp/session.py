@@ -88,7 +88,7 @@ class Session:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def call(self, name: str, given: Mapping[str, Any], call_id: str | None = None) -> Call:
-        """Make a call, or find the one of the same id and input; its outcome comes when it ends, however long it waits."""
+        """Make a call, or find the one of the same id and input; its outcome comes when it ends."""
         text = f"{call_id or secrets.token_hex(8)} {name} {json.dumps(given, sort_keys=True)}"
         key = hashlib.sha256(text.encode()).hexdigest()[:32]
         with self._lock:
@@ -123,7 +123,7 @@ class Session:
             call = self._tickets.get(ticket) if isinstance(ticket, str) else None
         if call is None:
             return _answered(
-                "resume_wait: there is no such ticket on this connection. Make the call again that you were waiting for."
+                "resume_wait: there is no such ticket on this connection. Make the call again that you waited for."
             )
         if not isinstance(gives_up, bool):
             return _answered("resume_wait: give_up is true or false.")
@@ -204,6 +204,7 @@ class Session:
             "renew_task": own.renew_task,
             "wait_tasks": shared.wait_tasks,
             "list_tasks": shared.list_tasks,
+            "read_result": shared.read_result,
         }
 
 

@@ -22,7 +22,7 @@ async def try_command(command: Sequence[str], directory: Path) -> int:
             with anyio.fail_after(STARTS_S):
                 async with Client(stdio_client(parameters, errlog=said)) as client:
                     return len((await client.list_tools()).tools)
-        except Exception as error:  # noqa: BLE001  whatever it is, the server does not work
+        except Exception as error:
             said.seek(0)
             words = said.read().strip()[-2000:] or str(error) or type(error).__name__
             raise NotConnected(f"{shlex.join(command)} was started, but it is no server that works: {words}") from error

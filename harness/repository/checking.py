@@ -222,3 +222,15 @@ class _Output:
         left = self._count - len(self._head) - len(self._tail)
         between = f"\n[{left} bytes are left out]\n".encode() if left else b""
         return (self._head + between + self._tail).decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+class Either(threading.Event):
+    """Set when it is set itself, or another is."""
+
+    def __init__(self, other: threading.Event) -> None:
+        super().__init__()
+        self._other = other
+
+    def is_set(self) -> bool:
+        """Whether one of the two is."""
+        return super().is_set() or self._other.is_set()

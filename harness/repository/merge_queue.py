@@ -16,18 +16,17 @@ already, so nothing is merged twice and nothing is lost.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from prong.harness.messages import check_heard
-from prong.harness.repository.checking import Checked, Checker
+from prong.harness.repository.checking import Checked, Checker, CheckNotRun, Either
 from prong.harness.repository.git import AGENT, PRONG, GitFailed, RepositoryError, with_trailers
 from prong.harness.repository.leasing import leased
 from prong.harness.repository.merge_rules import MergeRules, Round, next_round, suspects_after
-from prong.harness.repository.merging import Conflict, Integration, IntegrationBusy
-from prong.harness.repository.repository import BranchCheckedOut
+from prong.harness.repository.merging import Conflict, Integration
 from prong.harness.repository.sending_back import SendingBack
 from prong.harness.repository.verdicts import Verdict
 from prong.primitives import task as tasks
@@ -162,7 +161,7 @@ class MergeQueue:
         self._swarm = swarm
         self._rules = rules or MergeRules()
         self._checker = checker
-        self._back = SendingBack(store, integration, self._rules)
+        self._back = SendingBack(store, integration, self._rules, self._deciding)
         self._fence: int | None = None
         self._waits_for = ""
         self._suspects = 0
@@ -198,7 +197,7 @@ class MergeQueue:
                 return self._drop(row)
         try:
             return self._round(rows, stop or threading.Event())
-        except (BranchCheckedOut, IntegrationBusy) as error:
+        except (RepositoryError, CheckNotRun) as error:  # a passing fault of git or of the disk must not end a swarm
             self._tell_wait(rows[0]["task"], str(error))
             return False
 
@@ -231,7 +230,8 @@ class MergeQueue:
             if isinstance(found, Verdict):
                 self._back.send(row, found)
             else:
-                self._settle_merged(row, done or tip)
+                with self._deciding() as tx:
+                    self._back.settle(tx, row, "merged", done or tip)
             break
         return chain
 
@@ -268,7 +268,7 @@ class MergeQueue:
     def _check_each(self, chain: Sequence[_Candidate], planned: Round, stop: threading.Event) -> bool:
         """Check each commit by itself, several at once, and move the branch on as far as they pass."""
         assert self._checker is not None
-        enough = _Either(stop)
+        enough = Either(stop)
         with ThreadPoolExecutor(planned.count, thread_name_prefix="check") as pool:
             checks: list[Future[Checked | None]] = [
                 pool.submit(self._checker.check, candidate.commit, place, enough)
@@ -317,14 +317,9 @@ class MergeQueue:
     def _land(self, chain: Sequence[_Candidate], new: str) -> bool:
         """Move the branch and say so in one transaction; False where it was moved by others, or a task cancelled."""
         merged = {str(candidate.row["resolves"] or candidate.row["task"]): candidate.commit for candidate in chain}
-        with self._store.transaction(None) as tx:
-            newest = tx.value("select fence from merger")
-            if newest != self._fence:
-                raise MergerReplaced(self._fence or 0, newest)
-            for candidate in chain:
-                state = tx.value("select state from task where id = :task", task=candidate.row["task"])
-                if state in tasks.FINAL:
-                    return False
+        with self._deciding() as tx:
+            if not all(_stands(tx, candidate.row) for candidate in chain):
+                return False
             # While this transaction lasts nobody else can take the queue over.
             if not self._integration.advance(new, chain[0].onto, merged):
                 return False
@@ -333,18 +328,27 @@ class MergeQueue:
         self._waits_for = ""
         return True
 
+    @contextmanager
+    def _deciding(self) -> Iterator[Transaction]:
+        """A transaction of whoever merges; raises `MergerReplaced` where that is another by now."""
+        with self._store.transaction(None) as tx:
+            newest = tx.value("select fence from merger")
+            if newest != self._fence:
+                raise MergerReplaced(self._fence or 0, newest)
+            yield tx
+
     def _send_failed(self, candidate: _Candidate, checked: Checked, stop: threading.Event) -> None:
         """Give back what fails the check; its agent is told if the check fails without it as well."""
         assert self._checker is not None
         assert self._rules.check is not None
         onto = candidate.onto
         if onto == self._integration.since and onto not in self._base_fails:  # all else was checked on its way here
-            before = self._checker.check(onto, 0, threading.Event() if stop.is_set() else stop)
+            before = self._checker.check(onto, 0, stop)
             if before is None:
                 return
             self._base_fails[onto] = not before.passed
             if not before.passed:
-                with self._store.transaction(None) as tx:
+                with self._deciding() as tx:
                     tx.event("merge.base_fails", object=onto, how=before.how, seconds=before.seconds)
         too = self._base_fails.get(onto, False)
         self._back.send(candidate.row, Verdict.of_check(checked, onto, self._rules.check, before_too=too))
@@ -352,30 +356,26 @@ class MergeQueue:
     def _drop(self, row: Row) -> bool:
         """A task that ended otherwise while it waited."""
         merged = self._integration.find(str(row["resolves"] or row["task"]))
-        with self._store.transaction(None) as tx:
+        with self._deciding() as tx:
             self._back.settle(tx, row, "merged" if merged else "dropped", merged)
         return True
-
-    def _settle_merged(self, row: Row, commit: str) -> None:
-        with self._store.transaction(None) as tx:
-            self._back.settle(tx, row, "merged", commit)
 
     def _tell_wait(self, task: int, reason: str) -> None:
         """Say once why nothing is merged just now; it is tried again."""
         if reason != self._waits_for:
             self._waits_for = reason
-            with self._store.transaction(None) as tx:
+            with self._deciding() as tx:
                 tx.event("merge.waits", object=str(task), task=task, reason=reason)
 
     def _tell_checking(self, chain: Sequence[_Candidate]) -> None:
-        with self._store.transaction(None) as tx:
+        with self._deciding() as tx:
             for candidate in chain:
                 task = candidate.row["task"]
                 tx.execute("update merge set checking_at = :now where task = :task", now=tx.now, task=task)
                 tx.event("merge.checking", object=str(task), task=task, commit=candidate.commit, of=len(chain))
 
     def _tell_checked(self, chain: Sequence[_Candidate], checked: Checked) -> None:
-        with self._store.transaction(None) as tx:
+        with self._deciding() as tx:
             for candidate in chain:
                 task = candidate.row["task"]
                 tx.execute("update merge set checking_at = null where task = :task", task=task)
@@ -387,13 +387,13 @@ class MergeQueue:
                     tx.event("merge.flaky", object=str(task), task=task, commit=candidate.commit, runs=checked.runs)
 
 
-class _Either(threading.Event):
-    """Set when it is set itself, or another is."""
-
-    def __init__(self, other: threading.Event) -> None:
-        super().__init__()
-        self._other = other
-
-    def is_set(self) -> bool:
-        """Whether one of the two is."""
-        return super().is_set() or self._other.is_set()
+def _stands(tx: Transaction, row: Row) -> bool:
+    """Whether a delivery is in line still, as it was when it was looked at, and its task has not ended."""
+    return bool(
+        tx.row(
+            "select 1 from merge join task on task.id = merge.task where merge.task = :task and merge.state = 'waiting'"
+            " and merge.attempt = :attempt and merge.commit_id = :commit"
+            " and task.state not in ('done', 'failed', 'cancelled')",
+            task=row["task"], attempt=row["attempt"], commit=row["commit_id"],
+        )
+    )  # fmt: skip

@@ -16,6 +16,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -297,10 +298,14 @@ class Integration:
         self, *, onto: str, base: str, commit: str, message: str, author: Author, trailers: Mapping[str, str]
     ) -> Merged | Conflict:
         """A task's delta as a commit on `onto`, which the branch is not advanced to yet."""
-        return merge_delta(
-            self.repository, base=base, commit=commit, onto=onto, message=message, author=author, trailers=trailers,
-            objects=self.objects,
+        merge = partial(
+            merge_delta, self.repository, base=base, commit=commit, onto=onto, message=message, author=author,
+            trailers=trailers, objects=self.objects,
         )  # fmt: skip
+        try:
+            return merge()
+        except GitFailed:  # somebody may have killed a git in the middle of it; if it was the delta, it fails again
+            return merge()
 
     def advance(self, new: str, old: str, merged: Mapping[str, str]) -> bool:
         """Move the branch from `old` to `new`, which merges these tasks, atomically; False where it is elsewhere.

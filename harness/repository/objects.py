@@ -71,6 +71,8 @@ class _Process:
 
     def ask(self, question: bytes) -> bytes:
         """Say something and read one line of answer, without its end; raises `GitFailed`."""
+        if question:
+            self.revive()
         self.say(question)
         return self.hear()
 
@@ -94,6 +96,11 @@ class _Process:
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._failed() from None
+
+    def revive(self) -> None:
+        """Where it has died since it answered last, for want of memory say, let the next question start it again."""
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
 
     def read(self, count: int) -> bytes:
         """So many bytes of the answer."""
@@ -212,6 +219,8 @@ class Objects:
         parts = (b"%s %s\0%s" % (mode.lstrip(b"0"), name, bytes.fromhex(sha)) for name, (mode, sha) in ordered)
         content = b"".join(parts)
         tree = self._hash(b"tree %d\0%s" % (len(content), content)).hexdigest()
+        if not self._pending:
+            self._trees.revive()
         try:
             self._trees.say(self._file(1 + len(self._pending), content))
         except GitFailed:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from prong.agents import conversation
@@ -32,19 +34,24 @@ select merge.*, task.state as task_state, helper.state as helper_state
 class SendingBack:
     """Decides on single deliveries, in the merger's thread."""
 
-    def __init__(self, store: Store, integration: Integration, rules: MergeRules) -> None:
+    def __init__(
+        self, store: Store, integration: Integration, rules: MergeRules,
+        deciding: Callable[[], AbstractContextManager[Transaction]],
+    ) -> None:  # fmt: skip
+        """`deciding` opens a transaction of whoever merges, and refuses it to whoever did so before."""
         self._store = store
         self._integration = integration
         self._rules = rules
+        self._deciding = deciding
 
     def send(self, row: Row, verdict: Verdict) -> None:
         """A delivery does not go: back to its agent, or on to a resolver, or to its own branch."""
         if row["attempt"] < self._rules.attempts:
-            with self._store.transaction(None) as tx:
+            with self._deciding() as tx:
                 if self._record(tx, row, verdict):
                     self._return(tx, row, verdict)
             return
-        with self._store.transaction(None) as tx:
+        with self._deciding() as tx:
             if not self._record(tx, row, verdict):
                 return
             may = row["resolves"] is None and verdict.kind != "lease"  # a resolver could not write there either
@@ -86,7 +93,7 @@ class SendingBack:
         """Where a resolver has ended without a merge its task's work is kept; where its task has, it ends too."""
         for row in self._store.rows(_STRANDED):
             if row["task_state"] in tasks.FINAL:
-                with self._store.transaction(None) as tx:
+                with self._deciding() as tx:
                     if row["helper_state"] not in tasks.FINAL:
                         tasks.cancel(tx, row["resolver"], reason=f"task {row['task']}, which it resolves, has ended")
                     self.settle(tx, row, "dropped", None)
@@ -201,7 +208,7 @@ class SendingBack:
         file = Path(folder, f"task-{row['task']}.md")
         file.write_text(verdicts.report(task, branch, reason, attempts, helper), errors="replace")
         detail = f"{reason}; the work is kept as branch {branch}, and {file} tells all that was tried"
-        with self._store.transaction(None) as tx:
+        with self._deciding() as tx:
             self.settle(tx, row, "kept", detail, kept=branch)
 
     def _branch(self, task: int, commit: str) -> str:

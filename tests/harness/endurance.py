@@ -103,10 +103,13 @@ class Swarm:
         nursery = self.nursery()
         if nursery is None:
             return []
+        found = []
         with suppress(psutil.Error):
             command = nursery.cmdline()
-            return [one for one in nursery.children() if one.cmdline() == command]
-        return []
+            for one in nursery.children():
+                with suppress(psutil.Error):  # it has just died
+                    found += [one] * (one.cmdline() == command)
+        return found
 
 
 @contextmanager

@@ -71,6 +71,7 @@ class Plan:
 
     agents: list[dict[str, object]]
     marks: list[set[str]]
+    spoilers: set[int]
     stubborn: set[int]
 
     def goal(self, file):
@@ -93,6 +94,7 @@ def make_plan(root, agents, seed):
         if number % 3 < 2:
             edits[neighbour].append((file, number, "$" if number % 3 == 0 else "1"))
     made, marks, stubborn = [], [], {agent for agent in range(agents) if agent % 20 == 8}
+    spoilers = stubborn | {agent for agent in range(agents) if agent % 10 == 3}
     for agent, own in enumerate(edits):
         commands = [_insert(agent, *edit) for edit in own]
         fresh = f"campaign_{agent}.py"
@@ -101,14 +103,14 @@ def make_plan(root, agents, seed):
             old = files[agent * EACH + EACH - 1]
             new = old.removesuffix(".py") + "_renamed.py"
             commands.append(f"if [ -e {shlex.quote(old)} ]; then mv {shlex.quote(old)} {shlex.quote(new)}; fi")
-        if agent % 10 == 3 or agent in stubborn:
+        if agent in spoilers:
             commands.append(f"grep -q spoils {fresh} || echo 'this spoils it' >> {fresh}")
         half = len(commands) // 2
         made.append(
             {"commands": ["\n".join(commands[:half]), "\n".join(commands[half:])], "stubborn": agent in stubborn}
         )
         marks.append({f"{agent} {number}" for _, number, _ in own} | {f"{agent} {len(files)}"})
-    return Plan(made, marks, stubborn)
+    return Plan(made, marks, spoilers, stubborn)
 
 
 def _suitable(root):

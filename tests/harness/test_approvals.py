@@ -6,14 +6,20 @@ import pty
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from prong.harness import approvals
+from prong.harness.permissions.permission import Judgement
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import find
-from prong.state import ProngError
+from prong.primitives import Plan, create_task
+from prong.primitives import task as tasks
+from prong.state import Member, Membership, ProngError, Store
+from prong.state.member import LEASE_S, enlist
 
 from .swarming import environment, eventually, kill, logs, prong, start
 
@@ -187,3 +193,27 @@ def test_an_agent_is_told_of_its_inbox_between_two_turns(root):
 @pytest.mark.parametrize("arguments", [("approve", 1, "--all"), ("approve", "--always"), ("send", "nobody", "hello")])
 def test_what_makes_no_sense_is_refused(root, arguments):
     assert "Usage" in prong(*arguments, cwd=root, code=2).stderr
+
+
+def test_an_answer_holds_for_that_call_alone_though_a_program_calls_another_by_the_same_name(tmp_path):
+    store = Store(tmp_path)
+    with store.transaction(None) as tx:
+        create_task(tx, Plan(title="one", prompt="one"))
+        agent = enlist(tx, "task 1", pid=None, task=1, state="running", lease_s=LEASE_S)
+        tasks.claim(tx, 1, agent)
+    member = Membership(store, Member(agent, 1, 1))
+
+    def ask(name):
+        call = {"tool": "lock", "given": {"name": name}, "judgement": Judgement("ask")}
+        return approvals.ask(member, key="1:0/lock=once", **call)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, "a")
+        eventually(lambda: len(approvals.waiting(store)) == 1, "the first question")
+        approvals.approve(store, [1])
+        assert first.result() is None
+        assert ask("a") is None, "the same call is not asked about again"
+        second = pool.submit(ask, "b")
+        eventually(lambda: len(approvals.waiting(store)) == 1, "the second question")
+        approvals.deny(store, [2], "not that one")
+        assert "not that one" in second.result()

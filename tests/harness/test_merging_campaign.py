@@ -71,9 +71,16 @@ def test_a_campaign(tmp_path, batch):
         )
         report = prong("report", cwd=root).stdout
         campaign.kept_and_named(tormented.store, plan, tasks, merged, root=root, report=report)
-        assert set(tasks) - merged == plan.stubborn, story
+        # Who conflicts twice before its check fails has no attempt left to mend it, and its resolver does not.
+        assert plan.stubborn <= set(tasks) - merged <= plan.spoilers, story
         assert violations(tormented.store) == [], story
         back = tormented.store.rows("select verdict, count(*) as n from merge_attempt group by verdict")
     eventually(lambda: not processes_of(root), "the end of all processes", patience_s=10)
-    told = {"seed": SEED, "batch": batch, "seconds": round(took), "merged": len(merged), "kept": len(plan.stubborn)}
+    told = {
+        "seed": SEED,
+        "batch": batch,
+        "seconds": round(took),
+        "merged": len(merged),
+        "kept": len(tasks) - len(merged),
+    }
     print(told, dict(chaos.struck), {row["verdict"]: row["n"] for row in back})  # noqa: T201  figures of the large one

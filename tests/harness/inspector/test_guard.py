@@ -90,7 +90,7 @@ def test_the_link_opens_one_browser_once(client):
     status, text, _ = client.ask(f"/?code={code}", token=False)
     assert status == 403
     assert "prong ui" in text
-    again = {"cookie": cookie.split(";")[0]}
+    again = {"cookie": f'of-another-server={{"a": 1}}; {cookie.split(";")[0]}; x[y]'}
     assert client.ask(f"/?code={code}", token=False, headers=again)[0] == 303, "who is in may press it again"
     assert client.ask("/", token=False, headers=again)[0] == 200
 

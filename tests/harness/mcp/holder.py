@@ -1,20 +1,20 @@
 """A client over HTTP in a process of its own: takes a lock, says so, and thinks until it is killed.
 
-    python holder.py URL TOKEN NAME MODE
+python holder.py URL TOKEN NAME MODE
 """
 
 import asyncio
 import sys
 
 from mcp import Client
-
 from tests.harness.mcp.http_clients import transport
 
 
 async def hold(url, token, name, mode):
     async with Client(transport(url, token, name), mode=mode) as client:
         told = await client.call_tool("lock", {"op": "acquire", "name": "index"})
-        print("held" if not told.is_error else told.content[0].text, flush=True)
+        sys.stdout.write("held\n" if not told.is_error else told.content[0].text)
+        sys.stdout.flush()
         await asyncio.sleep(600)
 
 

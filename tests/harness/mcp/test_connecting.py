@@ -60,7 +60,9 @@ def test_a_json_file_is_after_all_as_it_was(whole, others, indent, kind, last):
     assert disconnected(connected(with_it, kind, ["other"]), kind) == (text if whole else "")
 
 
-@pytest.mark.parametrize("text", ["", "model = 'm'\n", "model = 'm'\n\n[mcp_servers.other]\ncommand = 'x'\n\n\n", "# only words\n"])
+@pytest.mark.parametrize(
+    "text", ["", "model = 'm'\n", "model = 'm'\n\n[mcp_servers.other]\ncommand = 'x'\n\n\n", "# only words\n"]
+)
 def test_a_toml_file_is_after_all_as_it_was(text):
     kind = KINDS["codex"]
     with_it = connected(text, kind, COMMAND)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -138,11 +137,9 @@ def test_a_call_that_its_client_gives_up_leaves_the_line(served, tmp_path):
             cut = asyncio.create_task(ask(bob, "event", op="wait", name="never"))
             store = Store(tmp_path / "shared")
             line = "select count(*) from waiter where state = 'waiting'"
-            while not store.rows(line)[0][0]:
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(eventually, lambda: store.rows(line)[0][0], "bob waits")
             cut.cancel()
-            while store.rows(line)[0][0]:
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(eventually, lambda: not store.rows(line)[0][0], "bob waits no more")
 
     run(scene())
 
@@ -171,7 +168,7 @@ def test_the_command_serves_under_a_token_that_stays(tmp_path):
             url, header = server.stdout.readline().strip(), server.stdout.readline().strip()
             kept = json.loads((root / ".prong/shared/mcp.json").read_text())
             assert kept["url"] == url
-            assert os.stat(root / ".prong/shared/mcp.json").st_mode & 0o77 == 0
+            assert (root / ".prong/shared/mcp.json").stat().st_mode & 0o77 == 0
 
             async def scene(url=url, token=kept["token"]):
                 async with Client(transport(url, token, "ada")) as ada:

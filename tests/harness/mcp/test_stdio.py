@@ -148,8 +148,10 @@ def test_nonsense_is_refused_in_words_and_the_connection_lives(root):
         async with connected(root, "ada") as (ada,):
             for name, given in [
                 ("nothing", {}), ("lock", {}), ("lock", {"op": "x", "name": "a"}), ("lock", {"op": 1, "name": []}),
-                ("shared_map", {"op": "put", "map": "m" * 5000, "key": "k", "value": 1}), ("claim_task", {"timeout": -1}),
-                ("complete_task", {"task": 99, "fence": 1, "result": "r"}), ("create_task", {"title": "", "prompt": ""}),
+                ("shared_map", {"op": "put", "map": "m" * 5000, "key": "k", "value": 1}),
+                ("claim_task", {"timeout": -1}),
+                ("complete_task", {"task": 99, "fence": 1, "result": "r"}),
+                ("create_task", {"title": "", "prompt": ""}),
                 ("shared_map", {"op": "get", "map": "m", "key": "k", "extra": 1}), ("bash", {"command": "id"}),
             ]:  # fmt: skip
                 told = await ada.call_tool(name, given)

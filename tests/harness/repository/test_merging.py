@@ -1,5 +1,6 @@
 """A task's delta is merged exactly once, whole, without a checkout, or its conflict is told in words."""
 
+import psutil
 import pytest
 from tests.harness.repositories import (
     EXECUTABLE,
@@ -364,6 +365,18 @@ def test_a_killed_merger_has_merged_once_or_not_at_all_and_the_next_one_goes_on(
         assert files_of(work.root, "prong/one").keys() == {*START, "zero", "one"}
         run(work.root, "update-ref", "refs/heads/prong/one", start)
     assert work.log() == ["0", "1"]
+
+
+def test_a_git_that_died_between_two_merges_is_started_again(work):
+    branch = work.branch()
+    for number in range(3):
+        assert branch.merge(**work.task(str(number), {f"file {number}": "x"}), author=ADA).how == "merged"
+        for process in psutil.Process().children():
+            if process.name() == "git":
+                process.kill()
+                process.wait()
+    assert work.log() == ["0", "1", "2"]
+    run(work.root, "fsck", "--strict", "--full")
 
 
 def test_eight_processes_merge_at_once_and_nothing_is_lost_or_doubled(work):
