@@ -36,7 +36,7 @@ CROWD = 100
 """From how many waits on it does not look at them in every round."""
 
 UNBORN_S = 60.0
-"""How long an agent may take from its order to its first heartbeat, in seconds: the nursery may have to warm up first."""
+"""How long an agent may take from its order to its first heartbeat, in seconds: a nursery warms up first."""
 
 SLEEP_TOGETHER = 50
 """How many processes are put to sleep in one round."""
