@@ -160,7 +160,9 @@ def retry(swarm: Swarm, task: int, *, with_dependants: bool) -> list[int]:
     Raises `UnknownTask`, `WrongTaskState` where it has not failed or a need of it has, and `OutOfBudget`.
     """
     with swarm.store().transaction(None) as tx:
-        before = {row["id"]: row for row in tx.rows("select id, state, head, error from task where id = :id", id=task)}
+        before = {
+            row["id"]: row for row in tx.rows("select id, head, error, failure from task where id = :id", id=task)
+        }
         opened = tasks.retry(tx, task, with_dependants=with_dependants)
         for number in opened:
             _ask_again(tx, number, before.get(number))
@@ -323,7 +325,10 @@ def _ask_again(tx: Transaction, task: int, before: Row | None) -> None:
         " where task.id = :task",
         task=task,
     )
-    if row is None or row["role"] != "assistant" or any(b["type"] == "tool_use" for b in json.loads(row["content"])):
+    if row is None or any(block["type"] == "tool_use" for block in json.loads(row["content"])):
+        return
+    # What a model refused stands beside the conversation: asked with the very same words it would only refuse again.
+    if row["role"] != "assistant" and (before is None or before["failure"] != "model"):
         return
     ended = f"The last attempt ended with: {before['error']}" if before is not None and before["error"] else ""
     text = f"You are asked to try again. {ended or 'What it needed is there now.'}"

@@ -12,7 +12,7 @@ from . import stepped
 
 # On CI the same examples every time: a new one that fails is for whoever changes something, not for whoever comes by.
 # And fewer, since they find nothing there that they have not found before.
-settings.register_profile("ci", derandomize=True, deadline=None, max_examples=40)
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=20)
 settings.register_profile("here", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 

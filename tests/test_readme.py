@@ -139,8 +139,14 @@ def test_no_page_installs_anything_in_another_way():
     assert other == []
 
 
+LONG = {f"docs/{name}.md" for name in ("economics", "ending", "repository", "roles", "sandbox", "steering", "emulator")}
+"""Pages of which each runs several swarms."""
+
+
 @pytest.mark.timeout(PAGE_LIMIT_S + 60)
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in PAGES]
+)
 def test_every_command_of_a_page_does_what_the_page_shows(name, tmp_path):
     begin = empty_directory if name.startswith(OF_PRIMITIVES) else new_copy
     for one, printed in sitting(BLOCKS[name], tmp_path, begin):

@@ -17,6 +17,7 @@ from prong.harness.inspector.feed import COLUMNS
 from prong.harness.inspector.snapshot import AGENTS, TASKS, agents, shift_s, tasks
 from prong.harness.inspector.spans import KINDS, Spans
 from prong.state import Invalid
+from prong.state.secrets import masked
 
 FORMATS = ("csv", "ndjson")
 TABLES = ("events", "tasks", "agents")
@@ -48,7 +49,11 @@ def in_chunks(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def export(connection: sqlite3.Connection, name: str) -> Iterator[str]:
-    """The pieces of an export by its file name; raises `Invalid` where there is none of that name."""
+    """The pieces of an export by its file name, keys masked; raises `Invalid` where there is none of that name."""
+    return map(masked, _pieces(connection, name))
+
+
+def _pieces(connection: sqlite3.Connection, name: str) -> Iterator[str]:
     if name == TRACE:
         return perfetto(connection)
     table, _, kind = name.rpartition(".")

@@ -16,6 +16,8 @@ import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from prong.state.secrets import masked
+
 POLL_S = 0.05
 """How often it is looked whether somebody has written, in seconds: reading one number of a page in memory."""
 
@@ -140,5 +142,5 @@ class Feed:
 
 
 def _message(rows: list[Event]) -> bytes:
-    body = ",".join(map(row_as_json, rows))
+    body = masked(",".join(map(row_as_json, rows)))
     return f"id: {rows[-1][0]}\nevent: events\ndata: [{body}]\n\n".encode()

@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from prong.state.secrets import masked
+
 _SWARM = """
 select id, goal, branch, base_commit, model, slots, state, paused, started_at, ended_at, supervisor_pid from swarm
 """
@@ -119,5 +121,6 @@ def records(connection: sqlite3.Connection, sql: str, *values: Any) -> list[dict
 
 
 def as_json(value: Any) -> bytes:
-    """JSON without spaces; a number that JSON has no word for becomes null."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "replace")
+    """JSON without spaces, in which what looks like a key is masked."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return masked(text).encode("utf-8", "replace")

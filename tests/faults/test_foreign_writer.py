@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from .operations import WRITES, do, refused_by_a_foreigner
 
 HOLD_S = 10
@@ -25,6 +27,7 @@ def test_every_write_that_waits_too_long_names_the_program_and_changes_nothing(p
         ada.run(refused_by_a_foreigner, which, ada.pid)
 
 
+@pytest.mark.long
 def test_every_write_waits_for_ten_seconds_and_is_done_then(processes, store):
     crowd = {which: processes(f"p{n}") for n, which in enumerate(list(WRITES)[::4])}
     command = [sys.executable, "-c", HOLD, store.path, str(HOLD_S)]

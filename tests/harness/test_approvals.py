@@ -168,6 +168,7 @@ def test_without_a_terminal_the_run_ends_with_code_4_and_people_alone_can_answer
     assert [data["rule"] for _, data in swarm.events("permission.denied")] == ["bash(rm *)", "read"]
 
 
+@pytest.mark.long
 def test_a_denied_call_does_not_run_and_its_model_reads_why(root):
     (root / "PRONG.md").write_text("---\npermissions:\n  ask: bash(git push*)\n---\n")
     done = prong("run", "--offline", "--script", SCRIPTS, "Ask once", cwd=root, code=4)

@@ -185,6 +185,7 @@ def test_cancel_returns_when_even_what_does_not_heed_a_polite_end_is_gone(runnin
         swarm.end(1)
 
 
+@pytest.mark.long
 def test_cancel_needs_no_supervisor_that_listens(running, root):
     """Goal: a cancel ends processes although the supervisor does not.  Method: it is stopped meanwhile."""
     with running("Turn after turn") as swarm:
@@ -225,6 +226,7 @@ def test_a_retry_alone_leaves_the_dependants_failed(running, root):
     assert [swarm.task(number)["state"] for number in (2, 3)] == ["done", "failed"]
 
 
+@pytest.mark.long
 def test_the_priority_of_a_task_decides_who_goes_first(running, root):
     with running("--agents", "1", "Lead three") as swarm:
         swarm.until_it_runs_bash(1)

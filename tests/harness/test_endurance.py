@@ -124,6 +124,7 @@ def test_what_a_killed_supervisor_left_behind_ends_before_others_go_on(root):
         assert violations(left.store) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strike", ["the supervisor is killed", *(["nobody is killed"] if AT_LENGTH else [])])
 def test_parents_sleep_while_they_wait_and_every_result_arrives(root, strike):
     with swarm(root, *OFFLINE, "--agents", "2", "--parked", "0", "Gather 3 from r") as sleepy:
@@ -148,6 +149,7 @@ def test_parents_sleep_while_they_wait_and_every_result_arrives(root, strike):
         assert violations(sleepy.store) == []
 
 
+@pytest.mark.long
 def test_a_spent_budget_stops_the_swarm_with_all_it_has_and_more_money_finishes_it(root):
     bound = 70_000
     with swarm(root, *OFFLINE, "--tokens", bound, "Write 6 parts") as poor:

@@ -46,6 +46,7 @@ def torment(tormented, chaos, chance):
             chaos.rest(0.05)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(MOST_S * 2)
 @pytest.mark.parametrize("batch", [1, 8] if SOURCE else [1])
 def test_a_campaign(tmp_path, batch):

@@ -92,6 +92,7 @@ def test_what_is_told_is_told_once(store, member):
     assert ears.inbox().text.startswith("2 messages wait in your inbox")
 
 
+@pytest.mark.long
 def test_who_has_come_to_an_end_hears_what_was_said_meanwhile_and_goes_on(root, tmp_path):
     process = start("run", "--offline", "--script", SCRIPTS, f"Listen in {tmp_path} please", cwd=root)
     eventually((tmp_path / "asked-0").exists, "the first question to the model")

@@ -161,6 +161,7 @@ def victims(root, supervisor):
     return {"supervisor": [supervisor.pid], "agent": [pid for (pid,) in agents], "program": programs}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300 + 15 * KILLS + 5 * TASKS)
 def test_a_program_that_is_killed_again_and_again_runs_no_finished_task_twice(root, scripts, program):
     """The goal: whatever dies when, the program ends with the right sum, and no task is made or run twice.
@@ -222,6 +223,7 @@ select 1 from event where kind = 'task.returned' union all select 1 from waiter 
 """
 
 
+@pytest.mark.long
 def test_a_paused_program_stands_still_and_goes_on_later(root, tmp_path):
     path = tmp_path / "slow.py"
     path.write_text(

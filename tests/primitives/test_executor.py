@@ -501,6 +501,7 @@ with swarm.Executor("pool", 1) as pool:
     assert lines[3] == "3 9"
 
 
+@pytest.mark.long
 def test_a_worker_elsewhere_that_is_killed_gives_its_call_to_another(pool, swarm, program, until):
     """Goal: no pool looks after that worker; the watch finds it dead.  Method: kill it while its call runs."""
     call = pool.submit(time.sleep, 600)

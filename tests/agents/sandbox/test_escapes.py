@@ -53,6 +53,7 @@ def test_there_are_at_least_sixty_and_each_has_its_own_name():
     assert len(set(names)) == len(names) >= 60
 
 
+@pytest.mark.long
 def test_without_a_sandbox_exactly_those_succeed_that_the_manual_lists(tmp_path):
     assert succeeding_below(tmp_path) == told("What can succeed without a sandbox")
 

@@ -78,7 +78,7 @@ class Surveyed:
         return [[cell.strip("` ") for cell in line.strip("|").split(" | ")] for line in section.splitlines()[2:]]
 
 
-@pytest.fixture(scope="module", params=["click", "pip", "linked"])
+@pytest.fixture(scope="module", params=["click", pytest.param("pip", marks=pytest.mark.long), "linked"])
 def surveyed(request, tmp_path_factory, make_swarm, commit):
     repository = tmp_path_factory.mktemp("package") / request.param
     source, folder = ("click", "core") if request.param == "linked" else (request.param, request.param)

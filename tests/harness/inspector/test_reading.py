@@ -233,3 +233,34 @@ def test_the_past_of_the_last_event_is_the_present_and_the_way_there_does_not_ma
         assert len(told["tasks"]) == store.row(
             "select count(*) as n from event where kind = 'task.created' and seq <= :seq", seq=seq
         )["n"]  # fmt: skip
+
+
+KEYS = [
+    "sk-ant-" + "a1B2" * 10,
+    "AKIAIOSFODNN7EXAMPLE",
+    "ghp_" + "x" * 36,
+    "-----BEGIN PRIVATE KEY-----\nAbc\n-----END PRIVATE KEY-----",
+]
+
+
+def test_no_key_that_an_agent_saw_is_shown_or_exported(client, member):
+    before = client.get("snapshot")["seq"]
+    for number, key in enumerate(KEYS):
+        SharedMap(member, "m")[str(number)] = {"found": f'api_key="{key}"', "quote": '"' + key + '"'}
+        with member.transaction() as tx:
+            create_task(tx, Plan(title=f"use {key[:26]}", prompt=f"the key is {key}"))
+    told = [json.dumps(listen(client, before, 8))]
+    paths = (
+        "snapshot",
+        "events?limit=1000",
+        "tasks/2",
+        "objects/map/m",
+        "maps/m/entries",
+        "maps/m/history?key=0",
+        "past?seq=999",
+    )
+    told += [json.dumps(client.get(path)) for path in paths]
+    told += [client.ask(f"/api/v1/swarms/newest/export/{name}")[1] for name in ("events.ndjson", "tasks.csv")]
+    for text in told:
+        assert not [key for key in KEYS if key in text or json.dumps(key)[1:-1] in text]
+    assert "[masked]" in told[0]

@@ -159,6 +159,7 @@ def test_the_inspector_takes_clients_into_the_swarm_that_it_shows(tmp_path):
     assert members(swarm.directory)["ada"] == "ended", "with the server its clients' connections end"
 
 
+@pytest.mark.long
 def test_the_command_serves_under_a_token_that_stays(tmp_path):
     root = make_repository(tmp_path / "repository")
     told = []
