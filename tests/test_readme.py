@@ -139,7 +139,21 @@ def test_no_page_installs_anything_in_another_way():
     assert other == []
 
 
-LONG = {f"docs/{name}.md" for name in ("economics", "ending", "repository", "roles", "sandbox", "steering", "emulator")}
+LONG = {
+    f"docs/{name}.md"
+    for name in (
+        "economics",
+        "ending",
+        "repository",
+        "roles",
+        "sandbox",
+        "steering",
+        "emulator",
+        "programs",
+        "permissions",
+        "inspector",
+    )
+}
 """Pages of which each runs several swarms."""
 
 

@@ -294,6 +294,7 @@ def test_a_branch_that_is_checked_out_is_left_alone_until_it_is_free(root):
     assert {"part-0.txt", "part-1.txt"} <= set(git.files_of(root, branch))
 
 
+@pytest.mark.long
 def test_a_kept_lock_stays_its_tasks_when_the_agent_dies(root):
     process = start("run", "--offline", "--script", SCRIPTS, "Keep a lock", cwd=root)
     eventually(lambda: any(root.glob(".prong/*/shared/in-1")), "the first in its critical section")

@@ -288,6 +288,7 @@ def systems(draw):
     )  # fmt: skip
 
 
+@pytest.mark.long
 @given(systems())
 @settings(max_examples=200)
 def test_a_wait_is_deadlocked_exactly_where_nothing_that_can_happen_ends_it(snapshot):
@@ -622,6 +623,6 @@ def test_ten_thousand_waiters_take_no_time_to_speak_of(shape):
     }[shape]  # fmt: skip
     began = time.process_time()
     deadlocked(snapshot)
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 1.0
     find(snapshot)
     assert time.process_time() - began < 3

@@ -7,6 +7,7 @@ import {go, link, route} from './route.js';
 import {changed, counts, now, start, store, subscribe, totals} from './store.js';
 import {PAGES} from './pages/index.js';
 
+const root = document.getElementById('root');  // beside it stand the dialogs that ask before something is lost
 const shell = {known: [], readOnly: false, jump: false, help: false, problem: null};
 
 const theme = {
@@ -95,15 +96,15 @@ function draw() {
   const where = route();
   const page = PAGES[where.page] ?? PAGES.now;
   document.title = store.swarm ? `${page.title} · ${store.swarm.id} · prong` : 'prong';
-  if (shell.problem) { render(problem(), document.body); return; }
-  if (!store.ready) { render(h('main', {class: 'pad'}, h('p', {class: 'dim', role: 'status'}, 'Reading the swarm …')), document.body); return; }
+  if (shell.problem) { render(problem(), root); return; }
+  if (!store.ready) { render(h('main', {class: 'pad'}, h('p', {class: 'dim', role: 'status'}, 'Reading the swarm …')), root); return; }
   if (shown !== page) { shown?.leave?.(); shown = page; page.enter?.(where); }
   render(h('div', {class: 'app'},
     bar(where),
     h('main', {id: 'main', key: `page ${where.page}`, class: page.scrolls === false ? 'whole' : ''}, h('h1', {class: 'unseen'}, page.title), page.view(where, {readOnly: shell.readOnly})),
     foot(),
     shell.jump ? jump() : '',
-    shell.help ? help(where) : ''), document.body);
+    shell.help ? help(where) : ''), root);
 }
 
 function problem() {

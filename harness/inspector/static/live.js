@@ -25,7 +25,7 @@ export class Live {
       this.at = performance.now();
       const seq = store.seq;
       get(path, asked).then(value => { if (name === this.name) { this.value = value; this.problem = null; this.seq = seq; } })
-        .catch(error => { if (name === this.name) { this.problem = error.message; this.seq = seq; } })
+        .catch(error => { if (name === this.name) { this.problem = error.message; this.seq = -1; } })
         .finally(() => { this.busy = false; changed(); });
     }
     return this.value;
