@@ -1,7 +1,9 @@
 """An inspector that serves, and swarms that were never run, filled through the same doors as real ones."""
 
+import gc
 import http.client
 import json
+import warnings
 from dataclasses import dataclass
 
 import pytest
@@ -34,6 +36,15 @@ class Client:
         status, text, _ = self.ask(f"/api/v1/swarms/{swarm}/{path}")
         assert status == 200, text
         return json.loads(text)
+
+
+@pytest.fixture(autouse=True)
+def swept():
+    """A server that is stopped while browsers listen drops their connections; they are let go of here and not later."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
