@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prong.harness.cli.places import REPOSITORY
+from prong.harness.cli.places import REPO
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import Swarm, find
 from prong.state import ProngError
@@ -24,13 +24,7 @@ _SHOWN_LINES = 40
 """So many lines of a call's input are shown; --json has all of it."""
 
 _OPTIONS = (
-    click.option(
-        "--repo",
-        type=REPOSITORY,
-        default=".",
-        show_default="here",
-        help="The repository, a folder in it, or its address.",
-    ),
+    REPO,
     click.option("--swarm", help="Which swarm; the newest if left out."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object (or one a line) and nothing else."),
 )

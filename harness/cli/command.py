@@ -26,7 +26,7 @@ from prong.harness.cli.executing import PROGRAM, exec_like, show_output
 from prong.harness.cli.inspect import export, ui
 from prong.harness.cli.mcp import mcp
 from prong.harness.cli.permitting import permissions, permitting
-from prong.harness.cli.places import REPOSITORY, pushed, starting, starting_commit
+from prong.harness.cli.places import REPO, pushed, starting, starting_commit
 from prong.harness.cli.roles import roles
 from prong.harness.cli.shared import COMMANDS
 from prong.harness.repository.git import RepositoryError
@@ -38,9 +38,6 @@ from prong.state.secrets import masked
 DEFAULT_MODEL = "claude-sonnet-5-5"
 EXIT_CODES = {"done": 0, "failed": 1, "budget": 3, "approval": 4, "cache": 4, "stopped": 130}
 
-_REPO = click.option(
-    "--repo", type=REPOSITORY, default=".", show_default="here", help="The repository, a folder in it, or its address."
-)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object (or one a line) and nothing else.")
 _SWARM = click.argument("swarm", required=False)
 
@@ -166,7 +163,7 @@ main.add_command(exec_like(run))
 @main.command(epilog="Example: prong resume")
 @_SWARM
 @click.option("--task", type=int, help="Only let this paused task, and all below it, go on.")
-@_REPO
+@REPO
 @_JSON
 def resume(swarm: str | None, *, task: int | None, repo: Path, as_json: bool) -> None:
     """Go on with a swarm that was stopped, killed or paused, or in which something was opened again."""
@@ -188,7 +185,7 @@ def resume(swarm: str | None, *, task: int | None, repo: Path, as_json: bool) ->
 
 @main.command(epilog="Example: prong status --json")
 @_SWARM
-@_REPO
+@REPO
 @_JSON
 def status(swarm: str | None, *, repo: Path, as_json: bool) -> None:
     """Show how a swarm stands."""
@@ -212,7 +209,7 @@ def status(swarm: str | None, *, repo: Path, as_json: bool) -> None:
 
 @main.command(epilog="Example: prong tasks --json")
 @_SWARM
-@_REPO
+@REPO
 @_JSON
 def tasks(swarm: str | None, *, repo: Path, as_json: bool) -> None:
     """List tasks with their results and errors."""
@@ -231,7 +228,7 @@ def tasks(swarm: str | None, *, repo: Path, as_json: bool) -> None:
 
 @main.command(epilog="Example: prong log --follow")
 @_SWARM
-@_REPO
+@REPO
 @click.option("--follow", "-f", is_flag=True, help="Go on printing what happens until the swarm ends.")
 @click.option("--task", type=int, help="Only what concerns this task.")
 @_JSON

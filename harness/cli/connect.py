@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from prong.harness.cli.places import REPO
 from prong.harness.mcp import connecting
 from prong.harness.mcp.connecting import KINDS, Kind, NotConnected
 from prong.harness.repository.repository import Repository
@@ -13,13 +14,7 @@ from prong.harness.repository.repository import Repository
 
 @click.command(epilog="Example: prong connect claude-code")
 @click.argument("client", type=click.Choice(list(KINDS)))
-@click.option(
-    "--repo",
-    type=click.Path(path_type=Path),
-    default=".",
-    show_default="here",
-    help="The repository, or a folder in it.",
-)
+@REPO
 @click.option("--name", help="By what name others read of this client.  [default: made up for each process]")
 @click.option("--remove", "act", flag_value="remove", help="Undo it: what else stands in the file stays.")
 @click.option("--print", "act", flag_value="print", help="Only print what would be written.")

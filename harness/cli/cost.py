@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from prong.harness.cli.places import REPO
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import find
 
@@ -30,13 +31,7 @@ _LEFT = frozenset({"title", "from", "role", "model"})
 
 @click.command(epilog="Example: prong cost --as claude-sonnet-5-5")
 @click.argument("swarm", required=False)
-@click.option(
-    "--repo",
-    type=click.Path(path_type=Path),
-    default=".",
-    show_default="here",
-    help="The repository, or a folder in it.",
-)
+@REPO
 @click.option("--as", "priced_as", help="Price everything as if this model had been asked, such as after --offline.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def cost(swarm: str | None, *, repo: Path, priced_as: str | None, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from prong.harness.cli.places import REPOSITORY
+from prong.harness.cli.places import REPO
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import Swarm, all_swarms, find
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from prong.harness.repository.landing import How
 
 _SWARM = click.argument("swarm", required=False)
-_REPO = click.option(
-    "--repo", type=REPOSITORY, default=".", show_default="here", help="The repository, a folder in it, or its address."
-)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object (or one a line) and nothing else.")
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 _HEADS = (
@@ -45,7 +42,7 @@ _HEADS = (
 @_SWARM
 @click.option("--task", type=int, help="Only what this task has changed: on the branch, or so far in its workspace.")
 @click.option("--stat", is_flag=True, help="Only how much each file has changed.")
-@_REPO
+@REPO
 @_JSON
 def diff(swarm: str | None, *, task: int | None, stat: bool, repo: Path, as_json: bool) -> None:
     """Show what the swarm has changed against where it started.
@@ -78,7 +75,7 @@ def diff(swarm: str | None, *, task: int | None, stat: bool, repo: Path, as_json
 @click.option("--no-ff", "how", flag_value="no-ff", help="A merge commit in any case.")
 @click.option("--squash", "how", flag_value="squash", help="One commit with all changes.")
 @click.option("--message", "-m", help="The message of the commit that is made.")
-@_REPO
+@REPO
 @_JSON
 def merge(swarm: str | None, *, how: How | None, message: str | None, repo: Path, as_json: bool) -> None:
     """Merge what the swarm made into the branch that you have checked out.
@@ -115,7 +112,7 @@ def merge(swarm: str | None, *, how: How | None, message: str | None, repo: Path
 @click.command(epilog="Example: prong branch my-feature")
 @click.argument("names", nargs=-1, required=True, metavar="[SWARM] NAME")
 @click.option("--task", type=int, help="Not of the swarm's result, but of what this task made, merged or not.")
-@_REPO
+@REPO
 @_JSON
 def branch(names: tuple[str, ...], *, task: int | None, repo: Path, as_json: bool) -> None:
     """Make an ordinary branch NAME of what the swarm made; it is yours from then on."""
@@ -136,7 +133,7 @@ def branch(names: tuple[str, ...], *, task: int | None, repo: Path, as_json: boo
 @click.argument("swarms", nargs=-1, metavar="[SWARM]...")
 @click.option("--dry-run", "-n", is_flag=True, help="Only say what would be removed.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@_REPO
+@REPO
 @_JSON
 def clean(swarms: tuple[str, ...], *, dry_run: bool, yes: bool, repo: Path, as_json: bool) -> None:
     """Remove what swarms have left behind; never work that is in no branch of yours.
@@ -171,7 +168,7 @@ def clean(swarms: tuple[str, ...], *, dry_run: bool, yes: bool, repo: Path, as_j
 @click.option(
     "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="A file; standard output if left out."
 )
-@_REPO
+@REPO
 @_JSON
 def report(swarm: str | None, *, as_html: bool, output: Path | None, repo: Path, as_json: bool) -> None:
     """Tell what was asked, what came of it, what it cost, and what is left."""

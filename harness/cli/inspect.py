@@ -10,27 +10,14 @@ from typing import TextIO
 
 import click
 
+from prong.harness.cli.places import REPO
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import Swarm, all_swarms, at_directory, find
-
-_REPO = click.option(
-    "--repo",
-    type=click.Path(path_type=Path),
-    default=".",
-    show_default="here",
-    help="The repository, or a folder in it.",
-)
 
 
 @click.command(epilog="Example: prong ui")
 @click.argument("swarm", required=False)
-@click.option(
-    "--repo",
-    type=click.Path(path_type=Path),
-    default=".",
-    show_default="here",
-    help="The repository, or a folder in it.",
-)
+@REPO
 @click.option(
     "--directory", type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Not the swarms of a repository, but the one in this directory, such as a copy.",
@@ -81,13 +68,7 @@ def ui(
 @click.command(epilog="Example: prong export tasks.csv")
 @click.argument("name")
 @click.option("--swarm", help="Which swarm; the newest if left out.")
-@click.option(
-    "--repo",
-    type=click.Path(path_type=Path),
-    default=".",
-    show_default="here",
-    help="The repository, or a folder in it.",
-)
+@REPO
 @click.option("--output", "-o", type=click.File("w"), default="-", help="A file; standard output if left out.")
 def export(name: str, *, swarm: str | None, repo: Path, output: TextIO) -> None:
     """Print a table or a trace of a swarm: events, tasks or agents as .csv or .ndjson, or perfetto.json.

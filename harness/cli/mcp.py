@@ -12,17 +12,12 @@ from typing import NoReturn
 
 import click
 
+from prong.harness.cli.places import REPO
 from prong.harness.repository.repository import Repository
 
 
 @click.command(epilog="Example: prong mcp --name reviewer")
-@click.option(
-    "--repo",
-    type=click.Path(path_type=Path),
-    default=".",
-    show_default="here",
-    help="The repository, or a folder in it.",
-)
+@REPO
 @click.option("--swarm", help="Which swarm; else the newest that runs, else what all clients of the repository share.")
 @click.option(
     "--file",

@@ -46,6 +46,11 @@ def _fetched(address: str) -> Path:
 REPOSITORY = _Place(remote.find_clone)
 """The type of `--repo` for a swarm that has run."""
 
+REPO = click.option(
+    "--repo", type=REPOSITORY, default=".", show_default="here", help="The repository, a folder in it, or its address."
+)
+"""The option by which every command but `run` finds the repository of a swarm."""
+
 NEW_REPOSITORY = _Place(_fetched)
 """The type of `--repo` for a swarm that begins: what is elsewhere is cloned, or its clone brought up to date."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from prong.harness.cli.places import REPO
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import find
 
@@ -22,13 +23,7 @@ NARROW = 80
 
 @click.command(epilog="Example: prong roles")
 @click.argument("swarm", required=False)
-@click.option(
-    "--repo",
-    type=click.Path(path_type=Path),
-    default=".",
-    show_default="here",
-    help="The repository, or a folder in it.",
-)
+@REPO
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line and nothing else.")
 def roles(swarm: str | None, *, repo: Path, as_json: bool) -> None:
     """Show how much each role of a swarm is used.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prong.harness.cli.places import REPOSITORY
+from prong.harness.cli.places import REPO
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import find
 from prong.state import Invalid, Store
@@ -20,13 +20,7 @@ if TYPE_CHECKING:
     from prong.harness.shared_state import Primitive
 
 _OPTIONS = (
-    click.option(
-        "--repo",
-        type=REPOSITORY,
-        default=".",
-        show_default="here",
-        help="The repository, a folder in it, or its address.",
-    ),
+    REPO,
     click.option(
         "--file",
         type=click.Path(exists=True, path_type=Path),

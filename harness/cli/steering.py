@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prong.harness.cli.places import REPOSITORY
+from prong.harness.cli.places import REPO
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import Swarm, find
 from prong.state import Invalid
@@ -20,13 +20,7 @@ if TYPE_CHECKING:
     from prong.primitives.budget import Figures, Statement
 
 _OPTIONS = (
-    click.option(
-        "--repo",
-        type=REPOSITORY,
-        default=".",
-        show_default="here",
-        help="The repository, a folder in it, or its address.",
-    ),
+    REPO,
     click.option("--swarm", help="Which swarm; the newest if left out."),
     click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON object (or one a line) and nothing else."

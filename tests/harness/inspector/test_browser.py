@@ -1,7 +1,6 @@
 """The page in a real browser, under its own rules: each page renders, updates, steers, and obeys nobody's text."""
 
 import shutil
-import time
 from urllib.parse import quote
 
 import pytest
@@ -186,6 +185,13 @@ def test_twelve_tabs_read_one_stream_and_all_see_the_end(tab, swarm):
     assert held == [1, 11]
 
 
+TEN_FRAMES = """() => new Promise(done => {
+  let left = 10;
+  const frame = () => { if (--left) requestAnimationFrame(frame); else done(); };
+  requestAnimationFrame(frame);
+})"""
+
+
 def test_following_never_moves_what_somebody_looks_at(tab, swarm):
     work(swarm.store(), 60)
     tab.go("timeline")
@@ -196,5 +202,5 @@ def test_following_never_moves_what_somebody_looks_at(tab, swarm):
     work(swarm.store(), 20)
     seq = swarm.store().row("select max(seq) as seq from event")["seq"]
     until(lambda: tab.page.evaluate("window.prong.store.seq") == seq, "the events")
-    time.sleep(0.2)  # some frames
+    tab.page.evaluate(TEN_FRAMES)
     assert tab.page.evaluate("[window.prong.timeline.t0, window.prong.timeline.t1]") == before
