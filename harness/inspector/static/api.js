@@ -56,9 +56,11 @@ export async function* stream(after, signal) {
     while ((end = rest.indexOf('\n\n')) >= 0) {
       const block = rest.slice(0, end);
       rest = rest.slice(end + 2);
-      const kind = /^event: (.*)$/m.exec(block)?.[1];
-      const data = /^data: (.*)$/m.exec(block)?.[1];
-      yield kind ? {kind, data: JSON.parse(data)} : {kind: 'ping'};
+      const kind = field(block, 'event');
+      yield kind ? {kind, data: JSON.parse(field(block, 'data'))} : {kind: 'ping'};
     }
   }
 }
+
+// One field of a message.  No regular expression: to one of those a text of an agent may end a line with U+2028.
+const field = (block, name) => block.split('\n').find(line => line.startsWith(`${name}: `))?.slice(name.length + 2);

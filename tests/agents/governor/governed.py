@@ -13,10 +13,14 @@ import sys
 import time
 from pathlib import Path
 
+import structlog
+
 from prong.agents.governor.file import Identity
 from prong.agents.governor.governor import Governor
 from prong.agents.models import Usage
 from prong.state import FileClock, SystemClock
+
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # its output is the answers
 
 
 def governor_of(settings):

@@ -139,6 +139,8 @@ def test_a_task_is_cancelled_by_keys_alone_and_says_first_what_it_hits(tab, swar
 
 def test_no_text_of_an_agent_is_obeyed_anywhere(tab, swarm):
     store = swarm.store()
+    tab.go("tasks")
+    tab.shows("1 tasks")  # so that the hostile ones come by the stream, and are not in the first snapshot
     with store.transaction(None) as tx:
         for text in HOSTILE:
             create_task(tx, Plan(title=text, prompt=text, role=text[:40]))
