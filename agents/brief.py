@@ -16,7 +16,9 @@ from prong.agents import fork_point
 from prong.agents.compaction import Asks, last_words
 from prong.agents.conversation import Block, Conversation, Message, load
 from prong.agents.economics import BRIEF_TOKENS
-from prong.agents.model import Answer, ModelUnavailable, Request
+from prong.agents.model import Answer
+from prong.agents.model_faults import ModelUnavailable
+from prong.agents.request import Request
 from prong.state import Membership
 
 TRIES = 3

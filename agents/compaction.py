@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from prong.agents.conversation import Block, Conversation, Message
-from prong.agents.model import CHARACTERS_A_TOKEN, Answer, Model, ModelUnavailable, Request
+from prong.agents.model import Answer, Model
+from prong.agents.model_faults import ModelUnavailable
+from prong.agents.request import CHARACTERS_A_TOKEN, Request
 from prong.state import Membership, Transaction
 
 FEWEST_MESSAGES = 4

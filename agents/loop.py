@@ -10,19 +10,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from prong.agents import answers, economics, fork_point, notices
+from prong.agents import answers, fork_point, notices
 from prong.agents.calls import Calls
 from prong.agents.compaction import Compactor, Said, is_due
 from prong.agents.conversation import Block, Conversation, Message, prefix_hash
 from prong.agents.governor.governor import Priority
-from prong.agents.model import Answer, Listener, Model, ModelUnavailable, Request
+from prong.agents.ledger import Ledger
+from prong.agents.model import Answer, Listener, Model
+from prong.agents.model_faults import ModelUnavailable
 from prong.agents.models import COMPACT_AT, Usage, lookup
 from prong.agents.notices import Notice, Source
 from prong.agents.purse import Ceiling, Purse
+from prong.agents.request import Request
 from prong.state import Membership, ProngError, TaskLost, Transaction
-
-CACHE_KEPT = 0.95
-"""A fork's first request should read at least this share of its prefix from the prompt cache."""
 
 
 class Refused(answers.ModelFailed):
@@ -67,6 +67,7 @@ class Agent:
         self._stop_reason = self._last_stop_reason()
         self._asked_before = self._has_asked()
         self._prefix_hash = self._hash_of_prefix()
+        self._ledger = Ledger(conversation, model.endpoint.model, self._prices, agent=member.me.agent)
         self._child = fork_point.Child(conversation.task, self._prefix_hash, stops=stops_on_lost_cache)
         self._ceiling = Ceiling(member.store, conversation, model.endpoint.model, self._prefix_hash)
 
@@ -290,36 +291,10 @@ class Agent:
 
         `warming`: nothing was asked but that the prompt cache be filled.
         """
-        first = not (self._asked_before or warming)
-        usage = answer.usage
-        model = self._model.endpoint.model
-        usd = self._prices.cost_usd(usage) if self._prices else None
         if self._purse is not None:
-            self._purse.settle(tx, usage)
-        reads = (first or warming) and self._conversation.fork_point is not None
-        prefix_tokens = self._prefix_tokens(tx) if reads else None
-        tx.execute(
-            "insert into model_call (task, agent, message, model, stop_reason, input_tokens, cache_read_tokens,"
-            " cache_write_tokens, output_tokens, usd, prefix_hash, prefix_tokens, started_at, first_byte_at, ended_at)"
-            " values (:task, :agent, :message, :model, :stop_reason, :input, :read, :write, :output, :usd, :hash,"
-            " :prefix_tokens, :started_at, :first_byte_at, :ended_at)",
-            task=self._conversation.task, agent=self._member.me.agent, message=message, model=model,
-            stop_reason=answer.stop_reason, input=usage.input, read=usage.cache_read, write=usage.cache_write,
-            output=usage.output, usd=usd, hash=self._prefix_hash, prefix_tokens=prefix_tokens,
-            started_at=answer.started_at, first_byte_at=answer.first_byte_at, ended_at=answer.ended_at,
-        )  # fmt: skip
-        tx.event(
-            "model.answered", object=model, message=message, stop_reason=answer.stop_reason, input=usage.input,
-            cache_read=usage.cache_read, cache_write=usage.cache_write, output=usage.output, usd=usd,
-            seconds=round(answer.ended_at - answer.started_at, 3),
-        )  # fmt: skip
-        if prefix_tokens and usage.cache_read < CACHE_KEPT * prefix_tokens:
-            tx.event(
-                "cache.lost", object=model, prefix_tokens=prefix_tokens, cache_read=usage.cache_read,
-                lost_tokens=prefix_tokens - usage.cache_read,
-                lost_usd=economics.loss_usd(self._prices, prefix=prefix_tokens, read=usage.cache_read),
-                prefix_is_the_same=self._prefix_hash == self._hash_at_fork(tx),
-            )  # fmt: skip
+            self._purse.settle(tx, answer.usage)
+        checks = (warming or not self._asked_before) and self._conversation.fork_point is not None
+        self._ledger.write(tx, message, answer, prefix=self._prefix_hash, checks_cache=checks)
         point = self._last_fork_point()
         if point is not None:
             fork_point.used(tx, point, started_at=answer.started_at)
@@ -328,19 +303,6 @@ class Agent:
         point = self._conversation.fork_point
         shared = [message for message in self._conversation.messages if point is not None and message.id <= point]
         return prefix_hash(self._model.endpoint.model, self._system, self._tools, shared)
-
-    def _prefix_tokens(self, tx: Transaction) -> int | None:
-        """How long the conversation was up to and with the message at which we were forked, in tokens."""
-        row = tx.row(
-            "select input_tokens + cache_read_tokens + cache_write_tokens + output_tokens as tokens"
-            " from model_call where message = :message and task = (select task from message where id = :message)",
-            message=self._conversation.fork_point,
-        )
-        return row["tokens"] if row else None
-
-    def _hash_at_fork(self, tx: Transaction) -> str | None:
-        row = tx.row("select prefix_hash from fork_point where message = :point", point=self._conversation.fork_point)
-        return row["prefix_hash"] if row else None
 
     def _has_asked(self) -> bool:
         row = self._member.store.row(

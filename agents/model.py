@@ -8,24 +8,25 @@ one pauses by itself.
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import anthropic
 import httpx2
 
-from prong.agents.conversation import Block, Message
+from prong.agents.conversation import Block
 from prong.agents.governor.file import Identity
 from prong.agents.governor.governor import Governor, Priority, Wait, family
 from prong.agents.governor.turn import Pause, Turn, alone
+from prong.agents.model_faults import FAULTS, STATUS_OF_EVENT, ModelUnavailable, in_words, kind_of_final
 from prong.agents.models import Usage
+from prong.agents.request import Request, new_tokens
 from prong.agents.stream import Assembly, DamagedStream, ErrorEvent
-from prong.state import Clock, ProngError
+from prong.state import Clock
 
 OUTAGE_S = 1_800.0
 """For how long one request is tried again, in seconds: an outage of that length costs waiting, and no task.
@@ -34,64 +35,10 @@ What counts is the time of its own failed attempts and of the pauses behind them
 answered nobody; standing in line while others are answered does not count.
 """
 
-CHARACTERS_A_TOKEN = 4
-"""What an estimate of new input is made with."""
-
 MOST_DAMAGED = 12
 """So many streams of one request may be damaged: each was paid for, and what spoils them all is no passing fault."""
 
-COMPACTION_BETA = "compact-2026-09-04"
-"""What the API asks to be named in the header of a request that compacts, or that holds what was compacted."""
-
 FACTS_TIMEOUT_S = 10.0
-
-Kind = Literal["provider", "request", "auth", "spend"]
-
-_PASSING_STATUS = frozenset({408, 409, 429})
-_SERVER_FAULTS = 500
-_BAD, _TOO_LARGE = 400, 413
-_STATUS_OF_EVENT = {"overloaded_error": 529, "rate_limit_error": 429}
-_KIND_OF_STATUS: Mapping[int, Kind] = {401: "auth", 402: "spend", 403: "auth"}
-_SPEND_CODES = frozenset({"enforced_spend_limit_reached"})
-
-_KIND_OF_EVENT: Mapping[str, Kind] = {
-    "authentication_error": "auth",
-    "permission_error": "auth",
-    "billing_error": "spend",
-}
-
-_MARK = {"cache_control": {"type": "ephemeral"}}
-_MARKED = frozenset({"text", "tool_use", "tool_result", "image", "document", "compaction"})
-"""The blocks that a cache breakpoint may stand on; a thinking block may not."""
-
-
-class ModelUnavailable(ProngError):
-    """The endpoint refused the request for good, or failed for too long.
-
-    `kind` says what would help: "provider", its faults should pass and outlasted our patience; "request", it would be
-    refused alike again; "auth", the key is missing, wrong, or may not do this; "spend", the money is used up.
-    `status` is that of the HTTP response, where there was one.
-    """
-
-    def __init__(self, problem: str, attempts: int, kind: Kind = "provider", status: int | None = None) -> None:
-        self.problem = problem
-        self.attempts = attempts
-        self.kind = kind
-        self.status = status
-
-    @property
-    def is_too_long(self) -> bool:
-        """Whether the request was refused because the conversation does not fit the model's window."""
-        return self.status == _TOO_LARGE or (self.status == _BAD and "too long" in self.problem)
-
-    @property
-    def is_about_content(self) -> bool:
-        """Whether the request was refused because of something that stands in it."""
-        return self.status == _BAD and not self.is_too_long
-
-    def __str__(self) -> str:
-        tries = "at once" if self.attempts == 1 else f"after {self.attempts} attempts"
-        return f"the model gave no answer ({tries}): {self.problem}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,42 +49,6 @@ class Endpoint:
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
     max_tokens: int = 32_000
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked: everything that all agents of a swarm share, and one conversation.
-
-    `fork_point` is the message up to which the conversation is its parent's: a cache breakpoint stands there.
-    `max_tokens` bounds this one answer; None: as the endpoint has it; 0: it only warms the prompt cache.  With
-    `compacts` the endpoint is to answer with one block that stands for the whole conversation, not to go on with it.
-    """
-
-    system: Sequence[Block]
-    tools: Sequence[Block]
-    messages: Sequence[Message]
-    fork_point: int | None = None
-    max_tokens: int | None = None
-    compacts: bool = False
-
-    def wire(self) -> dict[str, Any]:
-        """The request's body, with breakpoints behind the system prompt, at the fork point and at the end."""
-        last = len(self.messages) - 1
-        return {
-            "system": [*self.system[:-1], {**self.system[-1], **_MARK}],
-            "tools": list(self.tools),
-            "messages": [
-                _marked(message) if place == last or message.id == self.fork_point else message.wire()
-                for place, message in enumerate(self.messages)
-            ],
-        }
-
-    def options(self) -> dict[str, Any]:
-        """What the SDK is told beside the body."""
-        begins_compacted = any(block["type"] == "compaction" for block in self.messages[0].content)
-        headers = {"anthropic-beta": COMPACTION_BETA} if self.compacts or begins_compacted else {}
-        body = {"compaction": {"type": "summarize"}} if self.compacts else {}
-        return {"extra_headers": headers, "extra_body": body}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,17 +93,6 @@ class Listener:
     waits: Callable[[str, float], None]
 
 
-_FAULTS = (
-    anthropic.APIError,
-    anthropic.CredentialsError,
-    httpx2.HTTPError,
-    httpx2.StreamError,
-    ValueError,
-    DamagedStream,
-    ErrorEvent,
-)
-
-
 class Model:
     """A client for one endpoint.  It connects when it first asks, so it may be made before a fork and used after it.
 
@@ -217,12 +117,12 @@ class Model:
             "max_tokens": self.endpoint.max_tokens if request.max_tokens is None else request.max_tokens,
             **request.wire(),
         }
-        new_tokens = _new_tokens(request)
+        new_input = new_tokens(request)
         since: float | None = None
         asked_at, lost_s, own_failures, damaged = self._clock.now(), 0.0, 0, 0
         for attempt in itertools.count(1):
             teller = _Teller(listener, after_failure=attempt > 1)
-            with self._turn(priority, new_tokens, own_failures, since, teller) as turn:
+            with self._turn(priority, new_input, own_failures, since, teller) as turn:
                 since, began = turn.since, self._clock.now()
                 try:
                     return self._ask_once(body, request.options(), listener, turn)
@@ -230,18 +130,18 @@ class Model:
                     if "authentication" not in str(error):
                         raise
                     raise ModelUnavailable(str(error), attempt, "auth") from error
-                except _FAULTS as error:
-                    kind = _kind_of_final(error)
+                except FAULTS as error:
+                    kind = kind_of_final(error)
                     if kind is not None:
                         status = getattr(error, "status_code", None)
-                        raise ModelUnavailable(_in_words(error), attempt, kind, status) from error
+                        raise ModelUnavailable(in_words(error), attempt, kind, status) from error
                     pause = _told(turn, error)
                     now = self._clock.now()
                     lost_s += now - began + pause.seconds
                     damaged += isinstance(error, DamagedStream | UnicodeDecodeError)
                     if max(lost_s, min(pause.outage_s, now - asked_at)) > OUTAGE_S or damaged > MOST_DAMAGED:
-                        raise ModelUnavailable(_in_words(error), attempt) from error
-                    listener.waits(_in_words(error), pause.seconds)
+                        raise ModelUnavailable(in_words(error), attempt) from error
+                    listener.waits(in_words(error), pause.seconds)
             own_failures += pause.own_s > 0
             time.sleep(pause.own_s)
         raise AssertionError("unreachable")
@@ -268,7 +168,7 @@ class Model:
         if self._facts is None:
             try:
                 info = self._client.beta.models.retrieve(self.endpoint.model, timeout=FACTS_TIMEOUT_S).to_dict()
-            except _FAULTS:
+            except FAULTS:
                 info = {}
             self._facts = ModelFacts.from_wire(info)
         return self._facts
@@ -329,51 +229,9 @@ class _Teller:
             self._listener.waits(wait.reason, wait.seconds)
 
 
-def _marked(message: Message) -> dict[str, Any]:
-    places = [place for place, block in enumerate(message.content) if block["type"] in _MARKED]
-    last = places[-1] if places else None
-    content = [{**block, **_MARK} if place == last else block for place, block in enumerate(message.content)]
-    return {"role": message.role, "content": content}
-
-
-def _new_tokens(request: Request) -> int:
-    """About how much of the prompt no cache holds: what came behind the last answer, and that answer."""
-    roles = [message.role for message in request.messages]
-    last = len(roles) - 1 - roles[::-1].index("assistant") if "assistant" in roles else 0
-    new = [message.content for message in request.messages[last:]]
-    return len(json.dumps(new, default=str)) // CHARACTERS_A_TOKEN
-
-
-def _kind_of_final(error: Exception) -> Kind | None:
-    """Of what kind an error is that another attempt would meet again; None for those that pass."""
-    if isinstance(error, anthropic.CredentialsError):
-        return "auth"
-    if isinstance(error, ErrorEvent):
-        return _KIND_OF_EVENT.get(error.kind)
-    if not isinstance(error, anthropic.APIStatusError):
-        return None
-    if error.error_code in _SPEND_CODES:
-        return "spend"
-    status = error.status_code
-    if status in _KIND_OF_STATUS:
-        return _KIND_OF_STATUS[status]
-    is_passing = status in _PASSING_STATUS or status >= _SERVER_FAULTS
-    return None if is_passing else "request"
-
-
 def _told(turn: Turn, error: Exception) -> Pause:
     """Tell the governor of a passing fault, and learn what it costs."""
     if isinstance(error, anthropic.APIStatusError):
         return turn.refused(error.status_code, error.response.headers)
-    status = _STATUS_OF_EVENT.get(error.kind) if isinstance(error, ErrorEvent) else None
+    status = STATUS_OF_EVENT.get(error.kind) if isinstance(error, ErrorEvent) else None
     return turn.failed() if status is None else turn.refused(status, {})
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, DamagedStream):
-        return str(error)
-    if isinstance(error, ErrorEvent):
-        return f"the answer was broken off: {error}"[:500]
-    if isinstance(error, anthropic.APIStatusError):
-        return f"HTTP {error.status_code} {error.type or ''}: {error.api_message or error}"[:500]
-    return f"{type(error).__name__}: {error}"[:500]

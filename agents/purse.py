@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from prong.agents.conversation import Conversation, Message
-from prong.agents.model import CHARACTERS_A_TOKEN, Request
 from prong.agents.models import Model, Usage
+from prong.agents.request import CHARACTERS_A_TOKEN, Request
 from prong.state import Store, Transaction
 
 MARGIN_TOKENS = 2_000

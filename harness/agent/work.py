@@ -11,7 +11,8 @@ from prong.agents.calls import Calls
 from prong.agents.conversation import Conversation, Message
 from prong.agents.fork_point import CacheLost
 from prong.agents.loop import Agent
-from prong.agents.model import Model, ModelUnavailable
+from prong.agents.model import Model
+from prong.agents.model_faults import ModelUnavailable
 from prong.agents.slot import Slot
 from prong.agents.tools import WorkspaceTools, tool_environment, workspace_tools
 from prong.harness import prompt

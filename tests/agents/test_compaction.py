@@ -13,7 +13,7 @@ from prong.agents.answers import Stuck
 from prong.agents.conversation import Conversation, child_results, insert, load
 from prong.agents.emulator.options import EmulatorOptions
 from prong.agents.emulator.process import EmulatorProcess
-from prong.agents.model import ModelUnavailable
+from prong.agents.model_faults import ModelUnavailable
 
 from . import at_work
 

@@ -19,7 +19,7 @@ from prong.agents.emulator.options import EmulatorOptions
 from prong.agents.emulator.process import EmulatorProcess
 from prong.agents.emulator.stream import damaged
 from prong.agents.loop import Refused
-from prong.agents.model import ModelUnavailable
+from prong.agents.model_faults import ModelUnavailable
 
 from . import at_work
 

@@ -11,9 +11,11 @@ from prong.agents.conversation import Conversation, load
 from prong.agents.emulator.options import EmulatorOptions
 from prong.agents.emulator.process import EmulatorProcess
 from prong.agents.loop import Agent, Refused
-from prong.agents.model import Endpoint, Model, ModelUnavailable, Request
+from prong.agents.model import Endpoint, Model
+from prong.agents.model_faults import ModelUnavailable
 from prong.agents.models import lookup
 from prong.agents.purse import Ceiling, Notice, partial_result
+from prong.agents.request import Request
 from prong.agents.tools.tool import Tool
 from prong.state import ProngError, TaskLost
 

@@ -12,7 +12,9 @@ from prong.agents.conversation import Message
 from prong.agents.emulator.options import EmulatorOptions
 from prong.agents.emulator.process import EmulatorProcess
 from prong.agents.governor.governor import Governor
-from prong.agents.model import OUTAGE_S, Endpoint, Listener, Model, ModelUnavailable, Request
+from prong.agents.model import OUTAGE_S, Endpoint, Listener, Model
+from prong.agents.model_faults import ModelUnavailable
+from prong.agents.request import Request
 
 SCRIPTS = Path(__file__).parent / "emulator" / "scripts.py"
 

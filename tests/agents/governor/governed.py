@@ -99,7 +99,8 @@ def one_call(governor, settings, name):
 
 def ask(settings):
     from prong.agents.conversation import Message  # noqa: PLC0415  the SDK takes a second, which the others do without
-    from prong.agents.model import Endpoint, Listener, Model, Request  # noqa: PLC0415  as above
+    from prong.agents.model import Endpoint, Listener, Model  # noqa: PLC0415  as above
+    from prong.agents.request import Request  # noqa: PLC0415  as above
 
     endpoint = Endpoint("claude-opus-5-5", settings["url"], "key", 100)
     model = Model(endpoint, SystemClock(0.0), governed_in=Path(settings["directory"]))

@@ -1,0 +1,74 @@
+"""What is asked of a model, as it goes over the wire: the same bytes for whoever shares them, and what is to be cached.
+
+[tools][system]|breakpoint ... [messages up to the fork point]|breakpoint ... [the last message]|breakpoint
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prong.agents.conversation import Block, Message
+
+CHARACTERS_A_TOKEN = 4
+"""What an estimate of new input is made with."""
+
+COMPACTION_BETA = "compact-2026-09-04"
+"""What the API asks to be named in the header of a request that compacts, or that holds what was compacted."""
+
+_MARK = {"cache_control": {"type": "ephemeral"}}
+_MARKED = frozenset({"text", "tool_use", "tool_result", "image", "document", "compaction"})
+"""The blocks that a cache breakpoint may stand on; a thinking block may not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked: everything that all agents of a swarm share, and one conversation.
+
+    `fork_point` is the message up to which the conversation is its parent's: a cache breakpoint stands there.
+    `max_tokens` bounds this one answer; None: as the endpoint has it; 0: it only warms the prompt cache.  With
+    `compacts` the endpoint is to answer with one block that stands for the whole conversation, not to go on with it.
+    """
+
+    system: Sequence[Block]
+    tools: Sequence[Block]
+    messages: Sequence[Message]
+    fork_point: int | None = None
+    max_tokens: int | None = None
+    compacts: bool = False
+
+    def wire(self) -> dict[str, Any]:
+        """The request's body, with breakpoints behind the system prompt, at the fork point and at the end."""
+        last = len(self.messages) - 1
+        return {
+            "system": [*self.system[:-1], {**self.system[-1], **_MARK}],
+            "tools": list(self.tools),
+            "messages": [
+                _marked(message) if place == last or message.id == self.fork_point else message.wire()
+                for place, message in enumerate(self.messages)
+            ],
+        }
+
+    def options(self) -> dict[str, Any]:
+        """What the SDK is told beside the body."""
+        begins_compacted = any(block["type"] == "compaction" for block in self.messages[0].content)
+        headers = {"anthropic-beta": COMPACTION_BETA} if self.compacts or begins_compacted else {}
+        body = {"compaction": {"type": "summarize"}} if self.compacts else {}
+        return {"extra_headers": headers, "extra_body": body}
+
+
+def _marked(message: Message) -> dict[str, Any]:
+    places = [place for place, block in enumerate(message.content) if block["type"] in _MARKED]
+    last = places[-1] if places else None
+    content = [{**block, **_MARK} if place == last else block for place, block in enumerate(message.content)]
+    return {"role": message.role, "content": content}
+
+
+def new_tokens(request: Request) -> int:
+    """About how much of the prompt no cache holds: what came behind the last answer, and that answer."""
+    roles = [message.role for message in request.messages]
+    last = len(roles) - 1 - roles[::-1].index("assistant") if "assistant" in roles else 0
+    new = [message.content for message in request.messages[last:]]
+    return len(json.dumps(new, default=str)) // CHARACTERS_A_TOKEN
