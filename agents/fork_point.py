@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from prong.agents import economics
-from prong.agents.models import lookup
+from prong.agents.models import known
 from prong.state import Membership, ProngError, Row, Transaction, waiter
 
 PARENT_GRACE_S = 2.0
@@ -248,7 +248,7 @@ def _stopped(tx: Transaction, row: Row, child: Child) -> CacheLost | None:
 
 def _is_lost(tx: Transaction, row: Row, read: int, *, besides: int) -> bool:
     """Whether a child that leads or scouts has read almost nothing of what should be there, without a reason."""
-    model = lookup(row["model"] or "")
+    model = known(tx, row["model"] or "")
     was_warm = row["warm_until"] is not None and row["warm_until"] > tx.now
     should = row["prefix_tokens"] if was_warm else row["asked_tokens"]
     if should is None or (model is not None and should < model.min_cacheable_tokens):
@@ -260,7 +260,7 @@ def _is_lost(tx: Transaction, row: Row, read: int, *, besides: int) -> bool:
 def _tell_of_loss(tx: Transaction, row: Row, found: dict[str, Any], *, held: int) -> dict[str, Any]:
     """Write down that the fan-out stops here, with what it would cost if it went on; returns what was found."""
     prefix = row["prefix_tokens"] or 0
-    lost_usd = economics.loss_usd(lookup(row["model"] or ""), prefix=prefix, read=found["cache_read"])
+    lost_usd = economics.loss_usd(known(tx, row["model"] or ""), prefix=prefix, read=found["cache_read"])
     found = {"prefix_tokens": prefix, **found, "lost_usd": lost_usd}
     tx.execute(
         "update fork_point set lost = :lost where message = :message", lost=json.dumps(found), message=row["message"]
@@ -285,7 +285,7 @@ def _prewarms(tx: Transaction, row: Row) -> bool:
         return False
     setting = economics.Setting(
         prefix_tokens=row["prefix_tokens"], shared_tokens=0, children=_siblings_to_come(tx, row["message"]),
-        model=lookup(row["model"] or ""),
+        model=known(tx, row["model"] or ""),
     )  # fmt: skip
     return economics.prewarm_pays(setting, leader_in_s=PARENT_GRACE_S)
 

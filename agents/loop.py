@@ -18,7 +18,7 @@ from prong.agents.governor.governor import Priority
 from prong.agents.ledger import Ledger
 from prong.agents.model import Answer, Listener, Model
 from prong.agents.model_faults import ModelUnavailable
-from prong.agents.models import COMPACT_AT, Usage, lookup
+from prong.agents.models import COMPACT_AT, Usage, known, window
 from prong.agents.notices import Notice, Source
 from prong.agents.purse import Ceiling, Purse
 from prong.agents.request import Request
@@ -60,7 +60,7 @@ class Agent:
         self._tools = tools
         self._purse = purse
         self._priority = priority
-        self._prices = purse.model if purse else lookup(model.endpoint.model)
+        self._prices = purse.model if purse else known(member.store, model.endpoint.model)
         self._compact_at = compact_at
         self._sources = sources
         self._patience = answers.Patience()
@@ -200,8 +200,8 @@ class Agent:
 
     def _window(self) -> int | None:
         """How many tokens the model's window has; None: nobody knows."""
-        known = lookup(self._model.endpoint.model)
-        return self._model.facts().context_tokens if known is None else known.context_tokens
+        tokens = window(self._member.store, self._model.endpoint.model)
+        return self._model.facts().context_tokens if tokens is None else tokens
 
     def _request(self) -> Request:
         return Request(self._system, self._tools, self._conversation.messages, self._last_fork_point())

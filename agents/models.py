@@ -8,12 +8,15 @@ the whole request, its output too.
 
 from __future__ import annotations
 
+import json
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from prong.state import Row, Transaction
 
 PRICES_ARE_PER_TOKENS = 1_000_000
 
@@ -22,6 +25,14 @@ COMPACT_AT = 0.8
 
 EMULATOR_MODEL = "prong-emulator"
 """The model of offline runs: it costs nothing, and its name keeps anyone from mistaking a script for a model."""
+
+
+class Source(Protocol):
+    """What can be read: a store, or a transaction."""
+
+    def rows(self, sql: str, /, **values: Any) -> list[Row]:
+        """All rows of a query."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +126,42 @@ class Model:
 def lookup(name: str) -> Model | None:
     """The model of this id or dated alias, or None where the table does not have it."""
     return _by_name().get(name)
+
+
+def known(source: Source, name: str) -> Model | None:
+    """What this swarm goes by: what somebody said of the model, else the table; None where nobody knows its prices."""
+    said = _said(source, name)
+    if said is None:
+        return lookup(name)
+    return said if said.prices else None
+
+
+def window(source: Source, name: str) -> int | None:
+    """How many tokens a conversation with the model may have; None: nobody knows."""
+    found = _said(source, name) or lookup(name)
+    return None if found is None else found.context_tokens
+
+
+def told(source: Source) -> set[str]:
+    """The models of which somebody said something."""
+    return {row["name"] for row in source.rows("select name from model")}
+
+
+def tell(tx: Transaction, models: Iterable[Model]) -> None:
+    """Have a swarm go by these records from now on."""
+    for model in models:
+        record = json.dumps({**asdict(model), "refuses": sorted(model.refuses)})
+        tx.execute(
+            "insert into model (name, record) values (:name, :record)"
+            " on conflict (name) do update set record = excluded.record",
+            name=model.id,
+            record=record,
+        )
+
+
+def _said(source: Source, name: str) -> Model | None:
+    found = source.rows("select record from model where name = :name", name=name)
+    return _model(json.loads(found[0]["record"])) if found else None
 
 
 @cache

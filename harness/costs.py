@@ -18,7 +18,7 @@ from typing import Any
 
 from prong.agents import economics
 from prong.agents.economics import Setting, Work
-from prong.agents.models import Model, Usage, lookup
+from prong.agents.models import Model, Usage, known
 from prong.state import Row, Store
 
 HIT = 0.95
@@ -139,8 +139,8 @@ def read_costs(store: Store, *, priced_as: str | None = None) -> Costs:
         for row in source.rows(_CALLS):
             calls.setdefault(row["task"], []).append(row)
         rows, points = source.rows(_TASKS), source.rows(_POINTS)
+        prices = _Prices(source, priced_as)
     shared = min((_prompt(row) for all_ in calls.values() for row in all_), default=0)
-    prices = _Prices(priced_as)
     tasks = [_task(row, calls.get(row["id"], []), prices, shared, swarm["model"]) for row in rows]
     firsts = {row["id"]: (row["point"], calls.get(row["id"], [])) for row in rows}
     every = [row for all_ in calls.values() for row in all_]
@@ -158,11 +158,13 @@ def read_costs(store: Store, *, priced_as: str | None = None) -> Costs:
 class _Prices:
     """What a call costs: as it was counted, or as another model would have."""
 
-    def __init__(self, priced_as: str | None) -> None:
-        self._as = lookup(priced_as) if priced_as is not None else None
+    def __init__(self, source: Store, priced_as: str | None) -> None:
+        self._as = known(source, priced_as) if priced_as is not None else None
+        names = {row["model"] for row in source.rows("select distinct model from model_call")}
+        self._known = {name: known(source, name) for name in names}
 
     def model(self, name: str) -> Model | None:
-        return self._as or lookup(name)
+        return self._as or self._known.get(name)
 
     def usd(self, row: Row) -> float | None:
         if self._as is not None:

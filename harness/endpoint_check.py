@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from prong.agents.models import lookup
@@ -37,26 +37,34 @@ class EndpointUnfit(ProngError):
         return f"{self.problem}. {self.next}. Nothing was started"
 
 
-def check(models: Iterable[str], *, base_url: str | None, api_key: str | None) -> list[str]:
-    """Ask the endpoint for each model; returns notes for whoever starts the run, or raises `EndpointUnfit`."""
+def check(
+    models: Iterable[str], *, base_url: str | None, api_key: str | None, known: Collection[str] = ()
+) -> list[str]:
+    """Ask the endpoint for each model; returns notes for whoever starts the run, or raises `EndpointUnfit`.
+
+    `known` are models of which somebody said what they cost and hold.
+    """
     import anthropic  # noqa: PLC0415  it costs a second, and most commands do without
 
     with anthropic.Anthropic(api_key=api_key, base_url=base_url, max_retries=0, timeout=TIMEOUT_S) as client:
-        return [note for model in dict.fromkeys(models) for note in _notes(client, model)]
+        return [note for model in dict.fromkeys(models) for note in _notes(client, model, known)]
 
 
-def _notes(client: anthropic.Anthropic, model: str) -> Iterator[str]:
+def _notes(client: anthropic.Anthropic, model: str, known: Collection[str]) -> Iterator[str]:
     info = _info(client, model)
-    if lookup(model) is not None:
+    if lookup(model) is not None or model in known:
         return
     window = info.get("max_input_tokens")
     if window is None:
         yield (
             f"note: nothing is known of the window and the prices of {model}: its conversations are made short only"
-            " when they are full, and no cost in dollars is shown"
+            " when they are full, and no cost in dollars is shown. Say it in PRONG.md, under models"
         )
     else:
-        yield f"note: nothing is known of the prices of {model}, so no cost in dollars is shown; its window: {window:,}"
+        yield (
+            f"note: nothing is known of the prices of {model}, so no cost in dollars is shown (say them in PRONG.md,"
+            f" under models); its window: {window:,}"
+        )
 
 
 def _info(client: anthropic.Anthropic, model: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 from prong.agents.governor.governor import default_directory
-from prong.agents.models import COMPACT_AT
+from prong.agents.models import COMPACT_AT, Model, tell
 from prong.harness.admission import Limits
 from prong.harness.permissions.policies import FILE, set_rules
 from prong.harness.repository.git import GitFailed
@@ -39,8 +39,8 @@ from prong.state import ProngError, Row, Store, Transaction
 
 FOLDER = ".prong"
 
-_COLUMNS = ("goal", "model", "slots", "on_lost_cache")
-"""The options that have a column in the swarm's row."""
+_COLUMNS = ("goal", "model", "slots", "on_lost_cache", "models")
+"""The options that stand elsewhere: in a column of the swarm's row, or in a table."""
 
 
 class NoSwarm(ProngError):
@@ -144,6 +144,7 @@ class Options:
     to the end.  `given` names the rules that somebody overrode for this run, so that no change of the file does.
     `push` sends the integration branch to the remote when all has ended.  `permissions` are the rules for calls of
     tools by who has said them; from the beginning on they are kept in the database, where they may change.
+    So are `models`, those of which somebody said what they cost and hold.
     """
 
     goal: str
@@ -162,6 +163,7 @@ class Options:
     jail: Jail = field(default_factory=Jail)
     merging: MergeRules = field(default_factory=MergeRules)
     permissions: Mapping[str, Permissions] = field(default_factory=dict)
+    models: Sequence[Model] = ()
 
     def more(self) -> str:
         """The part of the options that has no column of its own, as JSON."""
@@ -243,6 +245,7 @@ def create(repository: Repository, options: Options, base: str | None = None, *,
         )
         options.bounds.set_limits(tx)
         set_roles(tx, options.roles)
+        tell(tx, options.models)
         for source, permissions in options.permissions.items():
             set_rules(tx, source, permissions, options.roles if source == FILE else None)
         open_account(tx, SWARM, lender=None, budget=Budget(options.bounds.tokens, options.bounds.usd))

@@ -185,6 +185,12 @@ create table message (
     sums        integer references message       -- a new root: the last message of the conversation that it sums up
 ) strict;
 
+-- What somebody said that a model costs and holds; it counts before the table that Prong brings along.
+create table model (
+    name   text primary key,
+    record text not null                         -- JSON, as agents/models.py has it; without prices these are unknown
+) strict;
+
 -- One call of the model: what it cost, and what of the fork's prefix came from the cache.
 create table model_call (
     id                  integer primary key,

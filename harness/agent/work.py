@@ -270,7 +270,7 @@ class Work:
         )
 
     def _purse(self, asked: Model) -> AccountPurse:
-        model = models.lookup(asked.endpoint.model)
+        model = models.known(self._member.store, asked.endpoint.model)
         return AccountPurse(self._member, account=self._account, own=self._shared.agent_budget, model=model)
 
     def _priority(self) -> int:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +16,7 @@ import click
 
 from prong.agents.emulator import EmulatorNotStarted, ScriptsNotFound, load_scripts
 from prong.agents.emulator.cli import command as emulator
-from prong.agents.models import EMULATOR_MODEL
+from prong.agents.models import EMULATOR_MODEL, told
 from prong.harness.cli import approvals, ending, steering
 from prong.harness.cli.bounds import bounding, bounds, merge_rules, overridden
 from prong.harness.cli.confining import confining, jail, warn
@@ -27,6 +28,7 @@ from prong.harness.cli.inspect import export, ui
 from prong.harness.cli.mcp import mcp
 from prong.harness.cli.permitting import permissions, permitting
 from prong.harness.cli.places import REPO, pushed, starting, starting_commit
+from prong.harness.cli.pricing import models, pricing
 from prong.harness.cli.roles import roles
 from prong.harness.cli.shared import COMMANDS
 from prong.harness.repository.git import RepositoryError
@@ -102,6 +104,7 @@ for command in (
     help="How long it may take, in seconds.",
 )  # fmt: skip
 @bounding
+@pricing
 @permitting
 @confining
 @_JSON
@@ -144,6 +147,7 @@ def run(
         bounds=bounds(rules, **bounded),
         given=overridden(ctx),
         permissions=permissions(rules, bounded),
+        models=models(rules, bounded),
         on_lost_cache=rules.on_lost_cache,
         push=push,
         merging=merge_rules(rules, check=check, timeout_s=check_timeout),
@@ -152,7 +156,7 @@ def run(
     warn(options.jail)
     key = _key(options)
     may_send_key(ctx, options.base_url)
-    _check_endpoint(options, key)
+    _check_endpoint(options, key, {model.id for model in options.models})
     base = starting_commit(repository, include_dirty=include_dirty, push=push)
     _run(create(repository, options, base, program=ctx.meta.get(PROGRAM)), key, as_json=as_json)
 
@@ -180,7 +184,9 @@ def resume(swarm: str | None, *, task: int | None, repo: Path, as_json: bool) ->
     if state in ("done", "failed") and not control.has_open_tasks(found):
         _end(found, state, as_json=as_json)
     warn(found.options.jail)
-    _run(found, _key(found.options), as_json=as_json)
+    key = _key(found.options)
+    _check_endpoint(found.options, key, told(found.store()))
+    _run(found, key, as_json=as_json)
 
 
 @main.command(epilog="Example: prong status --json")
@@ -316,14 +322,14 @@ def _key(options: Options) -> str | None:
     return key
 
 
-def _check_endpoint(options: Options, key: str | None) -> None:
-    """Refuse models that cannot be asked before anything is made for them."""
+def _check_endpoint(options: Options, key: str | None, known: Collection[str]) -> None:
+    """Refuse models that cannot be asked before anything is made for them; of those `known` all was said."""
     if options.offline is not None:
         return
     from prong.harness import endpoint_check  # noqa: PLC0415  only a run that asks a model needs it
 
-    models = [options.model, *(role.model for role in options.roles.values() if role.model is not None)]
-    for note in endpoint_check.check(models, base_url=options.base_url, api_key=key):
+    names = [options.model, *(role.model for role in options.roles.values() if role.model is not None)]
+    for note in endpoint_check.check(names, base_url=options.base_url, api_key=key, known=known):
         _note(note)
 
 

@@ -41,13 +41,14 @@ def cost(swarm: str | None, *, repo: Path, priced_as: str | None, as_json: bool)
     cache, written (everything else of its prompts), and answered.  FRESH estimates what the same work would have cost
     an agent that had to read again what its parent had read; SAVED is the difference.
     """
-    from prong.agents.models import all_models, lookup  # noqa: PLC0415  each command imports what it needs
+    from prong.agents.models import all_models, known, told  # noqa: PLC0415  each command imports what it needs
     from prong.harness.costs import read_costs  # noqa: PLC0415  as above
 
-    if priced_as is not None and lookup(priced_as) is None:
-        names = ", ".join(model.id for model in all_models())
+    store = find(Repository.open(repo), swarm).store()
+    if priced_as is not None and known(store, priced_as) is None:
+        names = ", ".join([*sorted(told(store)), *(model.id for model in all_models())])
         raise click.BadParameter(f"the price of {priced_as!r} is not known. There are: {names}", param_hint="--as")
-    costs = read_costs(find(Repository.open(repo), swarm).store(), priced_as=priced_as)
+    costs = read_costs(store, priced_as=priced_as)
     if as_json:
         click.echo(json.dumps(costs.as_json()))
         return

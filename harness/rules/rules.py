@@ -25,6 +25,7 @@ from prong.agents.models import COMPACT_AT
 from prong.harness.rules import readers as read
 from prong.harness.rules.amounts import Load, Memory
 from prong.harness.rules.invalid import Problem, RulesInvalid, quoted
+from prong.harness.rules.model_rules import ModelRule, models
 from prong.harness.rules.values import EnoughProblems, Paper, Value, dotted_names, rule, rules_of, similar
 from prong.primitives.ranking import AGEING_S
 from prong.state import Invalid
@@ -151,6 +152,7 @@ class Rules:
     ageing_s: float = rule(AGEING_S, read.seconds(1, 30 * _DAY_S), key="ageing")
     on_lost_cache: str = rule("stop", read.choice("stop", "continue", "brief"))
     model: str | None = rule(None, read.word, fixed=True)
+    models: Mapping[str, ModelRule] = rule({}, models, part=ModelRule, fixed=True)
     base_url: str | None = rule(None, read.url, fixed=True)
     max_tokens: int = rule(32_000, read.tokens(1_000, 10_000_000), fixed=True)
     compact_at: float = rule(COMPACT_AT, read.share(0.05, 0.95), fixed=True)

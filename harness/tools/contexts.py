@@ -19,7 +19,7 @@ from prong.agents import economics
 from prong.agents.conversation import Message
 from prong.agents.economics import Choice, Setting, Work
 from prong.agents.fork_point import WARM_S
-from prong.agents.models import Model, Prices, lookup
+from prong.agents.models import Model, Prices, known
 from prong.primitives.task_record import Context
 from prong.state import Membership, Row, Store
 
@@ -113,8 +113,8 @@ class Planner:
             prefix_tokens=prefix,
             shared_tokens=min(prefix, (shared["tokens"] if shared is not None else None) or 0),
             children=max(1, len(prompts)),
-            model=_model(self._model),
-            own_model=None if own == self._model else _model(own),
+            model=_model(source, self._model),
+            own_model=None if own == self._model else _model(source, own),
             work=learnt.work,
             prompt_tokens=max(1, sum(map(len, prompts)) // 4 // max(1, len(prompts))),
             expired=asked is not None and source.clock.now() > asked["started_at"] + LONGEST_CACHED_S,
@@ -153,10 +153,10 @@ def _reads_again(by_context: Mapping[str, Row], prefix: int) -> float | None:
     return float(min(1.0, max(0.0, (fresh["grown"] - forks["grown"]) / prefix)))
 
 
-def _model(name: str) -> Model:
+def _model(source: Store, name: str) -> Model:
     """The model's record; of one that nobody knows the name alone, so that another is told from it."""
     free = Prices(input=0, output=0, write_5m=0, write_1h=0, read=0)
-    return lookup(name) or Model(name, name, 1_000_000, 128_000, 1_024, (free,))
+    return known(source, name) or Model(name, name, 1_000_000, 128_000, 1_024, (free,))
 
 
 def _told(setting: Setting, learnt: Learnt, choice: Choice) -> dict[str, Any]:

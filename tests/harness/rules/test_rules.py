@@ -62,6 +62,9 @@ sandbox:
 priorities: {urgent: 20, low: -10}
 ageing: 2m
 model: claude-opus-5-5
+models:
+  claude-opus-5-5: {read: 0.18}
+  meta/llama-4.1:70b: {window: 32k, cacheable: 1k, input: 0.4, output: 1.6, read: 0.1, write: 0.5, write_hour: 0.8}
 base_url: http://127.0.0.1:8901
 max_tokens: 16k
 compact_at: 70%
@@ -140,8 +143,13 @@ def test_everything_that_can_be_said_is_understood():
     assert {"limits", "limits.agents", "budget.task.tokens", "model", "scripts"} <= found.said
 
 
+def _general(name):
+    """The rule's name, without one of the user's own."""
+    return re.sub(r"^models\..+\.", "models.NAME.", re.sub(r"^roles\.\w+", "roles.NAME", name))
+
+
 def test_the_whole_example_says_every_rule_that_there_is():
-    said = {re.sub(r"^roles\.\w+", "roles.NAME", name) for name in parse(WHOLE, FILE).said}
+    said = {_general(name) for name in parse(WHOLE, FILE).said}
     assert set(dotted_names(Rules)) <= said
 
 
@@ -485,7 +493,7 @@ def test_the_manual_lists_every_rule_its_default_and_whether_it_can_change():
     assert set(table) == set(dotted_names(Rules))
     fixed = {change.key for change in differences(Rules.none(), parse(WHOLE, FILE)) if change.fixed}
     told = {key for key, cells in table.items() if cells[3] == "next run"}
-    assert {re.sub(r"^roles\.\w+", "roles.NAME", key) for key in fixed} - {"prose"} == told
+    assert {_general(key) for key in fixed} - {"prose"} == told
     parts = {"limits.": Limits, "budget.": Budget, "": Rules}
     none = {f"{prefix}{key}": one.default for prefix, kind in parts.items() for key, one in rules_of(kind).items()}
     numbers = {key: value for key, value in none.items() if type(value) in (int, float)}
