@@ -19,6 +19,9 @@ from prong.agents.models import Model, Prices, Usage
 
 Context = Literal["fork", "brief", "fresh"]
 
+Lifetime = Literal["5m", "1h"]
+"""For how long an entry of the prompt cache is written, from the start of the request that last used it."""
+
 CONTEXTS: Sequence[Context] = ("fork", "brief", "fresh")
 """From the one that knows most to the one that knows least: of two that cost about the same the former is better."""
 
@@ -114,6 +117,19 @@ class Choice:
     why: str
     priced: Mapping[Context, Priced]
     in_usd: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Whether a request that only keeps an entry pays, what one and writing all again would cost, and why.
+
+    Costs are in dollars, or without a unit where the model costs nothing or its price is unknown.
+    """
+
+    pays: bool
+    once: float
+    again: float
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,17 +231,42 @@ def prewarm_pays(setting: Setting, *, leader_in_s: float) -> bool:
     return once <= PREWARM_SHARE * _fork(setting).cost
 
 
-def lifetime(model: Model | None, *, prefix: int, written: int, gap_is_likely: float) -> Literal["5m", "1h"]:
+def lifetime(
+    model: Model | None, *, prefix: int, written: int, gap_is_likely: float, wait_s: float = math.inf
+) -> Lifetime:
     """How long the entry at a fork point should live: an hour where that pays for the children that come late.
 
-    `written` tokens would be written for the hour, and the whole `prefix` once more where children begin only after the
-    five minutes are over, which happens with a probability of `gap_is_likely`.  It never costs more than doing nothing
-    by more than `KEEP_SHARE` of one such writing.
+    `written` tokens would be written for the hour, and the whole `prefix` once more, or kept by requests of their own,
+    where children begin only after the five minutes are over: after `wait_s` seconds, with a probability of
+    `gap_is_likely`.  It never costs more than doing nothing by more than `KEEP_SHARE` of one such writing.
     """
     prices = _prices(model, prefix)
     more = written * (prices.write_1h - prices.write_5m)
     again = prefix * (prices.write_5m - prices.read)
-    return "1h" if more < gap_is_likely * again and more <= KEEP_SHARE * again else "5m"
+    calls = wait_s // CACHE_S if wait_s < math.inf else math.inf
+    otherwise = min(again, max(1, calls) * prefix * prices.read)
+    return "1h" if more < gap_is_likely * otherwise and more <= KEEP_SHARE * again else "5m"
+
+
+def keeping(model: Model | None, *, prefix: int, wait_s: float | None, made: int, lives_s: float = CACHE_S) -> Keeping:
+    """Whether to read a prefix once more only that it stays in the cache, where somebody asks in `wait_s` seconds.
+
+    None: nobody knows when; then it is taken to last as long again as it has lasted already, which `made` such requests
+    tell.  All of them together never cost more than one writing.
+
+    >>> from prong.agents.models import lookup
+    >>> keeping(lookup("claude-opus-5"), prefix=50_000, wait_s=900.0, made=0).pays
+    True
+    """
+    prices = _prices(model, prefix)
+    once = prefix * prices.read / 1_000_000
+    again = prefix * (prices.write_5m - prices.read) / 1_000_000
+    calls = made + 1 if wait_s is None else max(1, math.ceil(wait_s / lives_s))
+    pays = once < again and calls * once < again and (made + 1) * once <= again
+    when = "nobody knows when somebody asks" if wait_s is None else f"somebody asks in about {wait_s:.0f} s"
+    figures = f"{calls} more of ${once:.4f}" if _has_price(model) else f"{calls} more"
+    than = "less than" if pays else "more than, with what was spent on it already,"
+    return Keeping(pays, once, again, f"{when}; {figures} would cost {than} writing {prefix} tokens again")
 
 
 def loss_usd(model: Model | None, *, prefix: int, read: int) -> float | None:

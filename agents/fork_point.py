@@ -21,15 +21,15 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prong.agents import economics
+from prong.agents import economics, keeping
 from prong.agents.models import known
 from prong.state import Membership, ProngError, Row, Transaction, waiter
 
 PARENT_GRACE_S = 2.0
 """How long children leave the lead to a parent that is still at work on its turn, in seconds."""
 
-WARM_S = 290.0
-"""How long a warmed prefix is taken to be readable, in seconds: the cache's five minutes, less a margin."""
+WARM_S = keeping.LIVES_S["5m"]
+"""How long a prefix is taken to be readable that was written as usual, in seconds."""
 
 SCOUT_TOKENS = 20_000
 """From what length on a prefix is worth a scout, in tokens: below it, a loss costs less than the wait."""
@@ -116,6 +116,8 @@ def lead_or_wait(member: Membership, message: int, *, child: Child | None) -> Go
                     return "go"
                 prewarms = child is not None and not warm and not _parent_waits(tx, message) and _prewarms(tx, row)
                 if (leads or warm or prewarms or _parent_waits(tx, message)) and _take_lead(tx, message):
+                    if not warm:
+                        _set_lifetime(tx, row)
                     tx.event("fork.warming", object=str(message), scout=warm, prewarm=prewarms)
                     return "prewarm" if prewarms else "lead"
                 ticket = waiter.enrol(tx, "fork", str(message), timeout=PARENT_GRACE_S)
@@ -137,7 +139,7 @@ def warmed(member: Membership, message: int, *, read: int, child: Child | None, 
             "update fork_point set state = :state, leader = null, warm_until = :until, kept_until = :until,"
             " proved = case when :child then 1 else proved end where message = :message",
             state="lost" if lost else "warm",
-            until=tx.now + WARM_S,
+            until=tx.now + _lives_s(row),
             child=child is not None,
             message=message,
         )
@@ -149,14 +151,18 @@ def warmed(member: Membership, message: int, *, read: int, child: Child | None, 
         _let_look(tx, message)
 
 
-def used(tx: Transaction, message: int, *, started_at: float) -> None:
-    """A request that holds the fork point was answered: whatever it read lives on from when it began."""
+def used(tx: Transaction, message: int, *, started_at: float, kept_calls: int = 0) -> None:
+    """A request that holds the fork point was answered: whatever it read lives on from when it began.
+
+    It was the `kept_calls`th in a row that did nothing else; 0: it was one of an agent.
+    """
     tx.execute(
-        "update fork_point set kept_until = :until,"
+        "update fork_point set kept_until = :until, kept_calls = :calls,"
         " warm_until = case when state = 'warm' then :until else warm_until end"
         " where message = :message and (kept_until is null or kept_until < :until)",
+        calls=kept_calls,
         message=message,
-        until=started_at + WARM_S,
+        until=started_at + _lives_s(_row(tx, message)),
     )
 
 
@@ -223,6 +229,20 @@ def end_brief(tx: Transaction, message: int, text: str) -> None:
     )
     tx.event("brief.made", object=str(message), characters=len(text))
     _let_look(tx, message)
+
+
+def _set_lifetime(tx: Transaction, row: Row) -> None:
+    """Before the first request with the fork point: for how long its entry is to live."""
+    lifetime = keeping.choose(tx, row)
+    tx.execute(
+        "update fork_point set lifetime = :lifetime where message = :message",
+        lifetime=lifetime,
+        message=row["message"],
+    )
+
+
+def _lives_s(row: Row) -> float:
+    return keeping.LIVES_S["1h" if row["lifetime"] == "1h" else "5m"]
 
 
 def _row(tx: Transaction, message: int) -> Row:

@@ -17,9 +17,10 @@ CACHE_KEPT = 0.95
 
 _INSERT = """
 insert into model_call (task, agent, message, model, stop_reason, input_tokens, cache_read_tokens, cache_write_tokens,
-                        output_tokens, usd, prefix_hash, prefix_tokens, started_at, first_byte_at, ended_at)
-values (:task, :agent, :message, :model, :stop_reason, :input, :read, :write, :output, :usd, :hash, :prefix_tokens,
-        :started_at, :first_byte_at, :ended_at)
+                        cache_write_1h_tokens, output_tokens, keeps, usd, prefix_hash, prefix_tokens, started_at,
+                        first_byte_at, ended_at)
+values (:task, :agent, :message, :model, :stop_reason, :input, :read, :write, :write_1h, :output, :keeps, :usd, :hash,
+        :prefix_tokens, :started_at, :first_byte_at, :ended_at)
 """
 
 _PREFIX = """
@@ -38,10 +39,14 @@ class Ledger:
         self._prices = prices
         self._agent = agent
 
-    def write(self, tx: Transaction, message: int | None, answer: Answer, *, prefix: str, checks_cache: bool) -> None:
+    def write(
+        self, tx: Transaction, message: int | None, answer: Answer, *, prefix: str, checks_cache: bool = False,
+        keeps: int | None = None,
+    ) -> None:  # fmt: skip
         """Count an answer that is message number `message`.
 
         `prefix` is the hash of what it shares with its parent; with `checks_cache` that should have been read.
+        `keeps` is the fork point that the call only kept in the cache.
         """
         usage = answer.usage
         usd = self._prices.cost_usd(usage) if self._prices else None
@@ -49,8 +54,9 @@ class Ledger:
         tx.execute(
             _INSERT, task=self._conversation.task, agent=self._agent, message=message, model=self._name,
             stop_reason=answer.stop_reason, input=usage.input, read=usage.cache_read, write=usage.cache_write,
-            output=usage.output, usd=usd, hash=prefix, prefix_tokens=prefix_tokens,
-            started_at=answer.started_at, first_byte_at=answer.first_byte_at, ended_at=answer.ended_at,
+            write_1h=usage.cache_write_1h, keeps=keeps, output=usage.output, usd=usd, hash=prefix,
+            prefix_tokens=prefix_tokens, started_at=answer.started_at, first_byte_at=answer.first_byte_at,
+            ended_at=answer.ended_at,
         )  # fmt: skip
         tx.event(
             "model.answered", object=self._name, message=message, stop_reason=answer.stop_reason, input=usage.input,

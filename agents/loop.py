@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from prong.agents import answers, fork_point, notices
+from prong.agents import answers, fork_point, keeping, notices
 from prong.agents.calls import Calls
 from prong.agents.compaction import Compactor, Said, is_due
 from prong.agents.conversation import Block, Conversation, Message, prefix_hash
@@ -128,7 +128,8 @@ class Agent:
     def paid(self, request: Request) -> Answer:
         """The answer to a request, reserved for before and handed back where there is none."""
         warms = self._warms()
-        request = self._reserved(request)
+        kept = keeping.lifetime(self._member.store, request.fork_point)
+        request = self._reserved(replace(request, lifetime=kept))
         try:
             return self._answer(request, warms)
         except BaseException:
@@ -220,7 +221,7 @@ class Agent:
         """The request, for an answer no longer than can be paid for."""
         if self._purse is None:
             return request
-        most = self._purse.reserve(self._ceiling.of(request), self._model.endpoint.max_tokens)
+        most = self._purse.reserve(self._ceiling.of(request), self._model.endpoint.max_tokens, request.lifetime)
         return replace(request, max_tokens=most)
 
     def _tell(self) -> None:
@@ -260,9 +261,10 @@ class Agent:
 
     def _prewarm(self, point: int) -> None:
         """Have the prefix read into the cache, and see whether it was there, before anybody pays for a turn."""
-        request = replace(self._request(), max_tokens=0)
+        kept = keeping.lifetime(self._member.store, point)
+        request = replace(self._request(), max_tokens=0, lifetime=kept)
         if self._purse is not None:
-            self._purse.reserve(self._ceiling.of(request), 1)
+            self._purse.reserve(self._ceiling.of(request), 1, kept)
         try:
             answer = self._answer(request, point)
         except BaseException:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from prong.agents.conversation import Conversation, Message
+from prong.agents.economics import Lifetime
 from prong.agents.models import Model, Usage
 from prong.agents.request import CHARACTERS_A_TOKEN, Request
 from prong.state import Store, Transaction
@@ -57,7 +58,7 @@ class Purse(Protocol):
         """The model is told in this transaction."""
         ...
 
-    def reserve(self, prompt_tokens: int, max_tokens: int) -> int:
+    def reserve(self, prompt_tokens: int, max_tokens: int, lifetime: Lifetime = "5m") -> int:
         """Set aside the most that a call can cost; how long its answer may be, which is less near the bound.
 
         Waits where calls of others are under way that may leave enough.  Raises an error where it can never fit.

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from prong.agents.conversation import Block, Message
+from prong.agents.economics import Lifetime
 
 CHARACTERS_A_TOKEN = 4
 """What an estimate of new input is made with."""
@@ -18,7 +19,10 @@ CHARACTERS_A_TOKEN = 4
 COMPACTION_BETA = "compact-2026-09-04"
 """What the API asks to be named in the header of a request that compacts, or that holds what was compacted."""
 
-_MARK = {"cache_control": {"type": "ephemeral"}}
+_MARK: Mapping[Lifetime, Block] = {
+    "5m": {"cache_control": {"type": "ephemeral"}},
+    "1h": {"cache_control": {"type": "ephemeral", "ttl": "1h"}},
+}
 _MARKED = frozenset({"text", "tool_use", "tool_result", "image", "document", "compaction"})
 """The blocks that a cache breakpoint may stand on; a thinking block may not."""
 
@@ -28,6 +32,9 @@ class Request:
     """What is asked: everything that all agents of a swarm share, and one conversation.
 
     `fork_point` is the message up to which the conversation is its parent's: a cache breakpoint stands there.
+    What stands up to there is written to the cache for a `lifetime`; the end of the conversation, which its next
+    request reads, for five minutes.
+
     `max_tokens` bounds this one answer; None: as the endpoint has it; 0: it only warms the prompt cache.  With
     `compacts` the endpoint is to answer with one block that stands for the whole conversation, not to go on with it.
     """
@@ -38,15 +45,19 @@ class Request:
     fork_point: int | None = None
     max_tokens: int | None = None
     compacts: bool = False
+    lifetime: Lifetime = "5m"
 
     def wire(self) -> dict[str, Any]:
         """The request's body, with breakpoints behind the system prompt, at the fork point and at the end."""
         last = len(self.messages) - 1
         return {
-            "system": [*self.system[:-1], {**self.system[-1], **_MARK}],
+            # An entry for an hour may not stand behind one for less.
+            "system": [*self.system[:-1], {**self.system[-1], **_MARK[self.lifetime]}],
             "tools": list(self.tools),
             "messages": [
-                _marked(message) if place == last or message.id == self.fork_point else message.wire()
+                _marked(message, "5m" if place == last else self.lifetime)
+                if place == last or message.id == self.fork_point
+                else message.wire()
                 for place, message in enumerate(self.messages)
             ],
         }
@@ -59,10 +70,10 @@ class Request:
         return {"extra_headers": headers, "extra_body": body}
 
 
-def _marked(message: Message) -> dict[str, Any]:
+def _marked(message: Message, lifetime: Lifetime) -> dict[str, Any]:
     places = [place for place, block in enumerate(message.content) if block["type"] in _MARKED]
     last = places[-1] if places else None
-    content = [{**block, **_MARK} if place == last else block for place, block in enumerate(message.content)]
+    content = [{**block, **_MARK[lifetime]} if place == last else block for place, block in enumerate(message.content)]
     return {"role": message.role, "content": content}
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from prong.agents.economics import Lifetime
 from prong.agents.models import Model, Usage
 from prong.agents.purse import Notice, partial_result
 from prong.primitives import budget
@@ -78,6 +79,7 @@ class AccountPurse:
         self._own = budget.checked(own) if own is not None else Budget()
         self._spent = self._spent_before()
         self._taken: _Taken | None = None
+        self._lifetime: Lifetime = "5m"
         self._told, self._told_unknown = self._told_before()
 
     def notice(self, prompt_tokens: int) -> Notice | None:
@@ -102,9 +104,13 @@ class AccountPurse:
         self._told |= set(notice.bounds)
         tx.event("budget.told", object=_object(self._account), bounds=list(notice.bounds))
 
-    def reserve(self, prompt_tokens: int, max_tokens: int) -> int:
-        """Set aside the most that a call can cost; how long its answer may be.  Raises `OutOfBudget`."""
+    def reserve(self, prompt_tokens: int, max_tokens: int, lifetime: Lifetime = "5m") -> int:
+        """Set aside the most that a call can cost; how long its answer may be.  Raises `OutOfBudget`.
+
+        `lifetime` is that of what it writes to the prompt cache.
+        """
         assert self._taken is None, "one call at a time"
+        self._lifetime = lifetime
         while True:
             with self._member.transaction() as tx:
                 self._say_if_price_is_unknown(tx)
@@ -197,16 +203,15 @@ class AccountPurse:
         assert self.model is not None
         return min(
             ((left - prompt * write) // output if output else _for_nothing(left - prompt * write))
-            for prompt, write, output in _tiers(self.model, prompt_tokens)
+            for prompt, write, output in _tiers(self.model, prompt_tokens, self._lifetime)
         )
 
     def _dearest(self, unit: Unit, prompt_tokens: int, answer_tokens: int) -> int:
         if unit == "tokens":
             return prompt_tokens + answer_tokens
         assert self.model is not None
-        return max(
-            prompt * write + answer_tokens * output for prompt, write, output in _tiers(self.model, prompt_tokens)
-        )
+        tiers = _tiers(self.model, prompt_tokens, self._lifetime)
+        return max(prompt * write + answer_tokens * output for prompt, write, output in tiers)
 
     def _refusal(self, room: _Room, asked: int) -> OutOfBudget:
         one = 1 if room.unit == "tokens" else NANO
@@ -249,18 +254,19 @@ class AccountPurse:
         tx.event("budget.unknown_price", object=_object(self._account), reason=reason)
 
 
-def _tiers(model: Model, prompt_tokens: int) -> Iterator[tuple[int, int, int]]:
+def _tiers(model: Model, prompt_tokens: int, lifetime: Lifetime) -> Iterator[tuple[int, int, int]]:
     """Each price tier that a prompt of at most so many tokens may fall into.
 
     Of each the longest prompt there, and the dearest prices for one token of it and of the answer, in billionths of a
-    dollar.  Nothing that is asked is kept in the cache for an hour, so the dearest is to write it for five minutes.
+    dollar.
     """
     below = 0
     for tier in model.prices:
         if below and prompt_tokens <= below:
             return
         longest = prompt_tokens if tier.up_to_prompt_tokens is None else min(prompt_tokens, tier.up_to_prompt_tokens)
-        yield longest, _nanousd_per_token(max(tier.input, tier.write_5m, tier.read)), _nanousd_per_token(tier.output)
+        write = max(tier.write_5m, tier.write_1h) if lifetime == "1h" else tier.write_5m
+        yield longest, _nanousd_per_token(max(tier.input, write, tier.read)), _nanousd_per_token(tier.output)
         below = longest
 
 

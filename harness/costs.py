@@ -80,6 +80,9 @@ class ForkPointCost:
     lost_tokens: int
     lost_usd: float | None
     held: int
+    lifetime: str
+    kept_calls: int
+    kept_usd: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ select task.id, title, task.state, role, context, coalesce(fork_point, brief_of)
 """
 
 _POINTS = """
-select fork_point.message, message.task, coalesce(prefix_tokens, 0) as prefix,
+select fork_point.message, message.task, coalesce(prefix_tokens, 0) as prefix, lifetime,
        (select count(*) from task where task.fork_point = fork_point.message) as children,
        (select count(*) from task where task.brief_of = fork_point.message) as briefed,
        (select count(*) from task where task.fork_point = fork_point.message and held = 'cache') as held
@@ -148,7 +151,7 @@ def read_costs(store: Store, *, priced_as: str | None = None) -> Costs:
         swarm=swarm["id"],
         priced_as=priced_as,
         tasks=tasks,
-        fork_points=[_point(row, firsts.values(), prices) for row in points],
+        fork_points=[_point(row, firsts.values(), every, prices) for row in points],
         by_role=_grouped((one.role or "(none)", one.task, one.spent) for one in tasks),
         by_model=_grouped((row["model"], row["task"], _sum([row], prices)) for row in every),
         total=sum((one.spent for one in tasks), Sum()),
@@ -210,7 +213,10 @@ def _as_fresh(prefix: int, calls: Sequence[Row], model: Model, shared: int) -> S
     )  # fmt: skip
 
 
-def _point(row: Row, firsts: Iterable[tuple[int | None, Sequence[Row]]], prices: _Prices) -> ForkPointCost:
+def _point(
+    row: Row, firsts: Iterable[tuple[int | None, Sequence[Row]]], every: Sequence[Row], prices: _Prices
+) -> ForkPointCost:
+    kept = [call for call in every if call["keeps"] == row["message"]]
     found = [
         call
         for point, calls in firsts
@@ -236,6 +242,9 @@ def _point(row: Row, firsts: Iterable[tuple[int | None, Sequence[Row]]], prices:
         lost_tokens=sum(call["prefix_tokens"] - call["cache_read_tokens"] for call in lost),
         lost_usd=None if None in dollars else sum(one for one in dollars if one is not None),
         held=row["held"],
+        lifetime=row["lifetime"],
+        kept_calls=len(kept),
+        kept_usd=_sum(kept, prices).usd,
     )
 
 
@@ -259,7 +268,10 @@ def _grouped(entries: Iterable[tuple[str, int, Sum]]) -> list[tuple[str, int, Su
 
 
 def _usage(row: Row) -> Usage:
-    return Usage(row["input_tokens"], row["cache_read_tokens"], row["cache_write_tokens"], row["output_tokens"])
+    return Usage(
+        row["input_tokens"], row["cache_read_tokens"], row["cache_write_tokens"], row["output_tokens"],
+        row["cache_write_1h_tokens"],
+    )  # fmt: skip
 
 
 def _prompt(row: Row) -> int:

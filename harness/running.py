@@ -19,6 +19,7 @@ from prong.agents.sandbox import Found
 from prong.harness.admission import Provider
 from prong.harness.agent.jail import sandbox_of_machine
 from prong.harness.foresight import foreseeing
+from prong.harness.keeping import keeping_caches
 from prong.harness.remains import MARK, end_remains
 from prong.harness.supervisor import LOOK_S, Supervisor, alone
 from prong.harness.swarms import Offline, Swarm
@@ -51,7 +52,8 @@ def run_swarm(swarm: Swarm, *, api_key: str | None, display: Display, attended: 
                     made.configure(settings)
                     return made
 
-                return Supervisor(swarm, nurseries=nurseries, provider=_provider(settings), attended=attended).run()
+                with keeping_caches(swarm, settings):
+                    return Supervisor(swarm, nurseries=nurseries, provider=_provider(settings), attended=attended).run()
         finally:
             nursery.close()
 

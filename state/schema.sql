@@ -203,6 +203,8 @@ create table model_call (
     cache_read_tokens   integer not null,
     cache_write_tokens  integer not null,
     output_tokens       integer not null,
+    cache_write_1h_tokens integer not null default 0, -- how many of those written were written for an hour
+    keeps               integer,                 -- the fork point that it only kept in the cache
     usd                 real,                    -- null: the model's price is unknown
     prefix_hash         text not null,           -- of system, tools and messages up to the fork point
     prefix_tokens       integer,                 -- how long the parent's request was; null: not the first call of a fork
@@ -236,6 +238,8 @@ create table fork_point (
     asked_tokens integer,                        -- how long the request was that it answers
     prefix_tokens integer,                       -- the same with the answer: what each fork should read
     kept_until real,                             -- until when the cache should hold what its request wrote
+    lifetime   text not null default '5m',       -- or '1h': for how long its entry is written
+    kept_calls integer not null default 0,       -- requests since it was last used that only kept it in the cache
     proved     integer not null default 0,       -- 1: a child has read the prefix
     lost       text,                             -- JSON: what the first child found that has lost it
     brief      text,                             -- the summary up to here, made once for all who read it

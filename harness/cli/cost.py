@@ -92,6 +92,16 @@ def _words(costs: Costs) -> list[str]:
         )
     if not total.usd and costs.priced_as is None and total.calls:
         lines.append("These models cost nothing, or nobody knows what. See it in dollars with: prong cost --as MODEL")
+    kept = [one for one in costs.fork_points if one.kept_calls]
+    if kept:
+        usd = None if any(one.kept_usd is None for one in kept) else sum(one.kept_usd or 0 for one in kept)
+        calls = sum(one.kept_calls for one in kept)
+        requests = "1 request" if calls == 1 else f"{calls} requests"
+        lines.append(f"Of that {_usd(usd)} for {requests} that kept a prefix in the cache for children to come.")
+    hours = sum(one.lifetime == "1h" for one in costs.fork_points)
+    if hours:
+        points = "1 fork point was" if hours == 1 else f"{hours} fork points were"
+        lines.append(f"{points} written to the cache for an hour, for children that start late.")
     lost = sum(one.lost_tokens for one in costs.fork_points)
     if lost:
         lines.append(f"Lost from the prompt cache and paid for once more: {_tokens(lost)} tokens.")

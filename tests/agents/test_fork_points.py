@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 from tests.stepped import until
@@ -14,6 +15,7 @@ from prong.agents.emulator.process import EmulatorProcess
 from prong.agents.fork_point import CacheLost
 from prong.agents.loop import Agent
 from prong.agents.model import Endpoint, Model
+from prong.harness.keeping import Keeper
 
 from .test_loop import NOTE, SCRIPTS, Notes, Work
 
@@ -161,3 +163,79 @@ def test_a_summary_is_asked_for_with_the_parents_bytes_and_counted_for_the_child
     assert (call["message"], call["task"]) == (None, asks._conversation.task)
     assert call["cache_read_tokens"] > 20_000
     assert store.row("select brief from fork_point where message = :m", m=turn.id)["brief"] == text
+
+
+def expires_in(store, seconds):
+    with store.transaction(None) as tx:
+        tx.execute("update fork_point set kept_until = :at", at=tx.now + seconds)
+
+
+def keeper(store, asks):
+    common = SimpleNamespace(system=asks._system, model_named=lambda _: asks._model)
+    return Keeper(store, lambda: (common, asks._tools))
+
+
+def test_a_prefix_that_is_about_to_go_is_kept_while_that_pays_for_children_to_come(family, store):
+    turn, child, _ = family
+    asks = child()()
+    with store.transaction(None) as tx:
+        tx.execute("update task set state = 'blocked' where fork_point = :m", m=turn.id)
+    one = keeper(store, asks)
+    one.look()  # it will not go for long
+    for kept in (1, 2):
+        expires_in(store, 10)
+        one.look()
+        row = store.row("select kept_calls, kept_until from fork_point")
+        assert row["kept_calls"] == kept
+        assert row["kept_until"] > store.clock.now() + 200
+    calls = store.rows("select * from model_call where keeps = :m", m=turn.id)
+    assert len(calls) == 2
+    assert all(call["cache_read_tokens"] > 20_000 and call["message"] is None for call in calls)
+    told = [json.loads(row["data"]) for row in store.rows("select data from event where kind = 'cache.kept'")]
+    assert [one["calls"] for one in told] == [1, 2]
+    assert told[0]["usd"] > 0
+    assert "less than writing" in told[0]["reason"]
+    assert store.rows("select 1 from agent where name = 'cache keeper' and ended_at is null") == []
+    assert store.rows("select 1 from reservation") == []
+    with store.transaction(None) as tx:  # as much was spent on it as writing costs
+        tx.execute("update fork_point set kept_calls = 30")
+    expires_in(store, 10)
+    one.look()
+    one.look()
+    (left,) = store.rows("select data from event where kind = 'cache.left'")
+    assert "more than" in json.loads(left["data"])["reason"]
+    assert len(store.rows("select 1 from model_call where keeps is not null")) == 2
+
+
+def test_what_nobody_will_read_is_not_kept(family, store):
+    _, child, _ = family
+    one = keeper(store, child()())
+    with store.transaction(None) as tx:
+        tx.execute("update task set state = 'done' where fork_point is not null")
+    expires_in(store, 10)
+    one.look()
+    assert store.rows("select 1 from event where kind in ('cache.kept', 'cache.left')") == []
+
+
+def test_the_fork_point_is_written_for_an_hour_where_all_its_children_wait_for_long_work(family, store, claimed):
+    turn, child, (parent, _, _) = family
+    begun = child()
+    _, long_task, _ = claimed("long work")
+    with store.transaction(None) as tx:
+        (one,) = tx.rows("select id from task where fork_point = :m", m=turn.id)
+        tx.execute("update task set state = 'blocked' where id = :id", id=one["id"])
+        tx.execute("update task set estimate_s = 1800 where id = :id", id=long_task)
+        tx.execute("insert into task_need (task, need) values (:task, :need)", task=one["id"], need=long_task)
+    assert fork_point.lead_or_wait(parent, turn.id, child=None) == "lead"
+    fork_point.warmed(parent, turn.id, read=20_000, child=None)
+    (told,) = store.rows("select data from event where kind = 'fork.for_an_hour'")
+    assert "start late" in json.loads(told["data"])["reason"]
+    row = store.row("select lifetime, kept_until from fork_point")
+    assert row["lifetime"] == "1h"
+    assert row["kept_until"] > store.clock.now() + 3_000
+    with store.transaction(None) as tx:
+        tx.execute("update task set state = 'running' where id = :id", id=one["id"])
+    begun().step()  # nobody has really asked yet, so this request writes what stands behind its parent's
+    call = store.row("select * from model_call where task = :id", id=one["id"])
+    assert 0 < call["cache_write_1h_tokens"] < call["cache_write_tokens"]
+    assert call["cache_read_tokens"] > 20_000

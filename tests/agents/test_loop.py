@@ -71,7 +71,7 @@ class Wallet:
         self.said.append(self.notices.pop(0))
         assert notice is self.said[-1]
 
-    def reserve(self, prompt_tokens, max_tokens):
+    def reserve(self, prompt_tokens, max_tokens, _lifetime):
         if not self.answers:
             raise Spent
         self.reserved.append((prompt_tokens, max_tokens))
@@ -227,10 +227,10 @@ def test_an_answer_is_as_short_as_the_purse_wants_it(agent, store):
 
 def test_an_answer_whose_task_was_taken_away_meanwhile_is_paid_all_the_same(agent, store):
     class Thief(Wallet):
-        def reserve(self, prompt_tokens, max_tokens):
+        def reserve(self, prompt_tokens, max_tokens, _lifetime):
             with store.transaction(None) as tx:
                 tx.execute("update task set fence = fence + 1")
-            return super().reserve(prompt_tokens, max_tokens)
+            return super().reserve(prompt_tokens, max_tokens, _lifetime)
 
     wallet = Thief()
     with pytest.raises(TaskLost):
