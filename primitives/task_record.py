@@ -28,12 +28,12 @@ Context = Literal["fork", "brief", "fresh"]
 OnFailedNeed = Literal["fail", "continue", "any"]
 """What a task does whose need fails: fail too; start all the same and be told; or start once any need is done."""
 
-Failure = Literal["provider", "request", "model", "tool", "merge", "budget", "crash", "need"]
+Failure = Literal["provider", "request", "model", "tool", "merge", "budget", "crash", "need", "program"]
 """What kind of failure ended an attempt:
 
 `provider` gave no answer for long; `request` was refused by it for good; `model` declined to go on; `tool` is the
 repository or the machine; `merge` could not be merged or checked; `budget` ran out; `crash` is an agent that died;
-`need` is a task that this one needed.
+`need` is a task that this one needed; `program` is an error of the program that it runs.
 """
 
 

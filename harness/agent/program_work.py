@@ -99,7 +99,7 @@ class ProgramWork(Work):
         with self._member.transaction() as tx:
             tasks.hold(tx, self._task, self._fence)
             error = f"the program did not end well:\n{str(ran)[-ERROR_CHARACTERS:]}"
-            tasks.finish(tx, self._task, "failed", error=error, failure="tool")
+            tasks.finish(tx, self._task, "failed", error=error, failure="program")
 
 
 class _MustPause(Interrupted):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 
 from prong.agents import brief, conversation, fork_point, models
 from prong.agents.answers import ModelFailed
@@ -27,6 +26,7 @@ from prong.harness.messages import Ears, Unheard, check_heard
 from prong.harness.repository import merge_queue
 from prong.harness.repository.git import AGENT, RepositoryError
 from prong.harness.repository.returning import lay
+from prong.harness.repository.special import NotAFile
 from prong.harness.repository.workspaces import Workspace
 from prong.harness.swarms import tidy
 from prong.harness.tools.contexts import Planner
@@ -36,6 +36,9 @@ from prong.harness.tools.toolbox import PrimitiveTools
 from prong.primitives import task as tasks
 from prong.primitives.budget import OutOfBudget
 from prong.state import Membership, Row
+
+REFUSALS = 3
+"""So often a model is told that its work cannot be committed as it lies there, before the attempt fails."""
 
 
 class Work:
@@ -56,6 +59,7 @@ class Work:
             task=task,
         )
         assert row is not None
+        self._refusals = 0
         self._stops = row["on_lost_cache"] != "continue"
         self._role, self._account = shared.roles.get(row["role"]), row["account"]
         self._guard = Guard(member, role=row["role"], workspace=shared.directory / "workspaces" / str(task))
@@ -81,8 +85,7 @@ class Work:
                     taken = self._result.taken(result)
                     if taken is None:
                         continue
-                    with suppress(Unheard):  # the loop tells its model, which goes on
-                        handed_in = self._hand_in(taken)
+                    handed_in = self._is_handed_in(taken)
             except OutOfBudget as error:
                 self._wait_for_budget(str(error))
                 return str(error)
@@ -95,6 +98,20 @@ class Work:
                 return "its task was paused"
         tidy(self._member.store, self._task)
         return "its task has ended"
+
+    def _is_handed_in(self, result: str) -> bool:
+        """Hand the work in; False where the model has to go on with it, and is told why."""
+        try:
+            return self._hand_in(result)
+        except Unheard:  # the loop tells it
+            return False
+        except NotAFile as error:
+            self._refusals += 1
+            if self._refusals > REFUSALS:
+                raise
+            text = f"Your work could not be committed: {error} Then end your turn with your result once more."
+            self._conversation.say("user", [{"type": "text", "text": text}])
+            return False
 
     def _heed_pause(self) -> None:
         """Step aside where a person has paused the task or the swarm; another agent goes on from this very turn."""

@@ -23,7 +23,7 @@ from prong.harness.cli.confining import confining, jail, warn
 from prong.harness.cli.connect import connect
 from prong.harness.cli.cost import cost
 from prong.harness.cli.defaults import READS_RULES, from_file, given, may_send_key, rules_of_repository
-from prong.harness.cli.executing import PROGRAM, exec_like, show_output
+from prong.harness.cli.executing import PROGRAM, exec_like, has_changes, show_output, who_plays
 from prong.harness.cli.inspect import export, ui
 from prong.harness.cli.mcp import mcp
 from prong.harness.cli.permitting import permissions, permitting
@@ -263,8 +263,7 @@ def _run(swarm: Swarm, key: str | None, *, as_json: bool) -> None:
 
     show = display.live if sys.stderr.isatty() and not as_json else display.plain
     if swarm.options.offline is not None:
-        plays = "your script" if swarm.options.offline.scripts else "the built-in survey, whatever the goal says"
-        _note(f"offline: no model is asked and nothing leaves this machine; a script plays by rules: {plays}")
+        _note(f"offline: no model is asked and nothing leaves this machine; {who_plays(swarm)}")
     try:
         attended = sys.stderr.isatty() and not as_json
         state = run_swarm(swarm, api_key=key, display=_quiet if as_json else show, attended=attended)
@@ -296,7 +295,9 @@ def _quiet(_swarm: Swarm, _over: object) -> None:
 
 def _advise(swarm: Swarm, state: str, *, err: bool = False) -> None:
     advice = {
-        "done": f"The result is branch {swarm.branch}. See it with: git log -p {swarm.branch} --not HEAD",
+        "done": f"The result is branch {swarm.branch}. See it with: git log -p {swarm.branch} --not HEAD"
+        if has_changes(swarm)
+        else "No file was changed, so there is nothing to merge.",
         "failed": f"Not every task is done. What was merged is on {swarm.branch}; see why with: prong tasks {swarm.id}",
         "stopped": f"Stopped; nothing is lost. Go on with: prong resume {swarm.id}",
         "budget": f"A budget is spent, so tasks wait. See which with: prong why; raise it with: prong budget; then go"
@@ -316,9 +317,10 @@ def _key(options: Options) -> str | None:
         return None
     key = os.environ.get("ANTHROPIC_API_KEY")
     if not key:
-        raise click.UsageError(
-            "ANTHROPIC_API_KEY is not set; set it, or try Prong without a model: prong run --offline"
-        )
+        name = click.get_current_context().info_name
+        without = {"run": "prong run --offline GOAL", "exec": "prong exec --offline PROGRAM"}.get(name or "")
+        try_it = f", or try Prong without a model: {without}" if without else ""
+        raise click.UsageError(f"ANTHROPIC_API_KEY is not set; set it{try_it}")
     return key
 
 

@@ -84,14 +84,6 @@ def _words(costs: Costs) -> list[str]:
     share = f"{total.cached / prompts:.0%} of what was sent came from the cache" if prompts else "nothing was asked yet"
     priced = f" at the prices of {costs.priced_as}" if costs.priced_as else ""
     lines = [f"In all {_usd(total.usd)}{priced} for {total.calls} calls; {share}."]
-    if costs.saved_usd is not None and (costs.saved_usd or total.usd):
-        what = "saved" if costs.saved_usd >= 0 else "lost"
-        lines.append(
-            f"What tasks inherited has {what} about {_usd(abs(costs.saved_usd))}: an estimate, which takes it that a"
-            " fresh agent would have taken the same turns, and some more to read again what its parent had read."
-        )
-    if not total.usd and costs.priced_as is None and total.calls:
-        lines.append("These models cost nothing, or nobody knows what. See it in dollars with: prong cost --as MODEL")
     kept = [one for one in costs.fork_points if one.kept_calls]
     if kept:
         usd = None if any(one.kept_usd is None for one in kept) else sum(one.kept_usd or 0 for one in kept)
@@ -102,6 +94,14 @@ def _words(costs: Costs) -> list[str]:
     if hours:
         points = "1 fork point was" if hours == 1 else f"{hours} fork points were"
         lines.append(f"{points} written to the cache for an hour, for children that start late.")
+    if costs.saved_usd is not None and (costs.saved_usd or total.usd):
+        what = "saved" if costs.saved_usd >= 0 else "lost"
+        lines.append(
+            f"What tasks inherited has {what} about {_usd(abs(costs.saved_usd))}: an estimate, which takes it that a"
+            " fresh agent would have taken the same turns, and some more to read again what its parent had read."
+        )
+    if not total.usd and costs.priced_as is None and total.calls:
+        lines.append("These models cost nothing, or nobody knows what. See it in dollars with: prong cost --as MODEL")
     lost = sum(one.lost_tokens for one in costs.fork_points)
     if lost:
         lines.append(f"Lost from the prompt cache and paid for once more: {_tokens(lost)} tokens.")

@@ -37,7 +37,7 @@ _MARKS = {
     "blocked": "·", "ready": "○", "running": "●", "parked": "◐", "done": "✔", "failed": "✖", "cancelled": "⊘",
 }  # fmt: skip
 _TOLD = (
-    "task.", "merge.", "swarm.", "command.", "scheduler.", "cache.lost", "fork.stopped", "model.waits",
+    "task.", "merge.", "swarm.", "command.", "scheduler.", "cache.", "fork.stopped", "fork.for_an_hour", "model.waits",
     "barrier.broken",
     "lock.inherited", "budget.warned", "budget.raised", "deadlock.found",
     "rules.", "conflict.", "approval.", "permission.", "message.heard", "sandbox.missing",

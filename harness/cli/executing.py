@@ -70,6 +70,22 @@ def show_output(swarm: Swarm) -> bool:
     return True
 
 
+def who_plays(swarm: Swarm) -> str:
+    """What answers in an offline run, in words."""
+    has_program = swarm.store().row("select 1 from task where program is not null") is not None
+    whose = "the agents that the program creates are played" if has_program else "a script plays by rules:"
+    offline = swarm.options.offline
+    if offline is not None and offline.scripts:
+        return f"{whose} {'by ' * has_program}your script"
+    whatever = "whatever their tasks say" if has_program else "whatever the goal says"
+    return f"{whose} {'by ' * has_program}the built-in survey, {whatever}"
+
+
+def has_changes(swarm: Swarm) -> bool:
+    """Whether anything of the swarm's work was merged."""
+    return swarm.store().row("select 1 from task where merged_commit is not null limit 1") is not None
+
+
 def _source(program: Path, *, most_characters: int) -> str:
     try:
         source = program.read_text("utf-8")

@@ -10,7 +10,7 @@ without.  Text is passed as file names are (`os.fsdecode`), so that a name which
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +19,10 @@ STDERR_SHOWN_CHARACTERS = 2_000
 COMMAND_SHOWN_CHARACTERS = 300
 # Nothing that git does here takes as long, unless something in a workspace, such as a pipe, makes it wait for ever.
 TIMEOUT_S = 600
+
+STUCK_S = 2.0
+"""After so many seconds it is asked whether a command is stuck."""
+
 # A first clone of a large repository over a slow line.
 ONLINE_TIMEOUT_S = 7_200
 # How long git itself waits for a reference that another process is just updating.
@@ -101,11 +105,13 @@ def git(
     stdin: str | bytes | IO[bytes] | None = None,
     stdout: IO[bytes] | None = None,
     forbidden: str | None = None,
+    stuck: Callable[[], None] = lambda: None,
 ) -> str:
     """Run one git command and return what it printed, without the line end.
 
     `env` is added to the clean environment; `stdin` is text, bytes or an open file; with `stdout` the output goes
     into that file and "" is returned; `forbidden` is a warning with which git goes on where we must not.
+    `stuck` is called once where it takes longer than `STUCK_S`; what that raises ends the command.
     Raises `GitFailed` when the exit code is not 0, or upon a forbidden warning; `GitMissing` without git.
     """
     text = stdin.encode("utf-8", "surrogateescape") if isinstance(stdin, str) else stdin
@@ -117,7 +123,7 @@ def git(
         "cwd": cwd,
         "env": _clean_environment({**_NO_TRANSPORT, **(env or {})}),
     }
-    return _run(_OPTIONS, arguments, how, timeout_s=TIMEOUT_S, forbidden=forbidden)
+    return _run(_OPTIONS, arguments, how, timeout_s=TIMEOUT_S, forbidden=forbidden, stuck=stuck)
 
 
 def git_online(*arguments: str, cwd: Path) -> str:
@@ -146,12 +152,11 @@ def _run(
     *,
     timeout_s: float,
     forbidden: str | None,
+    stuck: Callable[[], None] = lambda: None,
 ) -> str:
     cwd = str(how["cwd"])
     try:
-        done = subprocess.run(
-            ("git", *options, *arguments), stderr=subprocess.PIPE, check=False, timeout=timeout_s, **how
-        )
+        done = _patiently(("git", *options, *arguments), how, timeout_s=timeout_s, stuck=stuck)
     except subprocess.TimeoutExpired as error:
         raise GitFailed(arguments, cwd, -1, f"not done within {timeout_s} s, so it was ended", "") from error
     except FileNotFoundError as error:
@@ -163,6 +168,25 @@ def _run(
     if done.returncode or (forbidden and forbidden in said):
         raise GitFailed(arguments, cwd, done.returncode, said[-STDERR_SHOWN_CHARACTERS:], output)
     return output
+
+
+def _patiently(
+    command: tuple[str, ...], how: Mapping[str, Any], *, timeout_s: float, stuck: Callable[[], None]
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end; it is killed when that takes too long, or when `stuck` raises."""
+    given = {name: value for name, value in how.items() if name != "input"}
+    given = {"stdin": subprocess.PIPE, **given}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, **given) as process:
+        try:
+            try:
+                told = process.communicate(how.get("input"), timeout=min(STUCK_S, timeout_s))
+            except subprocess.TimeoutExpired:
+                stuck()
+                told = process.communicate(timeout=max(0.0, timeout_s - STUCK_S))
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, *told)
 
 
 def start(*arguments: str, cwd: Path, env: Mapping[str, str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:

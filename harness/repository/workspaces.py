@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from prong.harness.repository import ignored
+from prong.harness.repository import ignored, special
 from prong.harness.repository.cloning import (
     AGENT_BRANCH,
     BASE_REF,
@@ -226,16 +226,15 @@ class Workspace:
         return ISOLATED | {"GIT_DIR": str(self.directory / ".git"), "GIT_WORK_TREE": str(self.directory)}
 
     def _git(
-        self,
-        *arguments: str,
-        env: Mapping[str, str] | None = None,
-        stdin: str | None = None,
-        stdout: IO[bytes] | None = None,
-        forbidden: str | None = None,
-    ) -> str:
+        self, *arguments: str, env: Mapping[str, str] | None = None, stdin: str | None = None,
+        stdout: IO[bytes] | None = None, forbidden: str | None = None,
+    ) -> str:  # fmt: skip
         """Run git on the working tree with the harness's git directory, which no agent configures."""
-        variables = {**harness_variables(self._places.private, self.directory), **(env or {})}
-        return git(*arguments, cwd=self.directory, env=variables, stdin=stdin, stdout=stdout, forbidden=forbidden)
+        return git(
+            *arguments, cwd=self.directory, stdin=stdin, stdout=stdout, forbidden=forbidden,
+            env={**harness_variables(self._places.private, self.directory), **(env or {})},
+            stuck=lambda: special.refuse(self.directory),
+        )  # fmt: skip
 
     def _commit(self, tree: str, parent: str, message: str, author: Author, committer: Author | None = None) -> str:
         variables = commit_variables(author, committer or author)

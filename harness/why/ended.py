@@ -20,6 +20,7 @@ KINDS = {
     "budget": "its budget was spent",
     "crash": "its agents died",
     "need": "a task that it needed did not end well",
+    "program": "its program ended with an error of its own",
 }
 """The kinds of failures in words."""
 

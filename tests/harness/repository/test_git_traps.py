@@ -1,10 +1,14 @@
 """An agent writes what it likes into its clone's git directory: none of it makes the harness run anything, or wait."""
 
 import os
+import socket
 import subprocess
 
 import pytest
 from tests.harness.repositories import finish, run, write
+
+from prong.harness.repository.git import AGENT
+from prong.harness.repository.special import NotAFile
 
 MISSING = "1234567890123456789012345678901234567890"
 
@@ -99,3 +103,24 @@ def test_the_trap_of_a_lazy_fetch_would_work(workspace, tmp_path):
     command = ["git", "-c", "protocol.allow=never", "rev-parse", "--verify", "HEAD^{commit}"]
     subprocess.run(command, cwd=workspace.directory, check=False, capture_output=True)
     assert sprung.exists()
+
+
+@pytest.mark.parametrize("name", [".gitignore", "deep/.gitattributes"])
+def test_a_pipe_that_git_would_wait_for_is_refused_by_its_name(workspace, name):
+    place = workspace.directory / name
+    place.parent.mkdir(exist_ok=True)
+    place.unlink(missing_ok=True)
+    (place.parent / "new.txt").write_text("new")
+    os.mkfifo(place)
+    for commit in (workspace.snapshot, lambda: workspace.commit_all("x", AGENT, {})):
+        with pytest.raises(NotAFile, match=rf"{name} is a pipe"):
+            commit()
+    place.unlink()
+    assert workspace.commit_all("x", AGENT, {}) is not None
+
+
+def test_a_socket_of_such_a_name_does_not_stop_a_commit_or_is_refused(workspace):
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(os.path.relpath(workspace.directory / ".gitattributes"))
+        (workspace.directory / "new.txt").write_text("new")
+        assert workspace.commit_all("x", AGENT, {}) is not None
