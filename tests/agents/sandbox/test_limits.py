@@ -1,10 +1,17 @@
 """What the commands of one agent use up together is bounded, and its sandbox alone is ended."""
 
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from tests.agents.sandbox.test_escapes import FOUND, needs_sandbox
 from tests.agents.sandbox.world import World
 
-from prong.agents.sandbox import Limits
+from prong.agents.sandbox import Limits, confine
 
 MIB = 2**20
 
@@ -56,3 +63,62 @@ def test_the_shell_lasts_in_a_sandbox_and_what_runs_in_the_background_survives_a
     assert world.call("bash", command="git status --short; touch /tmp/lasts") == "?? ./"
     world.call("bash", command="exit 3")
     assert world.call("bash", command="pwd; ls /tmp; echo $kept").startswith(f"{world.workspace}/sub")
+
+
+COUNT = """
+import os, time
+made = []
+try:
+    while len(made) < 60:  # never without end: see MANY
+        pid = os.fork()
+        if not pid:
+            time.sleep(5)
+            os._exit(0)
+        made.append(pid)
+except BlockingIOError:
+    print("refused after", len(made))
+else:
+    print("nothing was refused")
+for pid in made:
+    os.kill(pid, 9)
+"""
+
+
+@pytest.fixture
+def place_of_all():
+    """A directory that every user may enter, unlike those of tests."""
+    place = Path(tempfile.mkdtemp(prefix="prong-limits-"))
+    place.chmod(0o777)
+    for name in ("workspace", "own"):
+        (place / name).mkdir()
+        (place / name).chmod(0o777)
+    yield place
+    shutil.rmtree(place)
+
+
+@needs_sandbox
+def test_the_kernel_itself_refuses_a_user_without_rights_more_processes(place_of_all):
+    if shutil.which("setpriv") is None and os.geteuid() == 0:
+        pytest.skip("only root is here, whose processes the kernel does not bound, and no setpriv")
+    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"] if os.geteuid() == 0 else []
+    sandbox = confine(
+        FOUND, place_of_all / "workspace", writable=[], own=place_of_all / "own", readable=[], hidden=[],
+        environment={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}, network=False,
+        limits=Limits(memory_bytes=2**30, processes=24, disk_bytes=2**30),
+    )  # fmt: skip
+    sandbox = replace(sandbox, readable=())  # our own Python may lie where nobody but we may look
+    sandbox.prepare()
+    for path in (place_of_all / "own").iterdir():
+        path.chmod(0o777)
+
+    def run(*command):
+        line = [*nobody, *sandbox.limited(command)]
+        return subprocess.run(line, capture_output=True, text=True, check=False, timeout=60, cwd=place_of_all)
+
+    if run("python3", "-c", "").returncode:
+        pytest.skip("a user without rights can make no sandbox here, or has no Python")
+    told = run("python3", "-c", COUNT)
+    assert told.stdout.startswith("refused after "), told
+    assert 10 < int(told.stdout.split()[-1]) < 24
+    again = run("python3", "-c", COUNT)  # another sandbox of the same user is none of its business
+    assert again.stdout.startswith("refused after ")
