@@ -10,9 +10,9 @@ so that an agent that takes over after a death neither repeats it nor pretends t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from prong.agents.tools.inputs import shown
 from prong.agents.tools.tool import Tool, ToolCall, ToolError
 from prong.agents.tools.touch import EVERYTHING, Touches, conflict, reads
 from prong.state import Deposed, Membership, ProngError, TaskLost
+from prong.state.errors import WaitInsideAtomic
 
 THREADS = 8
 """How many calls of one turn run at once."""
@@ -84,11 +85,15 @@ class Result:
 class Calls:
     """Runs turns for one agent.  Threads are started when a turn first needs them."""
 
-    def __init__(self, member: Membership, task: int, toolbox: Toolbox, work: Work) -> None:
+    def __init__(
+        self, member: Membership, task: int, toolbox: Toolbox, work: Work, *, hide: Callable[[str], str] = str
+    ) -> None:
+        """`hide` takes out of a result what is neither to be stored nor to be sent, such as the user's own keys."""
         self._member = member
         self._task = task
         self._toolbox = toolbox
         self._work = work
+        self._hide = hide
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="call")
         self._log = structlog.get_logger().bind(task=task)
 
@@ -154,9 +159,19 @@ class Calls:
         return self._together(part.calls)
 
     def _together(self, batch: Sequence[ToolCall]) -> list[Result]:
-        """Run calls one after another in one transaction; one that is refused undoes only itself."""
-        with self._work.working(), self._member.atomic():  # a slot is waited for before, for inside nobody can wait
-            return [self._one(call) for call in batch]
+        """Run calls one after another in one transaction; one that is refused undoes only itself.
+
+        One for which somebody has to be asked after all, by a rule that is there only since now, parts them.
+        """
+        results: list[Result] = []
+        while len(results) < len(batch):
+            # A slot is waited for before, for inside nobody can wait.
+            with self._work.working(), self._member.atomic(), suppress(WaitInsideAtomic):
+                for call in batch[len(results) :]:
+                    results.append(self._one(call))  # noqa: PERF401  what was run before one that waits counts
+            if len(results) < len(batch):
+                results.append(self._one(batch[len(results)]))
+        return results
 
     def _one(self, call: ToolCall) -> Result:
         tool = self._toolbox.tools.get(call.name)
@@ -175,22 +190,22 @@ class Calls:
         """Why the call may not run, where somebody has something against it."""
         try:
             words = tool.permit(call)
-        except (Deposed, TaskLost):
+        except (Deposed, TaskLost, WaitInsideAtomic):
             raise
         except ProngError as error:
             words = str(error)
         except Exception as error:  # noqa: BLE001  what cannot be checked does not run, and the agent goes on
             self._log.exception("tool.unchecked", tool=call.name)
             words = f"{call.name}: it cannot be told whether it may run ({type(error).__name__}), so it was not run."
-        return None if words is None else Result(_readable(words), is_error=True)
+        return None if words is None else Result(_readable(self._hide(words)), is_error=True)
 
     def _guarded(self, tool: Tool, call: ToolCall) -> Result:
         try:
-            return Result(_readable(str(tool.run(call))))
+            return Result(_readable(self._hide(str(tool.run(call)))))
         except (Deposed, TaskLost):
             raise
         except (ToolError, ProngError) as error:
-            return Result(_readable(str(error)), is_error=True)
+            return Result(_readable(self._hide(str(error))), is_error=True)
         except Exception as error:  # noqa: BLE001  a broken tool must not end the agent
             self._log.exception("tool.broke", tool=call.name)
             return Result(f"The tool {call.name} broke ({type(error).__name__}). Try another way.", is_error=True)
@@ -212,7 +227,7 @@ class Calls:
                     name=call.name,
                     now=tx.now,
                 )
-            tx.event("tool.began", object=call.name, call=call.id, input=_shown(call.input))
+            tx.event("tool.began", object=call.name, call=call.id, input=self._hide(_shown(call.input)))
         return None
 
     def _end(self, call: ToolCall, tool: Tool, result: Result) -> None:

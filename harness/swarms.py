@@ -36,11 +36,15 @@ from prong.primitives import Plan, create_task
 from prong.primitives.budget import SWARM, Budget, open_account
 from prong.primitives.task import free_from_cache, set_limits, set_role
 from prong.state import ProngError, Row, Store, Transaction
+from prong.state.secrets import of_environment
 
 FOLDER = ".prong"
 
 _COLUMNS = ("goal", "model", "slots", "on_lost_cache", "models")
 """The options that stand elsewhere: in a column of the swarm's row, or in a table."""
+
+SECRET_CHARACTERS = 2_000
+"""A value of the environment that is longer is no key that a program could print by the way."""
 
 
 class NoSwarm(ProngError):
@@ -189,6 +193,7 @@ class Swarm:
         """What the nursery needs to know."""
         return {
             "directory": str(self.directory),
+            "secrets": sorted(value for value in {*of_environment(), api_key or ""} if len(value) < SECRET_CHARACTERS),
             "repository": str(self.repository.root),
             "branch": self.branch,
             "base_commit": self.base_commit,

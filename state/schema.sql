@@ -213,6 +213,7 @@ create table model_call (
     ended_at            real not null
 ) strict;
 create index model_call_task on model_call (task);
+create index model_call_beginning on model_call (prefix_hash, model);
 
 -- Tool calls of a turn whose results are not in the conversation yet, so that a restarted agent knows what ran.
 create table tool_call (

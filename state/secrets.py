@@ -56,7 +56,7 @@ def masked(text: str) -> str:
     >>> masked("a key: AKIAIOSFODNN7EXAMPLE")
     'a key: [masked]'
     """
-    exact = _exact(_environment_secrets())
+    exact = _exact(of_environment())
     if exact is not None:
         text = exact.sub(MASK, text)
     for begin, form in _FORMS.items():
@@ -78,7 +78,8 @@ def without(text: str, secrets: Iterable[str]) -> str:
     return text if exact is None else exact.sub(MASK, text)
 
 
-def _environment_secrets() -> frozenset[str]:
+def of_environment() -> frozenset[str]:
+    """The values of this process's environment that are secrets, by the names of their variables."""
     return frozenset(
         value
         for name, value in os.environ.items()

@@ -25,7 +25,7 @@ from prong.state.member import LEASE_S
 
 def prepare(settings: Mapping[str, Any]) -> nursery.Main:
     """Make ready in the nursery what every agent needs, and return what an agent runs."""
-    log.configure()
+    log.configure(secrets=settings["secrets"])
     shared = share(settings)
     return lambda order: run_agent(shared, order)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from prong.harness.swarms import Jail
 from prong.harness.tools import catalogue
 from prong.primitives.budget import Budget
 from prong.state import Store
+from prong.state.secrets import without
 
 TOOLS: Sequence[Block] = tuple(record.definition for record in catalogue.offered("agents"))
 
@@ -38,6 +39,11 @@ class Shared:
     roles: Mapping[str, Role]
     role_models: Mapping[str, Model]
     jail: Jail
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def hide(self, text: str) -> str:
+        """The text without the user's own keys, as it may be stored and sent."""
+        return without(text, self.secrets)
 
     def model_for(self, role: str, forked_from: str | None) -> Model:
         """A fork asks the model of whom it was `forked_from`, whose prompt cache it reads; the others their role's."""
@@ -77,6 +83,7 @@ def share(settings: Mapping[str, Any]) -> Shared:
             if role.model is not None
         },
         jail=_jail(settings["jail"]),
+        secrets=tuple(settings["secrets"]),
     )
 
 

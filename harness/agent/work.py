@@ -255,7 +255,7 @@ class Work:
         tools = (*in_workspace.tools, *task_tools.tools(), *primitives.tools(), self._programs.tool())
         tools = tuple(self._guard.guarded(tool) for tool in tools)
         self._toolbox = Toolbox(tools, task_tools, primitives, ready=self._making.result)
-        return Calls(self._member, self._task, self._toolbox, self._slot)
+        return Calls(self._member, self._task, self._toolbox, self._slot, hide=self._shared.hide)
 
     def _agent(self, calls: Calls) -> Agent:
         return Agent(

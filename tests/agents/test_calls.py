@@ -1,7 +1,12 @@
 """The calls of one turn: together, in order where order counts, and never twice by accident."""
 
+import json
+import subprocess
+import sys
 import threading
 from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -11,6 +16,7 @@ from prong.agents.slot import Slot
 from prong.agents.tools.tool import Answer, Tool, ToolError
 from prong.agents.tools.touch import changes, reads
 from prong.state import Deposed, Invalid, waiter
+from prong.state.secrets import without
 from prong.state.ticket import Ticket
 
 
@@ -249,3 +255,55 @@ def test_calls_that_are_one_transaction_get_a_slot_before_it_begins(claimed, sto
         ended.set()
         grants.join()
     assert texts(results) == [("waited", False), ("True", False), ("put", False), ("put", False)]
+
+
+def test_a_call_that_has_to_wait_after_all_parts_those_that_would_be_one_transaction(
+    calls, store, claimed
+):
+    member, _, _ = claimed()
+
+    def say(call):
+        with member.transaction() as tx:
+            tx.event("said", object=call.id, inside=store.inside_atomic)
+        return "said"
+
+    def ask(call):
+        with member.transaction() as tx:
+            tx.event("asked", object=call.id)
+            if call.id == "call-1":
+                ticket = waiter.enrol(tx, "approval", "1", timeout=0)
+        if call.id == "call-1":
+            waiter.wait(member, ticket)
+
+    toolbox = Toolbox(instant_again=say)
+    toolbox.tools["instant_again"] = replace(toolbox.tools["instant_again"], permit=ask)
+    results = calls(toolbox).run(turn(*["instant_again"] * 4))
+    assert texts(results) == [("said", False)] * 4
+    said = store.rows("select object, data from event where kind = 'said' order by seq")
+    assert [row["object"] for row in said] == ["call-0", "call-1", "call-2", "call-3"]
+    assert [json.loads(row["data"])["inside"] for row in said] == [True, False, True, True]
+
+
+def test_no_key_of_the_users_is_stored_or_sent(claimed, store):
+    member, task, _ = claimed()
+
+    def leaks(call):
+        if call.id == "call-1":
+            raise ToolError("it was hunter2hunter2")
+        return "key=hunter2hunter2"
+
+    hide = partial(without, secrets=["hunter2hunter2"])
+    results = Calls(member, task, Toolbox(leaks=leaks), Work(), hide=hide).run(turn("leaks hunter2hunter2", "leaks"))
+    assert texts(results) == [("key=[masked]", False), ("it was [masked]", True)]
+    assert "hunter2" not in "".join(row["data"] for row in store.rows("select data from event"))
+    assert "hunter2" not in str([dict(row) for row in store.rows("select * from tool_call")])
+
+
+def test_no_key_stands_in_the_log_even_where_a_process_breaks():
+    program = (
+        "import structlog; from prong.agents import log; log.configure(secrets=['hunter2hunter2']);"
+        "structlog.get_logger().info('x', said='hunter2hunter2'); raise ValueError('hunter2hunter2')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "hunter2" not in done.stderr.replace(repr(program), "")
+    assert done.stderr.count("[masked]") >= 2
