@@ -32,24 +32,23 @@ select input_tokens + cache_read_tokens + cache_write_tokens + output_tokens as 
 class Ledger:
     """Writes down what one agent's calls cost."""
 
-    def __init__(self, conversation: Conversation, name: str, prices: Model | None, *, agent: int) -> None:
-        """`name` is what the model is called, `prices` its record; None where nobody knows them."""
+    def __init__(self, conversation: Conversation, name: str, *, agent: int) -> None:
+        """`name` is what the model is called."""
         self._conversation = conversation
         self._name = name
-        self._prices = prices
         self._agent = agent
 
     def write(
-        self, tx: Transaction, message: int | None, answer: Answer, *, prefix: str, checks_cache: bool = False,
-        keeps: int | None = None,
+        self, tx: Transaction, message: int | None, answer: Answer, prices: Model | None, *, prefix: str,
+        checks_cache: bool = False, keeps: int | None = None,
     ) -> None:  # fmt: skip
-        """Count an answer that is message number `message`.
+        """Count an answer that is message number `message`; `prices` None: nobody knows them.
 
         `prefix` is the hash of what it shares with its parent; with `checks_cache` that should have been read.
         `keeps` is the fork point that the call only kept in the cache.
         """
         usage = answer.usage
-        usd = self._prices.cost_usd(usage) if self._prices else None
+        usd = prices.cost_usd(usage) if prices else None
         prefix_tokens = self._prefix_tokens(tx) if checks_cache else None
         tx.execute(
             _INSERT, task=self._conversation.task, agent=self._agent, message=message, model=self._name,
@@ -67,7 +66,7 @@ class Ledger:
             tx.event(
                 "cache.lost", object=self._name, prefix_tokens=prefix_tokens, cache_read=usage.cache_read,
                 lost_tokens=prefix_tokens - usage.cache_read,
-                lost_usd=economics.loss_usd(self._prices, prefix=prefix_tokens, read=usage.cache_read),
+                lost_usd=economics.loss_usd(prices, prefix=prefix_tokens, read=usage.cache_read),
                 prefix_is_the_same=prefix == self._hash_at_fork(tx),
             )  # fmt: skip
 

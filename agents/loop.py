@@ -67,7 +67,7 @@ class Agent:
         self._stop_reason = self._last_stop_reason()
         self._asked_before = self._has_asked()
         self._prefix_hash = self._hash_of_prefix()
-        self._ledger = Ledger(conversation, model.endpoint.model, self._prices, agent=member.me.agent)
+        self._ledger = Ledger(conversation, model.endpoint.model, agent=member.me.agent)
         self._child = fork_point.Child(conversation.task, self._prefix_hash, stops=stops_on_lost_cache)
         self._ceiling = Ceiling(member.store, conversation, model.endpoint.model, self._prefix_hash)
 
@@ -296,7 +296,7 @@ class Agent:
         if self._purse is not None:
             self._purse.settle(tx, answer.usage)
         checks = (warming or not self._asked_before) and self._conversation.fork_point is not None
-        self._ledger.write(tx, message, answer, prefix=self._prefix_hash, checks_cache=checks)
+        self._ledger.write(tx, message, answer, self._prices, prefix=self._prefix_hash, checks_cache=checks)
         point = self._last_fork_point()
         if point is not None:
             fork_point.used(tx, point, started_at=answer.started_at)

@@ -167,7 +167,10 @@ def _read(root: Path, context: str) -> Ran:
 
 
 def _usage(row: Mapping[str, Any]) -> Usage:
-    return Usage(row["input_tokens"], row["cache_read_tokens"], row["cache_write_tokens"], row["output_tokens"])
+    return Usage(
+        row["input_tokens"], row["cache_read_tokens"], row["cache_write_tokens"], row["output_tokens"],
+        row["cache_write_1h_tokens"],
+    )  # fmt: skip
 
 
 def _random_settings(rows: list[dict[str, Any]], number: int) -> list[Claim]:

@@ -33,6 +33,20 @@ _NANOUSD_PER_PRICE = 1_000
 """What one dollar for a million tokens is for one token."""
 
 
+# Events have the order of what happened, and calls have it; their clocks are two.
+_SPENT = """
+with since (seq) as (
+    select coalesce(max(seq), 0) from event
+     where task = :task and kind in ('task.backs_off', 'task.retried', 'task.ready')),
+mine as (
+    select * from model_call where task = :task and keeps is null order by id desc
+     limit (select count(*) from event, since
+             where task = :task and kind = 'model.answered' and event.seq > since.seq))
+select coalesce(sum(input_tokens + cache_read_tokens + cache_write_tokens + output_tokens), 0) as tokens,
+       coalesce(sum(usd), 0.0) as usd from mine
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class _Room:
     """What is left under one bound; `account` None: the agent's own.  `reserved` may come back.
@@ -66,9 +80,11 @@ class _Taken:
 class AccountPurse:
     """The purse of one agent.  `account` None: only its own bound counts; `model` None: its prices are unknown.
 
-    `own` bounds what this agent spends, over all its lives under the same number.  A model without prices spends tokens
+    `own` bounds what one attempt spends, whichever agents work on it.  A model without prices spends tokens
     only: bounds in money do not hold it, which is logged once a task.
     """
+
+    _lifetime: Lifetime = "5m"
 
     def __init__(
         self, member: Membership, *, account: int | None, own: Budget | None = None, model: Model | None = None
@@ -79,7 +95,6 @@ class AccountPurse:
         self._own = budget.checked(own) if own is not None else Budget()
         self._spent = self._spent_before()
         self._taken: _Taken | None = None
-        self._lifetime: Lifetime = "5m"
         self._told, self._told_unknown = self._told_before()
 
     def notice(self, prompt_tokens: int) -> Notice | None:
@@ -224,13 +239,11 @@ class AccountPurse:
         )  # fmt: skip
 
     def _spent_before(self) -> dict[Unit, int]:
-        """What this agent has spent already, if it was ended and goes on under its number."""
-        (row,) = self._member.store.rows(
-            "select coalesce(sum(input_tokens + cache_read_tokens + cache_write_tokens + output_tokens), 0) as tokens,"
-            " coalesce(sum(usd), 0.0) as usd from model_call where task = :task and agent = :agent",
-            task=self._member.me.task,
-            agent=self._member.me.agent,
-        )
+        """What this attempt has spent already, by this agent or by one that was ended and whose work it goes on with.
+
+        An attempt that failed begins a new one, and so does a person who lets the task go on.
+        """
+        (row,) = self._member.store.rows(_SPENT, task=self._member.me.task)
         return {"tokens": row["tokens"], "nanousd": in_nanousd(row["usd"])}
 
     def _told_before(self) -> tuple[set[str], bool]:

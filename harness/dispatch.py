@@ -107,9 +107,10 @@ select task.id, priority, raised, 0, max(priority, coalesce(raised, priority)) f
  where id not in (select id from named)
 """
 
-# Another wait, and one that is over, show here.
+# Another wait, and one that is over, show here, and the end of what made others urgent.
 _WAITING = """
-select count(*), coalesce(max(waiter.id), 0), coalesce(sum(priority), 0)
+select count(*), coalesce(max(waiter.id), 0), coalesce(sum(priority), 0),
+       coalesce((select open from task_count where exists (select 1 from task where raised is not null)), 0)
   from waiter left join task on task.id = waiter.task where waiter.state = 'waiting'
 """
 

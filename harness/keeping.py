@@ -101,11 +101,11 @@ class Keeper:
             except BaseException:
                 purse.hand_back()
                 raise
-            ledger = Ledger(line, one.model, prices, agent=member.me.agent)
+            ledger = Ledger(line, one.model, agent=member.me.agent)
             prefix = conversation.prefix_hash(one.model, shared.system, tools, line.messages)
             with self._store.transaction(None) as tx:
                 purse.settle(tx, answer.usage)
-                ledger.write(tx, None, answer, prefix=prefix, keeps=one.point)
+                ledger.write(tx, None, answer, prices, prefix=prefix, keeps=one.point)
                 fork_point.used(tx, one.point, started_at=answer.started_at, kept_calls=one.made + 1)
                 usd = None if prices is None else prices.cost_usd(answer.usage)
                 tx.event(

@@ -254,6 +254,23 @@ def raise_bound(tx: Transaction, account: int, budget: Budget) -> None:
     )  # fmt: skip
 
 
+def drop_bound(tx: Transaction, account: int, unit: Unit) -> None:
+    """Let an account spend without a bound of its own in one unit; what is spent is counted as before.
+
+    What a bound above it leaves open decides from then on, where there is one.
+    """
+    chain = _read(tx, account)
+    first = chain.accounts[0]
+    if first.sums(unit).bound is None:
+        return
+    chain.change(unit, _unbind)
+    if not _nearly_spent(first):
+        first.warned_at = None
+    _let_go_on(tx, chain)
+    waiter.grant_all(tx, "budget", str(account))
+    tx.event("budget.unbound", object=str(account), task=account or None, unit="tokens" if unit == "tokens" else "usd")
+
+
 def rooms(source: Source, account: int) -> list[Room]:
     """What is left for new calls, for each unit in which there is a bound.  A closed account has nothing left."""
     chain = Chain.read(source, account)
@@ -328,6 +345,10 @@ def _bounds(budget: Budget) -> list[tuple[Unit, int | None]]:
 
 def _close(sums: Sums) -> None:
     sums.closed = True
+
+
+def _unbind(sums: Sums) -> None:
+    sums.bound = None
 
 
 def _reopen(sums: Sums) -> None:

@@ -11,7 +11,8 @@ from prong.harness.permissions import policies
 from prong.harness.rules.rules import Change, Rules, RulesInvalid, differences, load
 from prong.harness.rules.watch import watch
 from prong.harness.swarms import Bounds, Swarm, set_on_lost_cache, set_roles
-from prong.primitives.budget import SWARM, Budget, below, raise_bound
+from prong.primitives.budget import SWARM, Budget, below, drop_bound, raise_bound
+from prong.primitives.budget_sums import Unit
 from prong.primitives.task import free_held
 from prong.state import Invalid, Store, Transaction
 
@@ -86,15 +87,18 @@ class RuleKeeper:
         elif key == "on_lost_cache":
             set_on_lost_cache(tx, new.on_lost_cache)
         elif key == "budget.tokens":
-            return _set_budget(tx, Budget(tokens=new.budget.tokens))
+            return _set_budget(tx, Budget(tokens=new.budget.tokens), "tokens")
         elif key == "budget.usd":
-            return _set_budget(tx, Budget(usd=new.budget.usd))
+            return _set_budget(tx, Budget(usd=new.budget.usd), "nanousd")
         return None
 
 
-def _set_budget(tx: Transaction, budget: Budget) -> str | None:
+def _set_budget(tx: Transaction, budget: Budget, unit: Unit) -> str | None:
     try:
-        raise_bound(tx, SWARM, budget)
+        if budget == Budget():  # it stands there no more
+            drop_bound(tx, SWARM, unit)
+        else:
+            raise_bound(tx, SWARM, budget)
     except Invalid as error:
         return f"not: {error}"
     free_held(tx, below(tx, SWARM))

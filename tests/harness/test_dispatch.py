@@ -167,6 +167,21 @@ def test_what_somebody_urgent_waits_for_goes_first_with_all_that_it_needs(make, 
     assert parent
 
 
+def test_what_was_urgent_only_for_a_task_that_is_cancelled_is_so_no_more(make, dispatcher, store):
+    need, rounds = make(), dispatcher(slots=1)
+    first = make(priority=20)
+    assert started(rounds.round()) == [first]
+    urgent = make(need, priority=7)
+    assert raised(store, need) == 7
+    make()
+    rounds.round()
+    assert raised(store, need) == 7
+    with store.transaction(None) as tx:
+        tasks.cancel(tx, urgent, reason="not needed")
+    rounds.round()
+    assert raised(store, need) is None
+
+
 def raised(store, task):
     return store.row("select raised from task where id = :task", task=task)["raised"]
 

@@ -53,7 +53,7 @@ def test_what_was_given_for_the_run_is_left_alone_beside_what_changes(keeper, ro
     }  # fmt: skip
 
 
-def test_a_bound_that_cannot_be_set_does_not_stop_the_other(keeper, root):
+def test_a_bound_that_stands_there_no_more_is_gone_and_the_other_is_set(keeper, root):
     told = []
     keeper = keeper(told, tokens=1_000, usd=2.0)
     (root / "PRONG.md").write_text("---\nbudget: {tokens: 1k, usd: 2}\n---\n")
@@ -62,8 +62,8 @@ def test_a_bound_that_cannot_be_set_does_not_stop_the_other(keeper, root):
         eventually(lambda: told, "the first reading")
         (root / "PRONG.md").write_text("---\nbudget: {usd: 9}\n---\n")
         eventually(lambda: len(told) > 1, "the change")
-    assert bound(keeper) == (1_000, 9.0)
-    assert changes(keeper)["budget.tokens"].startswith("not: ")
+    assert bound(keeper) == (None, 9.0)
+    assert changes(keeper)["budget.tokens"] == "now"
 
 
 def test_a_file_that_is_wrong_is_told_and_changes_nothing(keeper, root):
