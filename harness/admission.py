@@ -11,7 +11,8 @@ already, and gives its memory back only by ending, so pressure does not hold it.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from prong.harness.pressure import Pressure
@@ -87,6 +88,19 @@ class Provider:
             seconds = self.closed_until - now
             return Refusal("provider", f"{name} takes no calls for another {seconds:.0f} s", self.closed_until)
         return Refusal("provider", f"{name} takes {self.concurrency} calls at once, and {self.in_flight} are under way")
+
+
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """The providers of a swarm by name: the `usual` one, and those of roles whose models another one bounds."""
+
+    usual: str
+    by_name: Mapping[str, Provider]
+    of_roles: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, role: str) -> str:
+        """Whom an agent of the role asks."""
+        return self.of_roles.get(role, self.usual)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,14 @@ agent that never beat its heart, and its task goes back.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from prong.harness import scheduler
-from prong.harness.admission import Crew, Limits, Provider, Refusal
+from prong.harness.admission import Crew, Limits, Providers, Refusal
 from prong.harness.pressure import Pressure
 from prong.harness.scheduler import Candidate, Decision, Snapshot, Unpark
 from prong.primitives import ranking, wait_graph
@@ -132,7 +133,7 @@ class Dispatcher:
 
     def __init__(
         self, store: Store, *, slots: int, parked: int, limits: Limits | None = None,
-        pressure: Callable[[], Pressure] | None = None, provider: Callable[[float], Provider] | None = None,
+        pressure: Callable[[], Pressure] | None = None, provider: Callable[[float], Providers] | None = None,
     ) -> None:  # fmt: skip
         """At most `slots` agents run at once, and about `parked` processes wait; without `pressure` nobody looks at it.
 
@@ -188,7 +189,7 @@ class Dispatcher:
         assert awake is not None
         return bool(wants["wants"]) or awake["awake"] > self.parked
 
-    def _snapshot(self, tx: Transaction, pressure: Pressure | None, provider: Provider | None) -> Snapshot:
+    def _snapshot(self, tx: Transaction, pressure: Pressure | None, found: Providers | None) -> Snapshot:
         paused = tx.row("select paused from swarm")
         empty = Snapshot(
             slots=self.slots,
@@ -197,15 +198,23 @@ class Dispatcher:
             pressure=pressure,
             limits=self.limits,
             unseen=self._unseen,
-            providers={} if provider is None else {"the model's endpoint": provider},
+            providers={} if found is None else found.by_name,
             paused="a person paused the swarm" if paused is not None and paused["paused"] else None,
         )
-        name = next(iter(empty.providers), None)
         most = scheduler.wanted(empty) or 1  # one at least, who is told why it stays
         roles = {row["name"]: Crew(row["agents"], row["running"]) for row in tx.rows(_CREWS)}
+        # Who asks another provider has a line of its own, too, lest a closed one keep all others back.
+        apart = {role: Crew(sys.maxsize) for role in (found.of_roles if found is not None else ())} | roles
         ready = [
-            Candidate(row["id"], row["level"], row["ready_at"] or 0, None, row["path_s"], name, row["role"])
-            for row in _heads(tx, _READY, roles, most)
+            Candidate(
+                row["id"],
+                row["level"],
+                row["ready_at"] or 0,
+                path_s=row["path_s"],
+                role=row["role"],
+                provider=None if found is None else found.of(row["role"]),
+            )
+            for row in _heads(tx, _READY, apart, most)
         ]
         back = [_back(row) for query in (_WAKERS, _SLEEPERS) for row in _heads(tx, query, roles, most)]
         return replace(empty, candidates=[*ready, *back], roles=roles)

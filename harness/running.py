@@ -16,7 +16,7 @@ from prong.agents.governor.file import Identity
 from prong.agents.governor.governor import Governor, family
 from prong.agents.nursery import Nursery
 from prong.agents.sandbox import Found
-from prong.harness.admission import Provider
+from prong.harness.admission import Provider, Providers
 from prong.harness.agent.jail import sandbox_of_machine
 from prong.harness.foresight import foreseeing
 from prong.harness.keeping import keeping_caches
@@ -53,7 +53,9 @@ def run_swarm(swarm: Swarm, *, api_key: str | None, display: Display, attended: 
                     return made
 
                 with keeping_caches(swarm, settings):
-                    return Supervisor(swarm, nurseries=nurseries, provider=_provider(settings), attended=attended).run()
+                    return Supervisor(
+                        swarm, nurseries=nurseries, provider=providers_of(settings), attended=attended
+                    ).run()
         finally:
             nursery.close()
 
@@ -69,18 +71,28 @@ def _tell_of_sandbox(swarm: Swarm) -> None:
             tx.event("sandbox.missing", object=swarm.id, reason=reason)
 
 
-def _provider(settings: Mapping[str, Any]) -> Callable[[float], Provider]:
-    """What the governor of the agents knows of the endpoint; how many calls fly at once is its own affair."""
+def providers_of(settings: Mapping[str, Any]) -> Callable[[float], Providers]:
+    """What the governors of the agents know of the endpoint, which bounds each family of models by itself.
+
+    How many calls fly at once is their own affair.
+    """
     endpoint = settings["endpoint"]
     base_url = endpoint["base_url"] or _ANTHROPIC_URL
-    identity = Identity(base_url, endpoint["api_key"] or "", family(endpoint["model"]))
-    governor = Governor(Path(settings["governed_in"]), identity)
+    usual = family(endpoint["model"])
+    models = {name: role["model"] for name, role in settings["roles"].items() if role["model"] is not None}
+    of_roles = {name: family(model) for name, model in models.items() if family(model) != usual}
+    governors = {
+        one: Governor(Path(settings["governed_in"]), Identity(base_url, endpoint["api_key"] or "", one))
+        for one in (usual, *of_roles.values())
+    }
+    names = {one: f"the endpoint of {one} models" for one in governors} | {usual: "the model's endpoint"}
 
-    def provider(now: float) -> Provider:
-        closed_s = governor.statistics().closed_for_s
-        return Provider(closed_until=now + closed_s if closed_s > 0 else None)
+    def providers(now: float) -> Providers:
+        closed = {one: governor.statistics().closed_for_s for one, governor in governors.items()}
+        by_name = {names[one]: Provider(now + closed_s if closed_s > 0 else None) for one, closed_s in closed.items()}
+        return Providers(names[usual], by_name, {role: names[one] for role, one in of_roles.items()})
 
-    return provider
+    return providers
 
 
 def _nursery(swarm: Swarm) -> Nursery:

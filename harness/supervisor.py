@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from prong.agents import fork_point
 from prong.agents.nursery import Exited, Forked, Nursery, adopt_orphans, children, end_orphans
 from prong.harness import pressure
-from prong.harness.admission import Provider
+from prong.harness.admission import Providers
 from prong.harness.dispatch import Dispatcher
 from prong.harness.merger import merge_queue_of
 from prong.harness.outcome import finished, outcome
@@ -100,9 +100,9 @@ class Supervisor:
 
     def __init__(
         self, swarm: Swarm, *, nurseries: Callable[[], Nursery], attended: bool = False,
-        provider: Callable[[float], Provider] | None = None,
+        provider: Callable[[float], Providers] | None = None,
     ) -> None:  # fmt: skip
-        """`nurseries` starts a nursery, again if one dies; `provider` tells how the models' endpoint is at a time."""
+        """`nurseries` starts a nursery, again if one dies; `provider` tells how the models' endpoints are at a time."""
         self._swarm = swarm
         self._store = swarm.store()
         self._nurseries = nurseries

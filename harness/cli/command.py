@@ -294,11 +294,13 @@ def _quiet(_swarm: Swarm, _over: object) -> None:
 
 
 def _advise(swarm: Swarm, state: str, *, err: bool = False) -> None:
+    changed = has_changes(swarm)
+    merged = f"What was merged is on {swarm.branch}" if changed else "Nothing was merged"
     advice = {
         "done": f"The result is branch {swarm.branch}. See it with: git log -p {swarm.branch} --not HEAD"
-        if has_changes(swarm)
+        if changed
         else "No file was changed, so there is nothing to merge.",
-        "failed": f"Not every task is done. What was merged is on {swarm.branch}; see why with: prong tasks {swarm.id}",
+        "failed": f"Not every task is done. {merged}; see why with: prong tasks {swarm.id}",
         "stopped": f"Stopped; nothing is lost. Go on with: prong resume {swarm.id}",
         "budget": f"A budget is spent, so tasks wait. See which with: prong why; raise it with: prong budget; then go"
         f" on with: prong resume {swarm.id}",

@@ -257,9 +257,7 @@ def test_calls_that_are_one_transaction_get_a_slot_before_it_begins(claimed, sto
     assert texts(results) == [("waited", False), ("True", False), ("put", False), ("put", False)]
 
 
-def test_a_call_that_has_to_wait_after_all_parts_those_that_would_be_one_transaction(
-    calls, store, claimed
-):
+def test_a_call_that_has_to_wait_after_all_parts_those_that_would_be_one_transaction(calls, store, claimed):
     member, _, _ = claimed()
 
     def say(call):

@@ -104,6 +104,19 @@ def test_an_undamaged_stream_is_read_to_the_byte_and_a_damaged_one_whole_or_not_
     assert read["refused"] > read["whole"] > 0
 
 
+def test_a_stream_that_is_cut_anywhere_gives_no_call_that_is_not_whole():
+    """Goal: nothing of a call whose input was cut is run.  Method: the stream ends behind every third byte."""
+    said = STREAM.index(b"message_stop") - len("event: ")
+    for end in range(0, len(STREAM), 3):
+        try:
+            found = _assemble(STREAM[:end])
+        except (streams.DamagedStream, ValueError):
+            assert end < said
+            continue
+        assert found.content[2]["input"] == {"text": 0}
+        assert end >= STREAM.index(b"message_delta")
+
+
 def _assemble(data):
     assembly = streams.Assembly()
     for event in anthropic.Stream.raw_events(httpx2.Response(200, content=data)):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prong.harness.admission import Limits
+from prong.harness.admission import Limits, Provider, Providers
 from prong.harness.dispatch import Dispatcher
 from prong.harness.pressure import Pressure
 from prong.primitives import Lock, Plan, create_task, wait_tasks
@@ -131,6 +131,18 @@ def test_a_task_that_backs_off_is_started_when_its_time_has_come(make, dispatche
     assert rounds.pause_s(1000) == pytest.approx(at - clock.now())
     clock.advance(at - clock.now())
     assert started(rounds.round()) == [task]
+
+
+def test_who_asks_another_provider_goes_while_the_usual_one_is_closed(make, dispatcher, store):
+    closed = Providers(
+        "usual", {"usual": Provider(closed_until=store.clock.now() + 60), "other": Provider()}, {"review": "other"}
+    )
+    usual = [make(priority=5) for _ in range(3)]
+    review = make()
+    with store.transaction(None) as tx:
+        tx.execute("update task set role = 'review' where id = :id", id=review)
+    assert started(dispatcher(slots=2, provider=lambda _: closed).round()) == [review]
+    assert usual
 
 
 # Urgency is inherited.
