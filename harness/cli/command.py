@@ -28,7 +28,7 @@ from prong.harness.cli.inspect import export, ui
 from prong.harness.cli.mcp import mcp
 from prong.harness.cli.permitting import permissions, permitting
 from prong.harness.cli.places import REPO, pushed, starting, starting_commit
-from prong.harness.cli.pricing import models, pricing
+from prong.harness.cli.pricing import models, pricing, roles_asking
 from prong.harness.cli.roles import roles
 from prong.harness.cli.shared import COMMANDS
 from prong.harness.repository.git import RepositoryError
@@ -143,7 +143,7 @@ def run(
         compact_at=rules.compact_at,
         offline=Offline(tuple(str(path.resolve()) for path in scripts), latency) if offline else None,
         prose=rules.prose,
-        roles=rules.roles,
+        roles=roles_asking(rules, bounded),
         bounds=bounds(rules, **bounded),
         given=overridden(ctx),
         permissions=permissions(rules, bounded),

@@ -1,8 +1,9 @@
-"""The option of `prong run` that says what models cost and hold, and what the rules of the repository say of it."""
+"""The options of `prong run` that say which models roles ask, and what models cost and hold."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,17 +11,36 @@ import click
 
 from prong.agents.models import Model
 from prong.harness.rules import model_rules
-from prong.harness.rules.rules import Rules
+from prong.harness.rules.rules import Role, Rules
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def pricing(command: F) -> F:
-    """Add the option to a command, which gets it as a keyword."""
-    return click.option(
+    """Add the options to a command, which gets them as keywords."""
+    command = click.option(
         "--models", type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="A YAML file that says what models cost and hold, as models in PRONG.md does; it counts before that.",
     )(command)  # fmt: skip
+    return click.option(
+        "--role-model", "role_models", multiple=True, metavar="ROLE=MODEL", help="The model of a role of PRONG.md."
+    )(command)
+
+
+def roles_asking(rules: Rules, options: Mapping[str, Any]) -> Mapping[str, Role]:
+    """The roles of the rules with the models of the option; raises `UsageError` for a role that is none."""
+    roles = dict(rules.roles)
+    for said in options["role_models"]:
+        name, _, model = said.partition("=")
+        if not model.strip() or len(model.split()) > 1:
+            raise click.BadParameter(
+                f"{said!r} is no ROLE=MODEL, such as reviewer=claude-haiku-5-5", param_hint="--role-model"
+            )
+        if name not in roles:
+            known = ", ".join(roles) or "there is none; say them in PRONG.md"
+            raise click.BadParameter(f"{name!r} is no role. The roles are: {known}", param_hint="--role-model")
+        roles[name] = replace(roles[name], model=model.strip())
+    return roles
 
 
 def models(rules: Rules, options: Mapping[str, Any]) -> tuple[Model, ...]:
