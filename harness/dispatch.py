@@ -21,6 +21,7 @@ from typing import Any
 
 from prong.harness import scheduler
 from prong.harness.admission import Crew, Limits, Providers, Refusal
+from prong.harness.plans.gates import open_steps
 from prong.harness.pressure import Pressure
 from prong.harness.scheduler import Candidate, Decision, Snapshot, Unpark
 from prong.primitives import ranking, wait_graph
@@ -153,6 +154,7 @@ class Dispatcher:
 
     def round(self) -> Orders:
         """Fill the free slots, in one transaction; what is to be done after it."""
+        open_steps(self._store)
         if not self._is_due():
             return Orders()
         provider = self._provider(self._store.clock.now()) if self._provider else None

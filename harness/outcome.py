@@ -15,12 +15,19 @@ select (select open from task_count) as open,
          or exists (select 1 from merge where state = 'waiting')
          or exists (select 1 from merge join task on task.id = merge.resolver
                      where merge.state = 'resolving' and task.state in ('done', 'failed', 'cancelled'))
+         or exists (select 1 from task where gated = 1 and state = 'blocked'
+                       and not exists (select 1 from task_need join task need on need.id = task_need.need
+                                        where task_need.task = task.id
+                                          and need.state not in ('done', 'failed', 'cancelled')))
          or exists (select 1 from agent where ended_at is null and task is not null
                        and state not in ('parked', 'asleep')) as moving
 """
 
 _HELD = "select held from task where held in ('budget', 'cache') order by held limit 1"
 
+
+# Of a task and its second copy one is done, and that is enough.
+_UNDONE = "select 1 from task where state <> 'done' and hedge_of is null limit 1"
 
 _ASKED = """
 select 1 from approval join task on task.id = approval.task
@@ -53,4 +60,4 @@ def outcome(store: Store) -> str:
     held = store.row(_HELD)
     if held is not None:
         return str(held["held"])
-    return "failed" if store.row("select 1 from task where state <> 'done' limit 1") else "done"
+    return "failed" if store.row(_UNDONE) else "done"

@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from prong.harness.repository.git import GitFailed
 from prong.harness.repository.merge_rules import MergeRules
 from prong.harness.repository.repository import Repository
 from prong.harness.repository.workspaces import NotAWorkspace, Workspace
-from prong.harness.rules.rules import Load, Memory, Permissions, Role
+from prong.harness.rules.rules import Load, Memory, Permissions, Role, Route
 from prong.primitives import Plan, create_task
 from prong.primitives.budget import SWARM, Budget, open_account
 from prong.primitives.task import free_from_cache, set_limits, set_role
@@ -168,6 +168,7 @@ class Options:
     merging: MergeRules = field(default_factory=MergeRules)
     permissions: Mapping[str, Permissions] = field(default_factory=dict)
     models: Sequence[Model] = ()
+    route: Route = field(default_factory=Route)
 
     def more(self) -> str:
         """The part of the options that has no column of its own, as JSON."""
@@ -199,6 +200,7 @@ class Swarm:
             "base_commit": self.base_commit,
             "prose": self.options.prose,
             "roles": {name: asdict(role) for name, role in self.options.roles.items()},
+            "route": asdict(self.options.route),
             "task_budget": {"tokens": self.options.bounds.task_tokens, "usd": self.options.bounds.task_usd},
             "governed_in": str(self.directory / "governor" if self.options.offline else default_directory()),
             "jail": asdict(self.options.jail),
@@ -213,10 +215,14 @@ class Swarm:
         }
 
 
-def create(repository: Repository, options: Options, base: str | None = None, *, program: str | None = None) -> Swarm:
+def create(
+    repository: Repository, options: Options, base: str | None = None, *, program: str | None = None,
+    begin: Callable[[Transaction], object] | None = None,
+) -> Swarm:  # fmt: skip
     """Make a swarm: its directory, its database, its integration branch at `base` or HEAD, and the first task.
 
-    The first task runs the `program`, as `programs.Program` writes itself, where there is one.
+    The first task runs the `program`, as `programs.Program` writes itself, where there is one; `begin` makes other
+    tasks in its place.
     """
     repository.check_writable()
     base = base or repository.head()
@@ -255,6 +261,9 @@ def create(repository: Repository, options: Options, base: str | None = None, *,
             set_rules(tx, source, permissions, options.roles if source == FILE else None)
         open_account(tx, SWARM, lender=None, budget=Budget(options.bounds.tokens, options.bounds.usd))
         tx.event("swarm.created", object=name, goal=options.goal, branch=swarm.branch, base_commit=base)
+        if begin is not None:
+            begin(tx)
+            return swarm
         title = " ".join(options.goal.split())[:80]
         task, _ = create_task(tx, Plan(title=title, prompt=options.goal, base_commit=base))
         if program is not None:
@@ -266,8 +275,9 @@ def set_roles(tx: Transaction, roles: Mapping[str, Role]) -> None:
     """Make what the rules say of roles hold for whoever creates tasks."""
     for name, role in roles.items():
         set_role(
-            tx, name, estimate_s=role.estimate_s, priority=role.priority, attempts=role.attempts, agents=role.agents
-        )
+            tx, name, estimate_s=role.estimate_s, priority=role.priority, attempts=role.attempts, agents=role.agents,
+            hedge=bool(role.hedge),
+        )  # fmt: skip
 
 
 def set_on_lost_cache(tx: Transaction, what: str) -> None:
@@ -373,4 +383,5 @@ def _options(row: Row) -> Options:
         jail=Jail(**{**(jail := more.get("jail", {})), "readable": tuple(jail.get("readable", ()))}),
         push=more.get("push", False),
         merging=MergeRules(**more.get("merging", {})),
+        route=Route(**more.get("route", {})),
     )

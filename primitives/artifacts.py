@@ -46,7 +46,7 @@ class ArtifactLost(ProngError):
         )
 
 
-def stored(member: Membership, what: str, value: Any) -> str:
+def stored(source: Membership | Store, what: str, value: Any) -> str:
     """The text that a row holds for a value: its JSON, or the marker of the artifact that it was written to.
 
     Raises `Invalid` where JSON cannot hold the value, `TooLarge` over `ARTIFACT_BYTES`, and `StoreError` where the file
@@ -67,7 +67,8 @@ def stored(member: Membership, what: str, value: Any) -> str:
     if len(data) > ARTIFACT_BYTES:
         raise TooLarge(what, len(data), ARTIFACT_BYTES)
     digest = hashlib.sha256(data).hexdigest()
-    _keep(member.store.artifacts, digest, data)
+    store = source if isinstance(source, Store) else source.store
+    _keep(store.artifacts, digest, data)
     return f"{_MARK}{digest} {len(data)}"
 
 

@@ -248,14 +248,14 @@ def _reopen(tx: Transaction, task: int) -> None:
         "update task set state = 'blocked', held = null, error = null, failure = null, failures = 0, stalled = 0,"
         " result_asked = 0, paused = 0, fence = fence + 1, ended_at = null, ready_at = null, kept_branch = null"
         " where id = :task"
-        " returning on_failed_need, account",
+        " returning on_failed_need, account, gated",
         task=task,
     )
     assert row is not None, "the caller has found it"
     tx.execute("update task_count set open = open + 1")
     if row["account"]:
         budget.reopen_account(tx, row["account"])
-    if is_ready(row["on_failed_need"], states):
+    if is_ready(row["on_failed_need"], states) and not row["gated"]:
         tx.execute("update task set state = 'ready' where id = :task", task=task)
         task_line.stand_in_line(tx, task, 0.0)
     tx.event("task.retried", object=str(task), task=task)

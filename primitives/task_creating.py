@@ -33,10 +33,10 @@ LEVELS_RAISED = 64
 _INSERT = """
 insert into task (parent, title, prompt, context, state, role, depth, priority, level, estimate_s, path_s,
                   on_failed_need, attempts, paused, fork_point, brief_of, base_commit, key, created_at, ready_at,
-                  account, result_schema, result_asks)
+                  account, result_schema, result_asks, gated)
 values (:parent, :title, :prompt, :context, :state, :role, :depth, :priority, :level, :estimate_s, :path_s,
         :on_failed_need, :attempts, :paused, :fork_point, :brief_of, :base_commit, :key, :now,
-        case when :state = 'ready' then :now end, :account, :result_schema, :result_asks)
+        case when :state = 'ready' then :now end, :account, :result_schema, :result_asks, :gated)
 returning *
 """
 
@@ -125,27 +125,28 @@ def set_limits(
 
 def set_role(
     tx: Transaction, name: str, *, estimate_s: float | None = None, priority: int | None = None,
-    attempts: int | None = None, agents: int | None = None,
+    attempts: int | None = None, agents: int | None = None, hedge: bool = False,
 ) -> None:  # fmt: skip
     """Say what tasks of a role get that name nothing else; an estimate counts only until one of them has ended.
 
-    `agents` is how many of them the harness has run at once.
+    `agents` is how many of them the harness has run at once; `hedge` lets it run a second copy of a straggler.
 
     >>> with swarm.transaction() as tx:
     ...     set_role(tx, "review", estimate_s=120, priority=5)
     """
     checked_name("role", name)
     tx.execute(
-        "insert into role (name, estimate_s, priority, attempts, agents)"
-        " values (:name, :estimate_s, :priority, :attempts, :agents)"
+        "insert into role (name, estimate_s, priority, attempts, agents, hedge)"
+        " values (:name, :estimate_s, :priority, :attempts, :agents, :hedge)"
         " on conflict (name) do update set priority = excluded.priority, attempts = excluded.attempts,"
-        "    agents = excluded.agents,"
+        "    agents = excluded.agents, hedge = excluded.hedge,"
         "    estimate_s = case when finished = 0 then excluded.estimate_s else estimate_s end",
         name=name,
         estimate_s=estimate_s,
         priority=priority,
         attempts=attempts,
         agents=agents,
+        hedge=int(hedge),
     )
 
 
@@ -294,7 +295,7 @@ def _create(
     tx: Transaction, family: _Family, plan: Plan, needs: Sequence[Task], *, estimate_s: float, path_s: float
 ) -> Task:
     states = [need.state for need in needs]
-    ready = is_ready(plan.on_failed_need, states)
+    ready = is_ready(plan.on_failed_need, states) and not plan.gated
     row = tx.row(_INSERT, **_columns(tx, family, plan), state="ready" if ready else "blocked", estimate_s=estimate_s,
                  path_s=path_s)  # fmt: skip
     assert row is not None
@@ -321,11 +322,12 @@ def _create(
 def _columns(tx: Transaction, family: _Family, plan: Plan) -> Mapping[str, Any]:
     priority = family.priority(plan)
     return {
-        "parent": family.parent, "title": plan.title, "prompt": plan.prompt, "context": plan.context,
+        "parent": plan.parent if family.parent is None else family.parent, "title": plan.title, "prompt": plan.prompt, "context": plan.context,
         "role": plan.role, "depth": family.depth, "priority": priority, "level": family.level + priority,
         "on_failed_need": plan.on_failed_need, "attempts": family.attempts(plan), "paused": family.paused,
         "fork_point": plan.fork_point, "brief_of": plan.brief_of, "base_commit": plan.base_commit, "key": plan.key,
         "now": tx.now, "account": family.account, "result_schema": plan.result_schema, "result_asks": plan.result_asks,
+        "gated": int(plan.gated),
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ LEARNT_OVER = 20
 _FREED = """
 update task set state = 'ready', ready_at = :now,
        level = (case when raised > priority then raised else priority end) - :window
- where state = 'blocked' and id in (select task from task_need where need = :need)
+ where state = 'blocked' and gated = 0 and id in (select task from task_need where need = :need)
    and (on_failed_need = 'continue' or :done)
    and (on_failed_need = 'any' or not exists (
         select 1 from task_need join task need on need.id = task_need.need

@@ -99,6 +99,9 @@ create table task (
     result_value  text,                          -- JSON that fitted, or the marker of an artifact
     result_whole  text,                          -- the marker of the artifact with the whole of a result too long for a row
     error         text,
+    gated         integer not null default 0,    -- 1: it stays blocked after its needs until its plan lets it start
+    hedge         integer not null default 0,    -- 1: a second copy of it may run where it is a straggler
+    hedge_of      integer references task,       -- the task of which it is a second copy; null: it is none
     key           text unique,                   -- idempotency key: the same key makes no second task
     created_at    real not null,
     ready_at      real,
@@ -109,6 +112,8 @@ create index task_line on task (level desc, path_s desc, id) where state = 'read
 create index task_open on task (state, id) where state not in ('done', 'failed', 'cancelled');
 create index task_raised on task (id) where raised is not null;
 create index task_of_role on task (role, state) where role <> '' and state not in ('done', 'failed', 'cancelled');
+create index task_gated on task (id) where gated = 1;
+create index task_hedge on task (hedge_of) where hedge_of is not null;
 create index task_later on task (not_before) where not_before is not null;
 create index task_held on task (account) where held is not null;
 create index task_parent on task (parent);
@@ -141,8 +146,26 @@ create table role (                              -- how long tasks of a role tak
     finished   integer not null default 0,
     priority   integer,                          -- null: 0
     attempts   integer,                          -- null: as the swarm has it
-    agents     integer                           -- so many of its tasks run at once; null: as many as there are slots
+    agents     integer,                          -- so many of its tasks run at once; null: as many as there are slots
+    hedge      integer not null default 0        -- 1: a second copy of a straggler may run
 ) strict, without rowid;
+
+create table plan (                              -- the plan that the swarm runs (prong apply): one row, or none
+    id      integer primary key check (id = 1),
+    path    text not null,                       -- where it stood
+    digest  text not null,                       -- of its text, by which it is found again
+    text    text not null,                       -- YAML
+    files   text not null                        -- JSON: what the globs of each of its tasks have found
+) strict;
+
+create table plan_step (                         -- which task of the swarm is which of its plan's
+    task     integer primary key references task,
+    step     text not null,                      -- its name there
+    place    integer,                            -- its place among those of a for_each; null: it is the step itself
+    item     text,                               -- JSON: the one that it is for
+    outcome  text check (outcome in ('skipped', 'expanded'))
+) strict;
+create index plan_step_name on plan_step (step, place);
 
 -- A budget.  What is open for new calls is the bound less what is settled, reserved and lent; where an account has no
 -- bound in a unit, the next one above that has one decides.  Every task spends from the account that its row names: its

@@ -12,7 +12,7 @@ from prong.agents.model import Endpoint, Model
 from prong.harness import prompt
 from prong.harness.agent.jail import sandbox_of_machine
 from prong.harness.repository.repository import Repository
-from prong.harness.rules.rules import Role
+from prong.harness.rules.rules import Role, Route
 from prong.harness.swarms import Jail
 from prong.harness.tools import catalogue
 from prong.primitives.budget import Budget
@@ -38,6 +38,7 @@ class Shared:
     task_budget: Budget | None
     roles: Mapping[str, Role]
     role_models: Mapping[str, Model]
+    route: Route
     jail: Jail
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
@@ -82,6 +83,7 @@ def share(settings: Mapping[str, Any]) -> Shared:
             for name, role in roles.items()
             if role.model is not None
         },
+        route=Route(**settings["route"]),
         jail=_jail(settings["jail"]),
         secrets=tuple(settings["secrets"]),
     )

@@ -250,8 +250,9 @@ class Work:
         planner = Planner(self._member, self._model.endpoint.model, self._shared.models_of_roles())
         source = ForkSource(self._snapshot, self._prefix_hash)
         task_tools = TaskTools(
-            self._member, source, budget=self._shared.task_budget, planner=planner, roles=tuple(self._shared.roles)
-        )
+            self._member, source, budget=self._shared.task_budget, planner=planner, roles=tuple(self._shared.roles),
+            route=self._shared.route,
+        )  # fmt: skip
         tools = (*in_workspace.tools, *task_tools.tools(), *primitives.tools(), self._programs.tool())
         tools = tuple(self._guard.guarded(tool) for tool in tools)
         self._toolbox = Toolbox(tools, task_tools, primitives, ready=self._making.result)

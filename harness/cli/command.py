@@ -27,6 +27,7 @@ from prong.harness.cli.executing import PROGRAM, exec_like, has_changes, show_ou
 from prong.harness.cli.inspect import export, ui
 from prong.harness.cli.mcp import mcp
 from prong.harness.cli.permitting import permissions, permitting
+from prong.harness.cli.planning import APPLYING, apply_like, show_plan
 from prong.harness.cli.places import REPO, pushed, starting, starting_commit
 from prong.harness.cli.pricing import models, pricing, roles_asking
 from prong.harness.cli.roles import roles
@@ -144,6 +145,7 @@ def run(
         offline=Offline(tuple(str(path.resolve()) for path in scripts), latency) if offline else None,
         prose=rules.prose,
         roles=roles_asking(rules, bounded),
+        route=rules.route,
         bounds=bounds(rules, **bounded),
         given=overridden(ctx),
         permissions=permissions(rules, bounded),
@@ -153,15 +155,20 @@ def run(
         merging=merge_rules(rules, check=check, timeout_s=check_timeout),
         jail=jail(rules, repository.root, sandbox=sandbox, network=network),
     )
+    applying = ctx.meta.get(APPLYING)
+    if applying is not None:
+        options = applying.looked_at(repository, options, rules)  # which may be all that was asked for
     warn(options.jail)
     key = _key(options)
     may_send_key(ctx, options.base_url)
     _check_endpoint(options, key, {model.id for model in options.models})
     base = starting_commit(repository, include_dirty=include_dirty, push=push)
-    _run(create(repository, options, base, program=ctx.meta.get(PROGRAM)), key, as_json=as_json)
+    make = create if applying is None else applying.made
+    _run(make(repository, options, base, program=ctx.meta.get(PROGRAM)), key, as_json=as_json)
 
 
 main.add_command(exec_like(run))
+main.add_command(apply_like(run))
 
 
 @main.command(epilog="Example: prong resume")
@@ -283,6 +290,7 @@ def _end(swarm: Swarm, state: str, *, as_json: bool) -> NoReturn:
     if as_json:
         click.echo(json.dumps(read_status(swarm.store()).as_json()))
     else:
+        show_plan(swarm)
         _advise(swarm, state, err=show_output(swarm))
         if state == "approval":
             approvals.show_waiting(swarm)

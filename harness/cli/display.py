@@ -29,18 +29,20 @@ ASKED = 5
 ROWS = 30
 """The most tasks that the live table shows; the rest is counted."""
 
-_COLOURS = {
+COLOURS = {
     "blocked": "dim", "ready": "cyan", "running": "bold yellow", "parked": "blue", "done": "green",
     "failed": "bold red", "cancelled": "magenta",
 }  # fmt: skip
-_MARKS = {
+"""The colour of each state of a task."""
+MARKS = {
     "blocked": "·", "ready": "○", "running": "●", "parked": "◐", "done": "✔", "failed": "✖", "cancelled": "⊘",
 }  # fmt: skip
+"""The mark of each state of a task."""
 _TOLD = (
     "task.", "merge.", "swarm.", "command.", "scheduler.", "cache.", "fork.stopped", "fork.for_an_hour", "model.waits",
     "barrier.broken",
     "lock.inherited", "budget.warned", "budget.raised", "deadlock.found",
-    "rules.", "conflict.", "approval.", "permission.", "message.heard", "sandbox.missing",
+    "rules.", "conflict.", "approval.", "permission.", "message.heard", "sandbox.missing", "plan.", "hedge.",
 )  # fmt: skip
 _ORDER = {"running": 0, "parked": 1, "ready": 2, "blocked": 3, "failed": 4, "cancelled": 5, "done": 6}
 
@@ -88,7 +90,7 @@ class _Column:
 
 _COLUMNS = (
     _Column("task", lambda task, _: str(task.id)),
-    _Column("", lambda task, _: Text(f"{_MARKS[task.state]} {task.state}", style=_COLOURS[task.state]), "left"),
+    _Column("", lambda task, _: Text(f"{MARKS[task.state]} {task.state}", style=COLOURS[task.state]), "left"),
     _Column("title", lambda task, depth: Text("  " * min(depth, 8) + printable(task.title)), "left", ratio=1),
     _Column("agent", lambda task, _: str(task.agent or ""), only_wide=True),
     _Column("what", lambda task, _: Text(_what(task), style="dim"), "left", ratio=1),
@@ -140,7 +142,7 @@ def _headline(status: Status) -> Text:
     text = Text.assemble(("prong ", "bold"), (status.swarm, "bold cyan"), "  ", (state, "bold"), "  ")
     for state, count in status.counts().items():
         if count:
-            text.append(f"{_MARKS[state]} {count} {state}  ", style=_COLOURS[state])
+            text.append(f"{MARKS[state]} {count} {state}  ", style=COLOURS[state])
     return text.append(f"{status.seconds:.1f} s", style="dim")
 
 

@@ -73,9 +73,13 @@ class Checker:
 
     def __init__(
         self, repository: Repository, directory: Path, rules: MergeRules, *, base: str, confine: Confine | None = None,
-        extra: Mapping[str, str] | None = None,
+        extra: Mapping[str, str] | None = None, besides: Callable[[str], str | None] | None = None,
     ) -> None:  # fmt: skip
-        """`directory` is for the checkouts, which begin at the commit `base`; `extra` is the check's environment."""
+        """`directory` is for the checkouts, which begin at the commit `base`; `extra` is the check's environment.
+
+        `besides` says what must end well for a commit besides the check of the rules; None where nothing must.
+        """
+        self._besides = besides
         self._repository = repository
         self._directory = directory
         self._rules = rules
@@ -121,7 +125,9 @@ class Checker:
         mark = f"PRONG_CHECK={secrets.token_hex(8)}"
         extra = {"TMPDIR": str(scratch), "PRONG_CHECK": mark.partition("=")[2], "PRONG_COMMIT": commit, **self._extra}
         assert self._rules.check is not None
-        command = self._confine(tree, scratch, ["sh", "-c", self._rules.check])
+        own = self._besides(commit) if self._besides is not None else None
+        asked = self._rules.check if own is None else f"(\n{self._rules.check}\n) && (\n{own}\n)"
+        command = self._confine(tree, scratch, ["sh", "-c", asked])
         began = time.monotonic()
         try:
             process = subprocess.Popen(

@@ -29,8 +29,8 @@ PRIORITY_MOST = 1_000_000
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
-def record(kind: type) -> Reader:
-    """Reads a mapping with the keys of the record."""
+def record(kind: type, *, of: str = "rule") -> Reader:
+    """Reads a mapping with the keys of the record; `of` is what a key is called in errors."""
 
     def reader(value: Value) -> Any:
         known = rules_of(kind)
@@ -39,7 +39,7 @@ def record(kind: type) -> Reader:
             if key.value in known:
                 found[key.value] = inner
             else:
-                inner.paper.wrong(key.start_mark, f"{inner.own_name()} is no rule", _advice(inner, tuple(known)))
+                inner.paper.wrong(key.start_mark, f"{inner.own_name()} is no {of}", _advice(inner, tuple(known)))
         read = {}
         for name, field in known.items():
             if name in found:
@@ -214,6 +214,39 @@ def priorities(value: Value) -> dict[str, int]:
     found: dict[str, int] = names(whole(-PRIORITY_MOST, PRIORITY_MOST))(value)
     value.paper.priorities = found
     return found
+
+
+def roles(reader: Reader) -> Reader:
+    """Reads what stands under names of roles, and keeps the names for the values that are read after."""
+
+    def read(value: Value) -> dict[str, Any]:
+        found: dict[str, Any] = names(reader)(value)
+        value.paper.roles = tuple(found)
+        return found
+
+    return read
+
+
+def role(value: Value) -> str:
+    """Reads the name of a role that stands in roles."""
+    name = word(value)
+    if name not in value.paper.roles:
+        like = similar(name, value.paper.roles)
+        such = f", such as {like}," if like is not None else ""
+        raise Invalid(value.shown(), f"the name of a role that stands in roles{such}")
+    return name
+
+
+def patterns(reader: Reader) -> Reader:
+    """Reads a mapping from patterns such as "*security*"."""
+
+    def read(value: Value) -> dict[str, Any]:
+        found = {key.value: inner.read(reader) for key, inner in itertools.islice(value.entries(), MOST_ENTRIES + 1)}
+        if len(found) > MOST_ENTRIES:
+            raise Invalid(f"has more than {MOST_ENTRIES} entries", "a shorter list")
+        return found
+
+    return read
 
 
 def _amount(read: Callable[[str], Any]) -> Reader:

@@ -31,8 +31,8 @@ from prong.primitives.ranking import AGEING_S
 from prong.state import Invalid
 
 __all__ = [
-    "Amount", "Budget", "Change", "Limits", "Load", "Memory", "Permissions", "Problem", "Role", "Rules", "RulesInvalid",
-    "defaults", "differences", "load", "parse",
+    "Amount", "Budget", "Change", "Limits", "Load", "Memory", "Permissions", "Problem", "Role", "Route", "Rules",
+    "RulesInvalid", "defaults", "differences", "load", "parse",
 ]  # fmt: skip
 
 FILE = "PRONG.md"
@@ -46,7 +46,7 @@ _MOST_TOKENS = 10**12
 _MOST_USD = 1e9
 _DAY_S = 86_400
 _FENCE = "---"
-_OF_ROLE = ("priority", "estimate_s", "attempts", "agents", "tools")
+_OF_ROLE = ("priority", "estimate_s", "attempts", "agents", "tools", "hedge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Role:
     """A kind of agent: what it is for, and what holds for its tasks (None: what holds for all).
 
     `estimate_s` is how long such a task takes, in seconds, until finished ones have shown it; `agents` of it run at
-    once; `tools` are rules for the calls that its agents may make.
+    once; `tools` are rules for the calls that its agents may make; `hedge` allows a second copy of a straggler.
     """
 
     description: str | None = rule(None, read.text, fixed=True)
@@ -132,6 +132,15 @@ class Role:
     attempts: int | None = rule(None, read.whole(1, 100))
     tools: tuple[str, ...] | None = rule(None, read.calls)
     agents: int | None = rule(None, read.whole(1, 1000))
+    hedge: bool | None = rule(None, read.truth)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which role a task gets that names none: by its type in a plan, else by patterns for its title and its prompt."""
+
+    type: Mapping[str, str] = rule({}, read.names(read.role), fixed=True)
+    match: Mapping[str, str] = rule({}, read.patterns(read.role), fixed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +157,8 @@ class Rules:
     sandbox: Jail = rule(Jail(), read.record(Jail), part=Jail)
     permissions: Permissions = rule(Permissions(), read.record(Permissions), part=Permissions)
     priorities: Mapping[str, int] = rule({}, read.priorities)  # before the roles, which use its names
-    roles: Mapping[str, Role] = rule({}, read.names(read.record(Role)), part=Role)
+    roles: Mapping[str, Role] = rule({}, read.roles(read.record(Role)), part=Role)
+    route: Route = rule(Route(), read.record(Route), part=Route)
     ageing_s: float = rule(AGEING_S, read.seconds(1, 30 * _DAY_S), key="ageing")
     on_lost_cache: str = rule("stop", read.choice("stop", "continue", "brief"))
     model: str | None = rule(None, read.word, fixed=True)

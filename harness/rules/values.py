@@ -47,6 +47,7 @@ class Paper:
     problems: list[Problem] = field(default_factory=list)
     said: set[str] = field(default_factory=set)
     priorities: Mapping[str, int] = field(default_factory=dict)
+    roles: tuple[str, ...] = ()
 
     def wrong(self, mark: yaml.Mark, what: str, needed: str) -> None:
         """Note a problem; raises `EnoughProblems`."""

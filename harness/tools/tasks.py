@@ -11,6 +11,8 @@ from prong.agents.conversation import Message
 from prong.agents.tools.inputs import Inputs, shown
 from prong.agents.tools.tool import Answer, Tool, ToolCall, ToolError
 from prong.harness.repository.ignored import TooMuchIgnored
+from prong.harness.routing import role_for
+from prong.harness.rules.rules import Route
 from prong.harness.rules.values import similar
 from prong.harness.tools import catalogue, definitions, result_schema
 from prong.harness.tools.answers import answer, read, timeout_of
@@ -71,12 +73,14 @@ class TaskTools:
 
     def __init__(
         self, member: Membership, source: ForkSource, *, budget: Budget | None = None, planner: Planner | None = None,
-        roles: Collection[str] = (),
+        roles: Collection[str] = (), route: Route | None = None,
     ) -> None:  # fmt: skip
         """`budget` is what a task gets for which the model names none; `planner` chooses for `context="auto"`.
 
-        Where there are `roles`, others are refused; where there are none, any name will do.
+        Where there are `roles`, others are refused; where there are none, any name will do.  A task without one gets
+        that of the `route`.
         """
+        self._route = route
         self._roles = roles
         self._budget = budget
         self._planner = planner
@@ -212,6 +216,11 @@ class TaskTools:
             raise inputs.refuse(
                 f"there is no role {shown(role)}.{meant} PRONG.md has the roles: {', '.join(self._roles)}. Name one of"
                 " them, or leave `role` out."
+            )
+        if not role and self._route is not None:
+            title = inputs.text("title", most_characters=TITLE_CHARACTERS, default="")
+            return role_for(
+                self._route, title=title, prompt=inputs.text("prompt", most_characters=PROMPT_BYTES, default="")
             )
         return role
 

@@ -95,7 +95,11 @@ roles:
     prompt: |
       Be strict.
       Say what is good, too.
+    hedge: true
   writer:
+route:
+  type: {docs: writer}
+  match: {"*security*": reviewer}
 ---
 
 # How we work
@@ -136,7 +140,7 @@ def test_everything_that_can_be_said_is_understood():
     assert (found.model, found.base_url) == ("claude-opus-5-5", "http://127.0.0.1:8901")
     assert found.scripts == ("one.py", "two.py")
     prompt = "Be strict.\nSay what is good, too."
-    reviewer = Role("Reads what others wrote.", "claude-haiku-5-5", prompt, 20, 5400, 1, ("read", "bash(git log *)"), 2)
+    reviewer = Role("Reads what others wrote.", "claude-haiku-5-5", prompt, 20, 5400, 1, ("read", "bash(git log *)"), 2, True)
     assert found.permissions == Permissions(("read",), ("bash(git push*)", "create_task"), ("edit(docs/**)",), "ask")
     assert found.roles == {"reviewer": reviewer, "writer": Role()}
     assert found.prose == "# How we work\n\nWrite tests first."
@@ -145,7 +149,9 @@ def test_everything_that_can_be_said_is_understood():
 
 def _general(name):
     """The rule's name, without one of the user's own."""
-    return re.sub(r"^models\..+\.", "models.NAME.", re.sub(r"^roles\.\w+", "roles.NAME", name))
+    for own, general in ((r"^roles\.\w+", "roles.NAME"), (r"^models\..+\.", "models.NAME."), (r"^(route\.\w+)\..*", r"\1")):
+        name = re.sub(own, general, name)
+    return name
 
 
 def test_the_whole_example_says_every_rule_that_there_is():
