@@ -21,6 +21,7 @@ from typing import Any
 
 from prong.harness import scheduler
 from prong.harness.admission import Crew, Limits, Providers, Refusal
+from prong.harness.hedging import hedge
 from prong.harness.plans.gates import open_steps
 from prong.harness.pressure import Pressure
 from prong.harness.scheduler import Candidate, Decision, Snapshot, Unpark
@@ -155,6 +156,7 @@ class Dispatcher:
     def round(self) -> Orders:
         """Fill the free slots, in one transaction; what is to be done after it."""
         open_steps(self._store)
+        hedge(self._store, slots=self.slots)
         if not self._is_due():
             return Orders()
         provider = self._provider(self._store.clock.now()) if self._provider else None

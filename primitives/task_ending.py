@@ -40,6 +40,8 @@ select exists (select 1 from task_need where need = :task) as needed,
        exists (select 1 from waiter_task where task = :task) as awaited,
        exists (select 1 from queue_message where holder_task = :task) as delivered,
        exists (select 1 from barrier) as barriers,
+       exists (select 1 from task where hedge_of = :task)
+         or exists (select 1 from task where id = :task and hedge_of is not null) as hedged,
        exists (select 1 from lock where task = :task and kept = 1)
          or exists (select 1 from lock_share where task = :task and kept = 1)
          or exists (select 1 from permit where task = :task and kept = 1) as kept
@@ -117,6 +119,8 @@ def finish_all(
             doomed = [] if done else _doomed(tx, task)
             ended += [(one, "failed", unmet) for one in doomed if _end(tx, one, "failed", error=unmet, failure="need")]
             _make_ready(tx, task, done=done)
+        if concerns["hedged"]:
+            ended += _settle_copies(tx, task, done=done)
         if concerns["barriers"]:
             ending = "has ended without arriving" if done else past(how) + (f": {why}" if why else "")
             barrier.break_for(tx, agent=None, task=task, reason=f"task {task} {ending}")
@@ -124,6 +128,30 @@ def finish_all(
             _tell_waiters(tx, task)
     if ended:
         task_line.offer(tx)
+
+
+def _settle_copies(tx: Transaction, task: int, *, done: bool) -> list[tuple[int, str, str | None]]:
+    """Of a task and its second copy one is done: the other ends in the same transaction, so that no two ever are.
+
+    A copy's result becomes the task's; a copy that ends badly leaves the task to go on.
+    """
+    error = f"task {task} has ended first"
+    copies = tx.rows("select id from task where hedge_of = :task", task=task)
+    ended: list[tuple[int, str, str | None]] = [
+        (row["id"], "cancelled", error) for row in copies if _end(tx, row["id"], "cancelled", error=error)
+    ]
+    row = tx.row("select hedge_of, result, result_value, result_whole from task where id = :task", task=task)
+    if row is None or row["hedge_of"] is None or not done:
+        return ended
+    first = row["hedge_of"]
+    if _end(tx, first, "done", result=row["result"]):
+        tx.execute(
+            "update task set result_value = :value, result_whole = :whole where id = :task",
+            value=row["result_value"], whole=row["result_whole"], task=first,
+        )  # fmt: skip
+        tx.event("hedge.won", object=str(first), task=first, copy=task)
+        ended.append((first, "done", None))
+    return ended
 
 
 def is_ready(on_failed_need: str, states: Sequence[str]) -> bool:

@@ -113,6 +113,7 @@ create index task_open on task (state, id) where state not in ('done', 'failed',
 create index task_raised on task (id) where raised is not null;
 create index task_of_role on task (role, state) where role <> '' and state not in ('done', 'failed', 'cancelled');
 create index task_gated on task (id) where gated = 1;
+create index task_may_hedge on task (id) where hedge = 1;
 create index task_hedge on task (hedge_of) where hedge_of is not null;
 create index task_later on task (not_before) where not_before is not null;
 create index task_held on task (account) where held is not null;

@@ -22,6 +22,7 @@ from prong.harness.agent.result import TaskResult
 from prong.harness.agent.shared import TOOLS, Shared
 from prong.harness.agent.toolbox import Toolbox
 from prong.harness.budgets import AccountPurse, partial_result
+from prong.harness.hedging import may_write
 from prong.harness.messages import Ears, Unheard, check_heard
 from prong.harness.repository import merge_queue
 from prong.harness.repository.git import AGENT, RepositoryError
@@ -325,6 +326,8 @@ class Work:
                 check_heard(tx, self._task)
                 merge_queue.withdraw(tx, self._task)
                 tasks.finish(tx, self._task, "done", result=result)
+            return True
+        if not may_write(self._member, self._task, self._fence):
             return True
         ref = f"refs/prong/{self._shared.directory.name}/task/{self._task}-{self._fence}-{commit[:12]}"
         self._shared.repository.adopt(self._workspace, commit, ref)

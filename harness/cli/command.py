@@ -17,6 +17,7 @@ import click
 from prong.agents.emulator import EmulatorNotStarted, ScriptsNotFound, load_scripts
 from prong.agents.emulator.cli import command as emulator
 from prong.agents.models import EMULATOR_MODEL, told
+from prong.harness.cli.advising import advice, show_advice
 from prong.harness.cli import approvals, ending, steering
 from prong.harness.cli.bounds import bounding, bounds, merge_rules, overridden
 from prong.harness.cli.confining import confining, jail, warn
@@ -75,7 +76,7 @@ def main() -> None:
 
 main.add_command(emulator)
 for command in (
-    *steering.COMMANDS, *approvals.COMMANDS, *ending.COMMANDS, *COMMANDS, ui, export, mcp, connect, cost, roles,
+    *steering.COMMANDS, *approvals.COMMANDS, *ending.COMMANDS, *COMMANDS, ui, export, mcp, connect, cost, roles, advice,
 ):  # fmt: skip
     main.add_command(command)
 
@@ -158,6 +159,8 @@ def run(
     applying = ctx.meta.get(APPLYING)
     if applying is not None:
         options = applying.looked_at(repository, options, rules)  # which may be all that was asked for
+        if applying.is_done:
+            _end(applying.found, "done", as_json=as_json)
     warn(options.jail)
     key = _key(options)
     may_send_key(ctx, options.base_url)
@@ -291,6 +294,7 @@ def _end(swarm: Swarm, state: str, *, as_json: bool) -> NoReturn:
         click.echo(json.dumps(read_status(swarm.store()).as_json()))
     else:
         show_plan(swarm)
+        show_advice(swarm)
         _advise(swarm, state, err=show_output(swarm))
         if state == "approval":
             approvals.show_waiting(swarm)

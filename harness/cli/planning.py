@@ -37,12 +37,14 @@ class Applying:
     as_json: bool
     found: Swarm | None = None
     rules: Rules | None = None
+    is_done: bool = False
 
     def looked_at(self, repository: Repository, options: Options, rules: Rules) -> Options:
         """The options of the swarm that runs the plan: those given, or of the one that has begun with it.
 
         Ends the command where only a look was asked for, or all is done already.
         """
+        from prong.harness.control import has_open_tasks  # noqa: PLC0415  as above
         from prong.harness.plans.apply import earlier, reopen  # noqa: PLC0415  each command imports what it needs
         from prong.harness.plans.plan import parse  # noqa: PLC0415  as above
 
@@ -57,6 +59,10 @@ class Applying:
             self._show_before()
             return options
         opened = reopen(self.found)
+        self.is_done = not has_open_tasks(self.found)
+        if self.is_done:
+            click.echo(f"note: swarm {self.found.id} has done all of this plan; --again runs it anew", err=True)
+            return self.found.options
         more = f"; {len(opened)} tasks that were not done are tried again" if opened else ""
         click.echo(f"note: swarm {self.found.id} has begun with this plan, and goes on{more}", err=True)
         return self.found.options
@@ -73,11 +79,9 @@ class Applying:
 
     def _show_before(self) -> None:
         if not self.as_json:
-            from rich.console import Console  # noqa: PLC0415  as above
+            from prong.harness.plans.tree import show  # noqa: PLC0415  as above
 
-            from prong.harness.plans.tree import tree  # noqa: PLC0415  as above
-
-            Console(stderr=True, highlight=False, soft_wrap=True).print(tree(self.plan))
+            show(self.plan, err=True)
 
 
 def apply_like(run: click.Command) -> click.Command:
@@ -108,10 +112,7 @@ def show_plan(swarm: Swarm) -> None:
     row = swarm.store().row("select path, text from plan")
     if row is None:
         return
-    from rich.console import Console  # noqa: PLC0415  as above
-
     from prong.harness.plans.plan import parse  # noqa: PLC0415  as above
-    from prong.harness.plans.tree import states_of, tree  # noqa: PLC0415  as above
+    from prong.harness.plans.tree import show, states_of  # noqa: PLC0415  as above
 
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(tree(parse(row["text"], row["path"]), states_of(swarm.store())))
+    show(parse(row["text"], row["path"]), states_of(swarm.store()))

@@ -11,6 +11,7 @@ Nothing is looked up and nothing is made here.  A plan with mistakes is refused 
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -39,8 +40,7 @@ CHARACTERS = 1 << 20
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _PLACE = re.compile(r"\{([A-Za-z][A-Za-z0-9_]*)((?:\.[A-Za-z0-9_]+)*)\}")
-_OF_EXPRESSIONS = frozenset({"item", "true", "false", "null", "and", "or", "not", "in", "for", "if", "any", "all", "len",
-                             "sum", "min", "max", "done", "failed", "skipped", "index"})  # fmt: skip
+_OF_EXPRESSIONS = frozenset({"item", "index", "true", "false", "null", *keyword.kwlist})
 
 
 class PlanInvalid(RulesInvalid):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from prong.harness.cli.display import COLOURS, MARKS, printable
+from prong.harness.cli.display import COLOURS, MARKS, WIDE, printable
 from prong.harness.plans.plan import Plan, Step
 from prong.state import Store
 
@@ -18,10 +19,17 @@ TEXT_CHARACTERS = 60
 
 _STATES = """
 select step, place, item, state, outcome, title,
-       (select count(*) from task inner_ where inner_.parent = task.id and inner_.state = 'done') as done,
-       (select count(*) from task inner_ where inner_.parent = task.id) as items
+       (select count(*) from task inner_ where inner_.parent = task.id and inner_.hedge_of is null and inner_.state = 'done') as done,
+       (select count(*) from task inner_ where inner_.parent = task.id and inner_.hedge_of is null) as items
   from plan_step join task on task.id = plan_step.task order by task.id
 """
+
+
+def show(plan: Plan, states: Mapping[str, tuple[str, Sequence[str]]] | None = None, *, err: bool = False) -> None:
+    """Print the plan, or how it stands, to standard output or standard error."""
+    wide = Console(stderr=err, highlight=False)
+    console = wide if wide.is_terminal else Console(stderr=err, highlight=False, width=WIDE)
+    console.print(tree(plan, states))
 
 
 def tree(plan: Plan, states: Mapping[str, tuple[str, Sequence[str]]] | None = None) -> Tree:
@@ -54,7 +62,8 @@ def states_of(store: Store) -> Mapping[str, tuple[str, Sequence[str]]]:
 
 def _line(name: str, step: Step, state: str, needs: Sequence[str]) -> Text:
     colour = {"skipped": "dim"}.get(state) or COLOURS.get(state, "")
-    text = Text.assemble((f"{MARKS.get(state, '↷')} " if state else "", colour), (name, "bold"))
+    mark = f"{MARKS.get(state, '↷')} " if state else ""
+    text = Text.assemble((mark, colour), (name, "bold"), no_wrap=True, overflow="ellipsis")
     for told in _told(step, needs):
         text.append(f"  {printable(told)}", style="dim")
     if state:
