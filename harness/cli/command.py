@@ -28,7 +28,7 @@ from prong.harness.cli.executing import PROGRAM, exec_like, has_changes, show_ou
 from prong.harness.cli.inspect import export, ui
 from prong.harness.cli.mcp import mcp
 from prong.harness.cli.permitting import permissions, permitting
-from prong.harness.cli.planning import APPLYING, apply_like, show_plan
+from prong.harness.cli.planning import APPLYING, ENDED, apply_like, plan_like, show_plan
 from prong.harness.cli.places import REPO, pushed, starting, starting_commit
 from prong.harness.cli.pricing import models, pricing, roles_asking
 from prong.harness.cli.roles import roles
@@ -172,6 +172,7 @@ def run(
 
 main.add_command(exec_like(run))
 main.add_command(apply_like(run))
+main.add_command(plan_like(run))
 
 
 @main.command(epilog="Example: prong resume")
@@ -289,6 +290,7 @@ def _run(swarm: Swarm, key: str | None, *, as_json: bool) -> None:
 def _end(swarm: Swarm, state: str, *, as_json: bool) -> NoReturn:
     from prong.harness.status import read_status  # noqa: PLC0415
 
+    click.get_current_context().meta.get(ENDED, _ignore)(swarm, state)
     all_pushed = not (swarm.options.push and state in ("done", "failed")) or pushed(swarm)
     if as_json:
         click.echo(json.dumps(read_status(swarm.store()).as_json()))
@@ -299,6 +301,10 @@ def _end(swarm: Swarm, state: str, *, as_json: bool) -> NoReturn:
         if state == "approval":
             approvals.show_waiting(swarm)
     sys.exit(EXIT_CODES[state] if all_pushed else EXIT_CODES["failed"])
+
+
+def _ignore(_swarm: Swarm, _state: str) -> None:
+    """What becomes of most runs that have ended: nothing more."""
 
 
 def _quiet(_swarm: Swarm, _over: object) -> None:

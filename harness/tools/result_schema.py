@@ -107,11 +107,21 @@ def fitted(schema: str, words: str) -> tuple[Any, str | None]:
     """The value in an agent's last words, and what of it does not fit the schema with this text."""
     try:
         value = found(words)
-        return value, problem(json.loads(schema), value)
+        wanted = json.loads(schema)
+        return value, problem(wanted, value) or _problem_of_plan(wanted, value)
     except NoValue as error:
         return None, str(error)
     except RecursionError:
         return None, "it is nested too deeply"
+
+
+def _problem_of_plan(schema: Mapping[str, Any], value: Any) -> str | None:
+    """What a schema cannot say of a plan: that its names are there, and that nothing goes round in a circle."""
+    if "x-prong-plan" not in schema:
+        return None
+    from prong.harness.plans.writing import problem as of_plan  # noqa: PLC0415  only the task that writes a plan needs it
+
+    return of_plan(value)
 
 
 def _candidates(text: str) -> Iterator[str]:
