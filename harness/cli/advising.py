@@ -11,7 +11,6 @@ import click
 from prong.harness.cli.places import REPO
 
 if TYPE_CHECKING:
-    from prong.harness.advice import Figures
     from prong.harness.swarms import Swarm
 
 
@@ -29,6 +28,7 @@ def advice(swarm: str | None, *, repo: Path, as_json: bool) -> None:
     A sentence of advice is said only where the figures bear it.
     """
     from prong.harness.advice import advise  # noqa: PLC0415  each command imports what it needs
+    from prong.harness.report.words import paid  # noqa: PLC0415  as above
     from prong.harness.repository.repository import Repository  # noqa: PLC0415  as above
     from prong.harness.run_figures import read_figures  # noqa: PLC0415  as above
     from prong.harness.swarms import find  # noqa: PLC0415  as above
@@ -38,8 +38,8 @@ def advice(swarm: str | None, *, repo: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"swarm": found.id, **figures.as_json(), "advice": advise(figures)}, ensure_ascii=False))
         return
-    for name, value in lines(figures):
-        click.echo(f"{name:<14} {value}")
+    for name, value in paid(figures):
+        _say(f"{name:<14} {value}")
     for sentence in advise(figures) or ["nothing that the figures bear: it ran as it should"]:
         _say(f"{'advice':<14} {sentence}")
 
@@ -52,31 +52,6 @@ def show_advice(swarm: Swarm) -> None:
     figures = read_figures(swarm.store())
     for sentence in advise(figures) if figures.wall_s >= WORTH_S else ():
         _say(f"advice: {sentence}", err=True)
-
-
-def lines(figures: Figures) -> list[tuple[str, str]]:
-    """Name and value of each figure."""
-    from prong.harness.advice import KINDS, duration  # noqa: PLC0415  as above
-
-    whole = sum(figures.kinds.values())
-    shares = [
-        f"{kind} {figures.kinds[kind] / whole:.0%}".replace("%", " %")
-        for kind in KINDS
-        if whole and figures.kinds.get(kind, 0.0) >= whole / 200
-    ]
-    rows = [
-        ("time", f"{duration(figures.wall_s)}; the same work one by one {duration(figures.work_s)}"),
-        ("parallelism", f"{figures.parallelism:.1f} of {figures.slots} agents worked at once on average"),
-        ("longest path", f"{duration(figures.critical_s)}: {' -> '.join(figures.critical)}"),
-        ("time went to", ", ".join(shares)),
-    ]
-    if figures.cost is not None and figures.alone is not None:
-        cost, alone = (
-            f"${one:.4f}" if figures.unit == "usd" else f"{one:,.0f} tokens by weight"
-            for one in (figures.cost, figures.alone)
-        )
-        rows.append(("cost", f"{cost}; one agent alone about {alone}"))
-    return rows
 
 
 def _say(text: str, *, err: bool = False) -> None:

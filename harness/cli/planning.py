@@ -177,9 +177,13 @@ def plan_like(run: click.Command) -> click.Command:
                 raise click.UsageError(f"--dry-run tells what a plan would take, and {goal!r} is no file with one")
             _begin_apply(ctx, Path(goal), dry_run=True, as_json=options["as_json"])
             run.callback(goal=goal, **options)
+        if apply and not yes and not sys.stdin.isatty():
+            raise click.UsageError(
+                "nobody can be asked here whether the plan may run; say --yes, or keep it with -o and prong apply it"
+            )
         text = _write(ctx, run, goal, asks, options)
-        if apply:
-            text = _approved(text, yes=yes)
+        if apply and not yes:
+            text = _approved(text)
         path = _kept(text, output, ctx.meta[APPLYING].found, apply=apply)
         if apply and path is not None:
             del ctx.meta[ENDED]
@@ -226,17 +230,11 @@ def _write(ctx: click.Context, run: click.Command, goal: str, asks: int, options
     raise AssertionError("a run ends by saying so")
 
 
-def _approved(text: str, *, yes: bool) -> str:
+def _approved(text: str) -> str:
     """The plan as a person lets it run, perhaps edited; ends the command where it shall not."""
     from prong.harness.plans.plan import PlanInvalid, parse  # noqa: PLC0415  as above
     from prong.harness.plans.tree import show  # noqa: PLC0415  as above
 
-    if yes:
-        return text
-    if not sys.stdin.isatty():
-        raise click.UsageError(
-            "nobody can be asked here whether the plan may run; say --yes, or keep it with -o and prong apply it"
-        )
     while True:
         try:
             show(parse(text, "the plan"), err=True)

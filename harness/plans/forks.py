@@ -44,7 +44,9 @@ def begin_fork(tx: Transaction, task: int, source: Source, prompt: str) -> None:
         f" own; what stands before was done by task {source.task}. Do only this: {prompt}\nYour last message is your"
         " result."
     )
-    head = conversation.insert(tx, parent=source.point, role="user", content=[{"type": "text", "text": text}], task=task)
+    head = conversation.insert(
+        tx, parent=source.point, role="user", content=[{"type": "text", "text": text}], task=task
+    )
     tx.execute(
         "update task set context = 'fork', fork_point = :point, head = :head where id = :task", point=source.point,
         head=head, task=task,

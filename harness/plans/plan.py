@@ -14,7 +14,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import yaml
@@ -275,12 +275,13 @@ def _steps(value: Value, reading: _Reading) -> None:
         else:
             known = rules_of(Step)
             values = {}
-            if inner.kind == "map":
-                values = {one.value: Value("", node, value.paper) for one, node in inner.node.value if one.value in known}
+            for one, node in inner.node.value if inner.kind == "map" else ():
+                if one.id == "scalar" and one.value in known:
+                    values[one.value] = Value("", node, value.paper)
             step = inner.read(read.record(Step, of="part of a task"))
         reading.marks[name], reading.values[name] = key.start_mark, values
         if step is not None:
-            reading.steps[name] = step
+            reading.steps[name] = replace(step, prompt=step.prompt or "", needs=step.needs or ())
         if len(reading.steps) > STEPS:
             raise Invalid(f"has more than {STEPS} tasks", "for_each, which makes many of one,")
     if not reading.steps and not value.paper.problems:
@@ -292,11 +293,11 @@ def _check(name: str, reading: _Reading) -> None:
     step, others = reading.steps[name], reading.values
     if not step.prompt and "prompt" not in others[name]:
         reading.wrong(name, "", "has no prompt", "say what is to be done: prompt: …")
-    if len(step.prompt.encode(errors="replace")) > PROMPT_BYTES or len(step.needs or ()) > NEEDS:
+    if len(step.prompt.encode(errors="replace")) > PROMPT_BYTES or len(step.needs) > NEEDS:
         reading.wrong(name, "", "is too long", f"at most {PROMPT_BYTES} bytes of prompt and {NEEDS} needs")
     if step.title is not None and len(step.title) > TITLE_CHARACTERS:
         reading.wrong(name, "title", f"has {len(step.title)} characters", f"at most {TITLE_CHARACTERS}")
-    for need in step.needs or ():
+    for need in step.needs:
         if need == name:
             reading.wrong(name, "needs", "names the task itself", "name another one")
         elif need not in others:
@@ -330,7 +331,7 @@ def _check_name(name: str, part: str, other: str, reading: _Reading) -> None:
     if other not in reading.values:
         needed = _meant(other, reading.values)
         reading.wrong(name, part, f"names {quoted(other)}, which is no task of this plan", needed)
-    elif other not in (reading.steps[name].needs or ()):
+    elif other not in reading.steps[name].needs:
         reading.wrong(name, part, f"asks about {other}, which the task does not need", f"add {other} to its needs")
 
 
@@ -341,7 +342,7 @@ def _meant(name: str, others: Mapping[str, Any]) -> str:
 
 def _order(reading: _Reading) -> tuple[str, ...]:
     """The names such that each stands behind its needs; those that need each other in a circle are a problem."""
-    left = {name: {one for one in step.needs or () if one in reading.steps} for name, step in reading.steps.items()}
+    left = {name: {one for one in step.needs if one in reading.steps} for name, step in reading.steps.items()}
     order: dict[str, None] = {}
     while free := [name for name, needs in left.items() if needs <= order.keys()]:
         for name in free:

@@ -1,8 +1,8 @@
 """A plan that a model writes: what it is asked, the schema that its answer must fit, and the answer as a file.
 
-    goal --a task with this schema--> JSON --fits, and is a plan--> YAML, which a person may edit
-              ^                         |
-              +--- what is wrong -------+   at most so many times
+goal --a task with this schema--> JSON --fits, and is a plan--> YAML, which a person may edit
+          ^                         |
+          +--- what is wrong -------+   at most so many times
 """
 
 from __future__ import annotations

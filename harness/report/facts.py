@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from prong.harness.advice import Figures, advise
 from prong.harness.cleaning import is_contained
 from prong.harness.costs import Sum, TaskCost, read_costs
 from prong.harness.repository.git import GitFailed
+from prong.harness.run_figures import read_figures
 from prong.harness.status import Status, TaskStatus, read_status
 from prong.harness.swarms import Swarm
 from prong.state import Row, Store
@@ -92,6 +94,8 @@ class Facts:
     trouble: Sequence[tuple[int, str]]
     left: Sequence[str]
     directory: str
+    figures: Figures
+    advice: Sequence[str]
 
     def as_json(self) -> dict[str, Any]:
         """What `prong report --json` prints."""
@@ -108,6 +112,7 @@ def gather(swarm: Swarm) -> Facts:
     assert row is not None, "it is written when the swarm is made"
     reader = _Reader(store, row["started_at"], status.seconds, {one.task: one for one in costs.tasks}, sizes)
     tasks = [reader.task(one) for one in status.tasks]
+    figures = read_figures(store)
     merged = tip is not None and is_contained(swarm.repository, tip)
     return Facts(
         status=status,
@@ -124,6 +129,8 @@ def gather(swarm: Swarm) -> Facts:
         trouble=reader.trouble(),
         left=_left(swarm, status, tip, merged=merged),
         directory=str(swarm.directory),
+        figures=figures,
+        advice=advise(figures),
     )
 
 

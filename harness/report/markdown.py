@@ -47,6 +47,9 @@ def _parts(facts: Facts) -> Iterator[str]:
         yield from _task(task)
     yield "## Conflicts"
     yield _conflicts(facts)
+    yield "## Whether it paid"
+    paid = [f"- **{name}**: {inline(value)}" for name, value in words.paid(facts.figures)]
+    yield "\n".join((*paid, *(f"- {inline(line)}" for line in facts.advice)))
     if facts.trouble:
         yield "## On the way"
         yield "\n".join(f"- {count} {what}" for count, what in facts.trouble)

@@ -53,6 +53,7 @@ def _parts(facts: Facts) -> Iterator[str]:
         yield f"<p class=dim>The first {timeline.ROWS} of {len(facts.tasks)} tasks.</p>"
     yield f"<h2>What was done</h2>\n{''.join(map(_task, facts.tasks))}"
     yield f"<h2>Conflicts</h2>\n{_conflicts(facts)}"
+    yield f"<h2>Whether it paid</h2>\n{_pairs(words.paid(facts.figures))}\n{_list(facts.advice)}"
     if facts.trouble:
         yield f"<h2>On the way</h2>\n{_list(f'{count} {what}' for count, what in facts.trouble)}"
     yield "</body>\n</html>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prong.harness.advice import KINDS, Figures
 from prong.harness.cli.display import printable
 from prong.harness.report.facts import Facts, TaskFacts
 
@@ -123,3 +124,26 @@ def foreseen(facts: Facts) -> list[str]:
                  f"{' at ' + str(one['lines']) if one.get('lines') else ''}")
         for one in facts.foreseen
     ]  # fmt: skip
+
+
+def paid(figures: Figures) -> list[tuple[str, str]]:
+    """Name and value of each figure by which it is seen whether the run has paid."""
+    whole = sum(figures.kinds.values())
+    shares = [
+        f"{kind} {figures.kinds[kind] / whole:.0%}".replace("%", " %")
+        for kind in KINDS
+        if whole and figures.kinds.get(kind, 0.0) >= whole / 200
+    ]
+    rows = [
+        ("time", f"{duration(figures.wall_s)}; the same work one by one {duration(figures.work_s)}"),
+        ("parallelism", f"{figures.parallelism:.1f} of {figures.slots} agents worked at once on average"),
+        ("longest path", f"{duration(figures.critical_s)}: {' -> '.join(figures.critical)}"),
+        ("time went to", ", ".join(shares)),
+    ]
+    if figures.cost is not None and figures.alone is not None:
+        cost, alone = (
+            f"${one:.4f}" if figures.unit == "usd" else f"{one:,.0f} tokens by weight"
+            for one in (figures.cost, figures.alone)
+        )
+        rows.append(("cost", f"{cost}; one agent alone about {alone}"))
+    return rows
