@@ -146,7 +146,7 @@ def _waiting(figures: Figures) -> list[str]:
 
 
 def _bound(figures: Figures, *, before: bool) -> list[str]:
-    if len(figures.critical) < 2 or figures.critical_s < ON_PATH * figures.wall_s:  # noqa: PLR2004  a path has two ends
+    if len(figures.critical) < 2 or not figures.wall_s or figures.critical_s < ON_PATH * figures.wall_s:  # noqa: PLR2004  a path has two ends
         return []
     more = "would not help" if before else "would not have helped"
     path = " -> ".join(figures.critical)

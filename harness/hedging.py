@@ -141,7 +141,9 @@ def _copy(tx: Transaction, row: Row, bound: float) -> int | None:
     if row["fork_point"] is not None:
         _begin_as(tx, row, made.id)
     waited = round(tx.now - row["since"], 3)
-    tx.event("hedge.started", object=str(row["id"]), task=row["id"], copy=made.id, after_s=waited, p95_s=round(bound, 3))
+    tx.event(
+        "hedge.started", object=str(row["id"]), task=row["id"], copy=made.id, after_s=waited, p95_s=round(bound, 3)
+    )
     return made.id
 
 

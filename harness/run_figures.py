@@ -1,8 +1,8 @@
 """The figures of a run that advice is made of, read from its log and its calls of the model.
 
-    agents' time    the spans of the log; of each moment of a task one kind: what it waited for, else model, else tool
-    longest path    back from each task through what it needed and what it waited for below itself
-    one agent       the same turns in one conversation, priced as `economics` does
+agents' time    the spans of the log; of each moment of a task one kind: what it waited for, else model, else tool
+longest path    back from each task through what it needed and what it waited for below itself
+one agent       the same turns in one conversation, priced as `economics` does
 """
 
 from __future__ import annotations

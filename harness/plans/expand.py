@@ -18,7 +18,7 @@ from typing import Any
 from prong.harness.plans.expressions import Ended
 from prong.harness.plans.forks import Source, begin_fork, source_of
 from prong.harness.plans.plan import ITEMS, Plan, Step, parse
-from prong.harness.plans.words import filled, title
+from prong.harness.plans.words import filled, named, title
 from prong.harness.rules.invalid import quoted
 from prong.primitives import Plan as TaskPlan
 from prong.primitives import TooManyTasks, create_tasks
@@ -150,11 +150,11 @@ class Opener:
         told = [{**known, "item": item, "index": place + 1} for place, item in enumerate(items)]
         plans = [
             _task_plan(
-                step, key=key_of(name, place), title_=title(name, step, item, known=told[place]), role=row["role"],
+                step, key=key_of(name, place), title_=title(name, step, told[place]), role=row["role"],
                 prompt=_checked_prompt(filled(step.prompt, told[place])), priority=row["priority"],
                 needs=[key_of(need) for need in step.needs], parent=row["id"], gated=False,
             )
-            for place, item in enumerate(items)
+            for place in range(len(items))
         ]  # fmt: skip
         made = [task for task, _ in create_tasks(tx, plans)]
         for place, (task, item) in enumerate(zip(made, items, strict=True)):
@@ -206,8 +206,8 @@ class Opener:
         bad = [one for one in found if one["state"] != "done"]
         words = f"{len(found) - len(bad)} of {len(found)} items are done"
         if bad:
-            named = ", ".join(quoted(title("", step, one["item"]).removeprefix(": ")) for one in bad[:TOLD])
-            words += f"; not done: {named}" + (f" and {len(bad) - TOLD} more" if len(bad) > TOLD else "")
+            which = ", ".join(quoted(named(one["item"])) for one in bad[:TOLD])
+            words += f"; not done: {which}" + (f" and {len(bad) - TOLD} more" if len(bad) > TOLD else "")
         tx.execute("update task set result_value = :value where id = :task", value=value, task=row["id"])
         if bad and (step.on_failed_item == "fail" or len(bad) == len(found)):
             finish(tx, row["id"], "failed", result=words, error=words, failure="need")

@@ -58,7 +58,12 @@ class Items:
 
 def _names(value: Value) -> tuple[str, ...]:
     nodes = value.node.value if value.kind == "seq" else [value.node]
-    return tuple(dict.fromkeys(read.word(Value(value.name, node, value.paper)) for node in nodes))
+    return tuple(dict.fromkeys(_name(Value(value.name, node, value.paper)) for node in nodes))
+
+
+def _name(value: Value) -> str:
+    """A name; `no` and its like are names here, though YAML takes them for truth values."""
+    return str(value.node.value) if value.kind == "bool" else read.word(value)
 
 
 def _expression(value: Value) -> Expression:

@@ -39,18 +39,17 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def title(name: str, step: Step, item: Any = None, *, known: Mapping[str, Any] | None = None) -> str:
-    """What the task of a step is called; those of a for_each by their items."""
-    if known is not None and step.title is not None:
-        words = filled(step.title, known)
+def title(name: str, step: Step, known: Mapping[str, Any] | None = None) -> str:
+    """What the task of a step is called; with `known` the one for an item, which is among it."""
+    if known is None:
+        words = name if step.for_each is not None or step.title is None else step.title
     else:
-        words = step.title or name
-        words = words if item is None else f"{words}: {_named(item)}"
+        words = f"{name}: {named(known['item'])}" if step.title is None else filled(step.title, known)
     line = " ".join(words.split())
     return line if len(line) <= TITLE_CHARACTERS else f"{line[: TITLE_CHARACTERS - 1]}…"
 
 
-def _named(item: Any) -> str:
+def named(item: Any) -> str:
     """An item in few words: of a mapping its first text."""
     texts = [one for one in item.values() if isinstance(one, str)] if isinstance(item, Mapping) else []
     return texts[0] if texts else shown(item)

@@ -3,7 +3,7 @@
 import json
 import re
 
-from prong.agents.emulator.script import Fault, Reply, Request, Text, ToolUse, script, text_of
+from prong.agents.emulator.script import Reply, Request, Text, ToolUse, script, text_of
 
 SLOW_S = 300.0
 
@@ -34,6 +34,17 @@ def look_at(request: Request) -> Reply:
     return Reply([Text(json.dumps({"part": part, "bugs": len(part)}))])
 
 
+@script(r"^Write a plan for this goal")
+def write_plan(request: Request) -> Reply:
+    """A plan whose schema fits but whose names do not, until it is told; and none at all for a goal that is hopeless."""
+    if "Do it never" in request.first_text:
+        return Reply([Text("It cannot be done.")])
+    told = text_of(request.messages[-1]["content"])
+    need = "one" if "does not fit its schema" in told else "oen"
+    tasks = {"one": {"prompt": "Look at x"}, "two": {"prompt": "Look at y", "needs": [need]}}
+    return Reply([Text(json.dumps({"goal": "Do it well", "tasks": tasks}))])
+
+
 @script(r"^Write (\S+)")
 def write(request: Request) -> Reply:
     """A file, with what the task was told in it."""
@@ -42,8 +53,3 @@ def write(request: Request) -> Reply:
     if not done:
         return Reply([ToolUse("bash", {"command": f"cat > {name} <<'END'\n{request.first_text}\nEND"})])
     return Reply([Text(f"wrote {name}")])
-
-
-@script(r"^Be unreachable")
-def unreachable(_request: Request) -> Reply:
-    return Reply([Text("")], fault=Fault(500))

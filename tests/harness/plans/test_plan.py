@@ -1,13 +1,17 @@
 """A plan is read as a whole: what may stand in it, and every mistake with its line."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from prong.harness.plans.plan import PlanInvalid, parse
 from prong.harness.plans.words import filled, title
+from prong.harness.plans.writing import as_yaml, schema
 from prong.harness.rules.rules import Amount
 from prong.harness.rules.rules import parse as parse_rules
+from prong.harness.tools.result_schema import fitted
 
 WHOLE = """\
 goal: Look and mend
@@ -120,14 +124,14 @@ def test_what_is_no_plan_is_refused_with_words(text):
 
 
 def test_a_long_line_of_needs_and_a_long_circle_are_read_in_no_time():
-    names = [f"t{n}" for n in range(1_000)]
+    names = [f"t{n}" for n in range(300)]
     line = "".join(
         f"  {name}: {{prompt: x, needs: [{before}]}}\n" for before, name in zip(names, names[1:], strict=False)
     )
     assert parse(f"tasks:\n  t0: {{prompt: x}}\n{line}", "plan").order == tuple(names)
-    [(_, told)] = problems(f"tasks:\n  t0: {{prompt: x, needs: [t999]}}\n{line}")
+    [(_, told)] = problems(f"tasks:\n  t0: {{prompt: x, needs: [t299]}}\n{line}")
     assert "goes round in a circle" in told
-    assert "more than 1000 tasks" in problems(f"tasks:\n  t0: x\n{line}  more: x\n")[0][1]
+    assert "more than 1000 tasks" in problems("tasks:\n" + "".join(f"  t{n}: x\n" for n in range(1_001)))[0][1]
 
 
 @given(st.text(alphabet="tasks:{}[] \npromtnedwhf_c\"'-,1", max_size=80))
@@ -144,5 +148,20 @@ def test_places_are_filled_and_other_braces_stay():
     text = '{index}. {item.path} {item.lines.1.n} {item.none} {other} {} {"a": 1} {item.lines}'
     assert filled(text, known) == '3. a.py 2 null {other} {} {"a": 1} [1, {"n": 2}]'
     step = parse("tasks: {a: {prompt: x, for_each: [1]}}", "plan").steps["a"]
-    assert title("a", step, {"n": 1, "path": "b.py"}) == "a: b.py"
-    assert len(title("a", step, "x" * 500)) == 200
+    assert title("a", step, {"item": {"n": 1, "path": "b.py"}}) == "a: b.py"
+    assert len(title("a", step, {"item": "x" * 500})) == 200
+
+
+def test_a_model_s_plan_must_be_one_besides_fitting_its_schema():
+    rules = parse_rules(RULES, "PRONG.md")
+    wanted = json.dumps(schema(rules))
+    plan = {
+        "goal": "g",
+        "tasks": {"one": {"prompt": "x"}, "two": {"prompt": "say\nit", "needs": ["one"], "role": "reviewer"}},
+    }
+    assert fitted(wanted, json.dumps(plan)) == (plan, None)
+    assert parse(as_yaml(plan), "plan", rules=rules).steps["two"].prompt == "say\nit"
+    plan["tasks"]["one"]["needs"] = ["two"]
+    assert "goes round in a circle" in fitted(wanted, json.dumps(plan))[1]
+    plan["tasks"]["one"] = {"prompt": "x", "role": "reviwer"}
+    assert "reviwer" in fitted(wanted, json.dumps(plan))[1]

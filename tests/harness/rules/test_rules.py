@@ -140,7 +140,9 @@ def test_everything_that_can_be_said_is_understood():
     assert (found.model, found.base_url) == ("claude-opus-5-5", "http://127.0.0.1:8901")
     assert found.scripts == ("one.py", "two.py")
     prompt = "Be strict.\nSay what is good, too."
-    reviewer = Role("Reads what others wrote.", "claude-haiku-5-5", prompt, 20, 5400, 1, ("read", "bash(git log *)"), 2, True)
+    reviewer = Role(
+        "Reads what others wrote.", "claude-haiku-5-5", prompt, 20, 5400, 1, ("read", "bash(git log *)"), 2, True
+    )
     assert found.permissions == Permissions(("read",), ("bash(git push*)", "create_task"), ("edit(docs/**)",), "ask")
     assert found.roles == {"reviewer": reviewer, "writer": Role()}
     assert found.prose == "# How we work\n\nWrite tests first."
