@@ -14,8 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 KINDS = ("model", "tool", "lock", "queue", "coordination", "merge", "other")
-"""What agents' time goes to: calls of the model, tools, waiting for locks, for a slot, for others, for merges, the rest.
-"""
+"""What agents' time goes to: the model, tools, waiting for locks, for a slot, for others, for merges, and the rest."""
 
 SHORT_S = 0.1
 """Work that takes less time than this does not pay for an agent of its own, in seconds."""
@@ -86,14 +85,13 @@ def advise(figures: Figures, *, before: bool = False) -> list[str]:
     ...     print(line)
     One agent would have done better: about $0.10 and 9.0 s, against $0.40 and 10.0 s.
     """
-    found = [
+    return [
         *_alone(figures, before=before),
         *_short(figures),
         *_waiting(figures),
         *_bound(figures, before=before),
         *_idle(figures, before=before),
     ]
-    return found
 
 
 def _alone(figures: Figures, *, before: bool) -> list[str]:
@@ -105,15 +103,11 @@ def _alone(figures: Figures, *, before: bool) -> list[str]:
     would = "would do" if before else "would have done"
     be = "would be" if before else "would have been"
     if cheaper and as_fast:
-        return [
-            f"One agent {would} better: about {_cost(figures, figures.alone)} and {times}"
-            f" {_cost(figures, figures.cost)} and {duration(figures.wall_s)}."
-        ]
+        mine = f"{_cost(figures, figures.cost)} and {duration(figures.wall_s)}"
+        return [f"One agent {would} better: about {_cost(figures, figures.alone)} and {times} {mine}."]
     if cheaper:
-        return [
-            f"This {be} cheaper with one agent: about {_cost(figures, figures.alone)} against"
-            f" {_cost(figures, figures.cost)}, but in about {times} {duration(figures.wall_s)}."
-        ]
+        prices = f"about {_cost(figures, figures.alone)} against {_cost(figures, figures.cost)}"
+        return [f"This {be} cheaper with one agent: {prices}, but in about {times} {duration(figures.wall_s)}."]
     if as_fast:
         return [f"One agent {be} no slower: about {times} {duration(figures.wall_s)}."]
     return []
@@ -123,10 +117,8 @@ def _short(figures: Figures) -> list[str]:
     if figures.short < SHORT_LEAST or figures.short < SHORT_SHARE * figures.tasks:
         return []
     started = f"; starting one took {duration(figures.start_s)} on average" if figures.start_s > SHORT_S else ""
-    return [
-        f"Tasks under {SHORT_S * 1000:.0f} ms do not pay: {figures.short} of {figures.tasks} had less work than"
-        f" that{started}. Give several to one agent."
-    ]
+    counts = f"{figures.short} of {figures.tasks} had less work than that"
+    return [f"Tasks under {SHORT_S * 1000:.0f} ms do not pay: {counts}{started}. Give several to one agent."]
 
 
 def _waiting(figures: Figures) -> list[str]:

@@ -13,8 +13,10 @@ def role_for(route: Route, *, title: str, prompt: str, type: str | None = None) 
     Patterns are those of file names, in small and capital letters alike.
 
     >>> route = Route(type={"docs": "writer"}, match={"*security*": "auditor"})
-    >>> role_for(route, title="Look", prompt="Look for Security holes."), role_for(route, title="", prompt="", type="docs")
-    ('auditor', 'writer')
+    >>> role_for(route, title="Look", prompt="Look for Security holes.")
+    'auditor'
+    >>> role_for(route, title="", prompt="", type="docs")
+    'writer'
     """
     if type is not None and type in route.type:
         return route.type[type]

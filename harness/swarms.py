@@ -261,14 +261,18 @@ def create(
             set_rules(tx, source, permissions, options.roles if source == FILE else None)
         open_account(tx, SWARM, lender=None, budget=Budget(options.bounds.tokens, options.bounds.usd))
         tx.event("swarm.created", object=name, goal=options.goal, branch=swarm.branch, base_commit=base)
-        if begin is not None:
+        if begin is None:
+            _begin(tx, options, base, program)
+        else:
             begin(tx)
-            return swarm
-        title = " ".join(options.goal.split())[:80]
-        task, _ = create_task(tx, Plan(title=title, prompt=options.goal, base_commit=base))
-        if program is not None:
-            tx.execute("update task set program = :program where id = :task", program=program, task=task.id)
     return swarm
+
+
+def _begin(tx: Transaction, options: Options, base: str, program: str | None) -> None:
+    title = " ".join(options.goal.split())[:80]
+    task, _ = create_task(tx, Plan(title=title, prompt=options.goal, base_commit=base))
+    if program is not None:
+        tx.execute("update task set program = :program where id = :task", program=program, task=task.id)
 
 
 def set_roles(tx: Transaction, roles: Mapping[str, Role]) -> None:

@@ -322,7 +322,8 @@ def _create(
 def _columns(tx: Transaction, family: _Family, plan: Plan) -> Mapping[str, Any]:
     priority = family.priority(plan)
     return {
-        "parent": plan.parent if family.parent is None else family.parent, "title": plan.title, "prompt": plan.prompt, "context": plan.context,
+        "parent": plan.parent if family.parent is None else family.parent,
+        "title": plan.title, "prompt": plan.prompt, "context": plan.context,
         "role": plan.role, "depth": family.depth, "priority": priority, "level": family.level + priority,
         "on_failed_need": plan.on_failed_need, "attempts": family.attempts(plan), "paused": family.paused,
         "fork_point": plan.fork_point, "brief_of": plan.brief_of, "base_commit": plan.base_commit, "key": plan.key,

@@ -79,8 +79,9 @@ class Plan:
     swarm's where they are None; `budget` is what it and all below it may spend.  `fork_point` is the assistant message
     from which it continues, `brief_of` the one up to which it reads a summary; `base_commit` is what its workspace
     starts from (None: the integration branch as it is then).  Its result must fit the JSON schema `result_schema`, as
-    text; where it does not, its agent is asked again at most `result_asks` times.  A `gated` task stays blocked after its
-    needs have ended, until whoever made it lets it start.  `parent` is below which task it stands where no member acts.
+    text; where it does not, its agent is asked again at most `result_asks` times.  A `gated` task stays blocked after
+    its needs have ended, until whoever made it lets it start.  `parent` is below which task it stands where no member
+    acts.
     """
 
     title: str

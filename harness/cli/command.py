@@ -17,8 +17,8 @@ import click
 from prong.agents.emulator import EmulatorNotStarted, ScriptsNotFound, load_scripts
 from prong.agents.emulator.cli import command as emulator
 from prong.agents.models import EMULATOR_MODEL, told
-from prong.harness.cli.advising import advice, show_advice
 from prong.harness.cli import approvals, ending, steering
+from prong.harness.cli.advising import advice, show_advice
 from prong.harness.cli.bounds import bounding, bounds, merge_rules, overridden
 from prong.harness.cli.confining import confining, jail, warn
 from prong.harness.cli.connect import connect
@@ -28,13 +28,14 @@ from prong.harness.cli.executing import PROGRAM, exec_like, has_changes, show_ou
 from prong.harness.cli.inspect import export, ui
 from prong.harness.cli.mcp import mcp
 from prong.harness.cli.permitting import permissions, permitting
-from prong.harness.cli.planning import APPLYING, ENDED, apply_like, plan_like, show_plan
 from prong.harness.cli.places import REPO, pushed, starting, starting_commit
+from prong.harness.cli.planning import APPLYING, ENDED, apply_like, plan_like, show_plan
 from prong.harness.cli.pricing import models, pricing, roles_asking
 from prong.harness.cli.roles import roles
 from prong.harness.cli.shared import COMMANDS
 from prong.harness.repository.git import RepositoryError
 from prong.harness.repository.repository import Repository
+from prong.harness.rules.rules import Rules
 from prong.harness.swarms import Offline, Options, Swarm, create, find
 from prong.state import ProngError
 from prong.state.secrets import masked
@@ -156,18 +157,7 @@ def run(
         merging=merge_rules(rules, check=check, timeout_s=check_timeout),
         jail=jail(rules, repository.root, sandbox=sandbox, network=network),
     )
-    applying = ctx.meta.get(APPLYING)
-    if applying is not None:
-        options = applying.looked_at(repository, options, rules)  # which may be all that was asked for
-        if applying.is_done:
-            _end(applying.found, "done", as_json=as_json)
-    warn(options.jail)
-    key = _key(options)
-    may_send_key(ctx, options.base_url)
-    _check_endpoint(options, key, {model.id for model in options.models})
-    base = starting_commit(repository, include_dirty=include_dirty, push=push)
-    make = create if applying is None else applying.made
-    _run(make(repository, options, base, program=ctx.meta.get(PROGRAM)), key, as_json=as_json)
+    _launch(ctx, repository, options, rules, include_dirty=include_dirty, as_json=as_json)
 
 
 main.add_command(exec_like(run))
@@ -265,6 +255,24 @@ def log(swarm: str | None, *, repo: Path, follow: bool, task: int | None, as_jso
         if over:
             return
         time.sleep(0.1)
+
+
+def _launch(
+    ctx: click.Context, repository: Repository, options: Options, rules: Rules, *, include_dirty: bool, as_json: bool
+) -> None:
+    """Make the swarm, or find the one that a plan goes on with, and run it."""
+    applying = ctx.meta.get(APPLYING)
+    if applying is not None:
+        options = applying.looked_at(repository, options, rules)  # which may be all that was asked for
+        if applying.is_done:
+            _end(applying.found, "done", as_json=as_json)
+    warn(options.jail)
+    key = _key(options)
+    may_send_key(ctx, options.base_url)
+    _check_endpoint(options, key, {model.id for model in options.models})
+    base = starting_commit(repository, include_dirty=include_dirty, push=options.push)
+    make = create if applying is None else applying.made
+    _run(make(repository, options, base, program=ctx.meta.get(PROGRAM)), key, as_json=as_json)
 
 
 def _run(swarm: Swarm, key: str | None, *, as_json: bool) -> None:

@@ -192,7 +192,7 @@ def plan_like(run: click.Command) -> click.Command:
 
     own = [
         click.Argument(["goal"]),
-        click.Option(["-o", "--output"], type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file."),
+        click.Option(["-o", "--output"], type=click.Path(dir_okay=False, path_type=Path), help="Write it to a file."),
         click.Option(["--apply"], is_flag=True, help="Show it, ask whether it may run, or edit it, and run it."),
         click.Option(["--yes"], is_flag=True, help="With --apply: run it without asking."),
         click.Option(["--dry-run"], is_flag=True, help="GOAL is a file with a plan: say what it would take."),

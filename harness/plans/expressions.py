@@ -103,6 +103,17 @@ def _children(node: ast.AST, bound: frozenset[str]) -> Iterator[ast.AST]:
     """The parts of a node that may stand in an expression; raises `Invalid`."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | bool | None):
         return
+    if _calls(node, {**_OF_LISTS, **_OF_TASKS}):
+        yield _argument(node)
+    elif isinstance(node, ast.GeneratorExp) and _is_plain(node) and not bound:
+        (loop,) = node.generators
+        yield from (loop.iter, node.elt, *loop.ifs)
+    else:
+        yield from _operands(node, bound)
+
+
+def _operands(node: ast.AST, bound: frozenset[str]) -> Iterator[ast.AST]:
+    """The same of what neither calls nor loops."""
     if isinstance(node, ast.Attribute):
         if isinstance(node.value, ast.Name) and node.value.id not in bound and node.attr not in _OF_TASK:
             raise Invalid(f"asks {node.value.id} for {node.attr!r}", f"{', '.join(_OF_TASK)} of a task")
@@ -117,11 +128,6 @@ def _children(node: ast.AST, bound: frozenset[str]) -> Iterator[ast.AST]:
         yield from (node.left, *node.comparators)
     elif isinstance(node, ast.List | ast.Tuple):
         yield from node.elts
-    elif _calls(node, {**_OF_LISTS, **_OF_TASKS}):
-        yield _argument(node)
-    elif isinstance(node, ast.GeneratorExp) and _is_plain(node) and not bound:
-        (loop,) = node.generators
-        yield from (loop.iter, node.elt, *loop.ifs)
     else:
         raise Invalid("holds what no expression here can", _NEEDED)
 

@@ -208,7 +208,8 @@ def parse(text: str, path: str, *, rules: Rules | None = None) -> Plan:
         raise PlanInvalid(path, (Problem(1, 1, f"the plan has more than {CHARACTERS} characters", "write for_each"),))
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     reading = _Reading(Paper(text, 0, None, tuple(dotted_names(Step))), rules=rules)
-    goal, order = "", ()
+    goal = ""
+    order: tuple[str, ...] = ()
     try:
         node = compose(reading.paper)
         if node is None and not reading.paper.problems:
@@ -275,11 +276,11 @@ def _steps(value: Value, reading: _Reading) -> None:
             needed = f"a letter and then up to 63 letters, digits or _ are needed, and no word of expressions{meant}"
             reading.paper.wrong(key.start_mark, f"{quoted(name)} is no name for a task", needed)
             continue
+        values: dict[str, Value] = {}
         if inner.kind == "str":  # nothing but its prompt
-            step, values = Step(prompt=inner.read(read.text) or "?"), {}
+            step = Step(prompt=inner.read(read.text) or "?")
         else:
             known = rules_of(Step)
-            values = {}
             for one, node in inner.node.value if inner.kind == "map" else ():
                 if one.id == "scalar" and one.value in known:
                     values[one.value] = Value("", node, value.paper)
@@ -300,14 +301,9 @@ def _check(name: str, reading: _Reading) -> None:
         reading.wrong(name, "", "has no prompt", "say what is to be done: prompt: …")
     if len(step.prompt.encode(errors="replace")) > PROMPT_BYTES or len(step.needs) > NEEDS:
         reading.wrong(name, "", "is too long", f"at most {PROMPT_BYTES} bytes of prompt and {NEEDS} needs")
-    if step.title is not None and len(step.title) > TITLE_CHARACTERS:
-        reading.wrong(name, "title", f"has {len(step.title)} characters", f"at most {TITLE_CHARACTERS}")
-    for need in step.needs:
-        if need == name:
-            reading.wrong(name, "needs", "names the task itself", "name another one")
-        elif need not in others:
-            reading.wrong(name, "needs", f"names {quoted(need)}, which is no task of this plan", _meant(need, others))
-    for part, expression in (("when", step.when), ("for_each", step.for_each and step.for_each.expression)):
+    _check_needs(name, step, reading)
+    over = None if step.for_each is None else step.for_each.expression
+    for part, expression in (("when", step.when), ("for_each", over)):
         for one in () if expression is None else expression.names:
             _check_name(name, part, one, reading)
     for one, path in step.places():
@@ -316,6 +312,19 @@ def _check(name: str, reading: _Reading) -> None:
         elif one == "item" and step.for_each is None:
             reading.wrong(name, "prompt", f"holds {{{one}{path}}}, but the task has no for_each", "write for_each")
     _check_rules(name, step, reading)
+
+
+def _check_needs(name: str, step: Step, reading: _Reading) -> None:
+    """Whether what it needs is there, and another; and whether its title is one."""
+    if step.title is not None and len(step.title) > TITLE_CHARACTERS:
+        reading.wrong(name, "title", f"has {len(step.title)} characters", f"at most {TITLE_CHARACTERS}")
+    for need in step.needs:
+        if need == name:
+            reading.wrong(name, "needs", "names the task itself", "name another one")
+        elif need not in reading.values:
+            reading.wrong(
+                name, "needs", f"names {quoted(need)}, which is no task of this plan", _meant(need, reading.values)
+            )
     if step.context == "fork" and not step.needs:
         reading.wrong(name, "context", "is fork, but the task needs no other", "name in needs whose conversation it is")
 

@@ -19,8 +19,9 @@ TEXT_CHARACTERS = 60
 
 _STATES = """
 select step, place, item, state, outcome, title,
-       (select count(*) from task inner_ where inner_.parent = task.id and inner_.hedge_of is null and inner_.state = 'done') as done,
-       (select count(*) from task inner_ where inner_.parent = task.id and inner_.hedge_of is null) as items
+       (select count(*) from task one
+         where one.parent = task.id and one.hedge_of is null and one.state = 'done') as done,
+       (select count(*) from task one where one.parent = task.id and one.hedge_of is null) as items
   from plan_step join task on task.id = plan_step.task order by task.id
 """
 

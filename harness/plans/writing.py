@@ -113,7 +113,7 @@ def as_yaml(value: Mapping[str, Any]) -> str:
 class _Dumper(yaml.SafeDumper):
     """Writes texts of several lines as blocks."""
 
-    def ignore_aliases(self, _data: Any) -> bool:  # type: ignore[override]  # the stubs have it otherwise
+    def ignore_aliases(self, _data: Any) -> bool:
         """Every value stands where it is used."""
         return True
 

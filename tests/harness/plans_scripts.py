@@ -36,9 +36,7 @@ def look_at(request: Request) -> Reply:
 
 @script(r"^Write a plan for this goal")
 def write_plan(request: Request) -> Reply:
-    """A plan whose schema fits but whose names do not, until it is told; and none at all for a goal that is hopeless."""
-    if "Do it never" in request.first_text:
-        return Reply([Text("It cannot be done.")])
+    """A plan whose schema fits but whose names do not, until it is told."""
     told = text_of(request.messages[-1]["content"])
     need = "one" if "does not fit its schema" in told else "oen"
     tasks = {"one": {"prompt": "Look at x"}, "two": {"prompt": "Look at y", "needs": [need]}}

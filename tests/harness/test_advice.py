@@ -52,7 +52,8 @@ def test_each_sentence_stands_where_its_figures_do(more, said):
 
 @pytest.mark.parametrize(
     "more",
-    [{"cost": None, "alone": 0.1}, {"alone": 0.95}, {"tasks": 1, "alone": 0.1, "work_s": 10}, {"short": 2}, {"short": 3},
+    [{"cost": None, "alone": 0.1}, {"alone": 0.95}, {"tasks": 1, "alone": 0.1, "work_s": 10}, {"short": 2},
+     {"short": 3},
      {"critical": ["a"], "critical_s": 100}, {"kinds": {"model": 81, "lock": 19}}, {"wall_s": 0, "work_s": 700}],
 )  # fmt: skip
 def test_figures_that_bear_no_sentence_bear_none(more):

@@ -1,5 +1,7 @@
 """The language of `when`: what it says of tasks, and that nothing but looking can be done in it."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,9 +40,12 @@ def test_what_an_expression_says_of_tasks(text, value):
 @pytest.mark.parametrize(
     "text",
     [
-        "__import__('os').system('true')", "(lambda: 1)()", "[x for x in found.result]", "found.__class__", "1 if tests else 2",
-        "tests.result.__class__.__mro__[0]()", "f'{tests}'", "len(tests, docs)", "len(*tests)", "x := 1", "9 ** 9 ** 9", "'a' * 9",
-        "any(any(y for y in x) for x in found.result.all)", "tests.stat == 1", "a b", "", "-" * 200 + "1", "1" * (CHARACTERS + 1),
+        "__import__('os').system('true')", "(lambda: 1)()", "[x for x in found.result]", "found.__class__",
+        "1 if tests else 2",
+        "tests.result.__class__.__mro__[0]()", "f'{tests}'", "len(tests, docs)", "len(*tests)", "x := 1", "9 ** 9 ** 9",
+        "'a' * 9",
+        "any(any(y for y in x) for x in found.result.all)", "tests.stat == 1", "a b", "", "-" * 200 + "1",
+        "1" * (CHARACTERS + 1),
         "tests; docs", "lambda: tests", "{tests: docs}", "await tests", "b'x'", "...", "2j",
     ],
 )  # fmt: skip
@@ -74,8 +79,6 @@ def test_names_are_those_of_tasks_and_states_are_noticed():
 
 @given(st.text(alphabet="abd.()[]'\"0 <>=!,:for inotd_", max_size=40))
 def test_whatever_is_written_is_read_or_refused_and_never_breaks(text):
-    try:
+    with contextlib.suppress(Invalid):
         expression = read(text)
         expression.value({name: Ended("done", {"a": [1, {"b": "c"}]}) for name in expression.names})
-    except Invalid as error:
-        assert str(error)
