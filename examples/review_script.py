@@ -8,7 +8,7 @@ import re
 
 from prong.agents.emulator.script import Reply, Request, Text, ToolUse, script
 
-LONG = 150
+LONG = 400
 
 
 @script("^List the Python files")
