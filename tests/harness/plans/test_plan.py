@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.checkout import ROOT
 
 from prong.harness.plans.plan import PlanInvalid, parse
 from prong.harness.plans.words import filled, title
@@ -165,3 +166,9 @@ def test_a_model_s_plan_must_be_one_besides_fitting_its_schema():
     assert "goes round in a circle" in fitted(wanted, json.dumps(plan))[1]
     plan["tasks"]["one"] = {"prompt": "x", "role": "reviwer"}
     assert "reviwer" in fitted(wanted, json.dumps(plan))[1]
+
+
+def test_the_plan_of_the_manual_is_the_example():
+    text = (ROOT / "examples/review_plan.yaml").read_text("utf-8")
+    assert text in (ROOT / "docs/plans.md").read_text("utf-8")
+    assert parse(text, "review_plan.yaml").order == ("survey", "review", "split", "summary")
