@@ -23,6 +23,7 @@ from prong.harness.keeping import keeping_caches
 from prong.harness.remains import MARK, end_remains
 from prong.harness.supervisor import LOOK_S, Supervisor, alone
 from prong.harness.swarms import Offline, Swarm
+from prong.harness.workers.settings import workers_settings
 
 Display = Callable[[Swarm, threading.Event], None]
 """Shows a swarm until the event is set; runs in a thread of its own."""
@@ -44,7 +45,10 @@ def run_swarm(swarm: Swarm, *, api_key: str | None, display: Display, attended: 
         nursery = _nursery(swarm)  # first, because it has the most to import
         try:
             with _endpoint(swarm) as base_url, _shown(swarm, display), foreseeing(swarm):
-                settings = swarm.settings(api_key if swarm.options.offline is None else "offline", base_url)
+                settings = {
+                    **swarm.settings(api_key if swarm.options.offline is None else "offline", base_url),
+                    **workers_settings(swarm.options, os.environ, base_url),
+                }
                 prepared = [nursery]
 
                 def nurseries() -> Nursery:

@@ -251,6 +251,22 @@ create table tool_call (
 ) strict;
 create index tool_call_task on tool_call (task);
 
+-- Tasks that an outside agent works on keep their conversation with it, by whose name for it they go on or are forked.
+create table worker_session (
+    task     integer primary key references task,
+    kind     text not null,                      -- which outside agent
+    session  text not null,                      -- its own name for the conversation
+    totals   text not null default '{}'          -- JSON: what it has counted, where it counts whole sessions
+) strict;
+
+-- Where the sessions forked from an outside agent's turn begin: its files as they were then lie in workers/MESSAGE.
+create table worker_fork (
+    message  integer primary key references message,
+    kind     text not null,
+    session  text not null,
+    totals   text not null default '{}'
+) strict;
+
 -- A fork point is warm once a response to a request that holds its whole prefix has begun: from then on the prefix is
 -- read from the prompt cache.  Until then one agent leads and the others wait.
 create table fork_point (

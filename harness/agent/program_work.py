@@ -21,8 +21,13 @@ ERROR_CHARACTERS = 4_000
 
 
 def work_on(shared: Shared, member: Membership, slot: Slot, task: int, fence: int) -> Work:
-    """What an agent does for a task: ask a model, or run the task's program."""
-    row = member.store.row("select program from task where id = :task", task=task)
+    """What an agent does for a task: ask a model, run the task's program, or have an outside agent work on it."""
+    row = member.store.row("select program, role from task where id = :task", task=task)
+    role = None if row is None else shared.roles.get(row["role"])
+    if row is not None and row["program"] is None and role is not None and role.kind is not None:
+        from prong.harness.agent.worker_work import WorkerWork  # noqa: PLC0415  most swarms have no outside agents
+
+        return WorkerWork(shared, member, slot, task, fence)
     if row is None or row["program"] is None:
         return Work(shared, member, slot, task, fence)
     return ProgramWork(shared, member, slot, task, fence, program=Program.read(row["program"]))

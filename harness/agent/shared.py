@@ -9,6 +9,7 @@ from typing import Any
 
 from prong.agents.conversation import Block
 from prong.agents.model import Endpoint, Model
+from prong.agents.sandbox import Found
 from prong.harness import prompt
 from prong.harness.agent.jail import sandbox_of_machine
 from prong.harness.repository.repository import Repository
@@ -41,6 +42,14 @@ class Shared:
     route: Route
     jail: Jail
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    prose: str = ""
+    workers_environment: Mapping[str, str] = field(default_factory=dict)
+    workers_model: str | None = None
+
+    @property
+    def is_confined(self) -> bool:
+        """Whether commands run in a sandbox that keeps anything out."""
+        return isinstance(sandbox_of_machine(self.jail), Found)
 
     def hide(self, text: str) -> str:
         """The text without the user's own keys, as it may be stored and sent."""
@@ -51,8 +60,9 @@ class Shared:
         return self.role_models.get(role, self.model) if forked_from is None else self.model_named(forked_from)
 
     def models_of_roles(self) -> Mapping[str, str]:
-        """Which roles ask a model of their own, and what that is called."""
-        return {role: model.endpoint.model for role, model in self.role_models.items()}
+        """Which roles ask a model of their own, or an outside agent, and what that is called."""
+        own = {role: model.endpoint.model for role, model in self.role_models.items()}
+        return own | {name: f"{role.kind} {role.model or ''}".strip() for name, role in self.roles.items() if role.kind}
 
     def model_named(self, name: str) -> Model:
         """The model of this name, where one of the swarm's is it; else the swarm's own."""
@@ -81,11 +91,14 @@ def share(settings: Mapping[str, Any]) -> Shared:
         role_models={
             name: Model(replace(endpoint, model=role.model), store.clock, governed_in=governed_in)
             for name, role in roles.items()
-            if role.model is not None
+            if role.model is not None and role.kind is None
         },
         route=Route(**settings["route"]),
         jail=_jail(settings["jail"]),
         secrets=tuple(settings["secrets"]),
+        prose=settings["prose"],
+        workers_environment=settings.get("workers_environment", {}),
+        workers_model=settings.get("workers_model"),
     )
 
 

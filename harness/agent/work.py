@@ -248,7 +248,7 @@ class Work:
 
     def _calls(self, in_workspace: WorkspaceTools) -> Calls:
         primitives = PrimitiveTools(self._member, siblings=self._conversation.fork_point)
-        planner = Planner(self._member, self._model.endpoint.model, self._shared.models_of_roles())
+        planner = Planner(self._member, self._asks(), self._shared.models_of_roles())
         source = ForkSource(self._snapshot, self._prefix_hash)
         task_tools = TaskTools(
             self._member, source, budget=self._shared.task_budget, planner=planner, roles=tuple(self._shared.roles),
@@ -258,6 +258,10 @@ class Work:
         tools = tuple(self._guard.guarded(tool) for tool in tools)
         self._toolbox = Toolbox(tools, task_tools, primitives, ready=self._making.result)
         return Calls(self._member, self._task, self._toolbox, self._slot, hide=self._shared.hide)
+
+    def _asks(self) -> str:
+        """Whom it asks, by a name that those share who share a prompt cache."""
+        return self._model.endpoint.model
 
     def _agent(self, calls: Calls) -> Agent:
         return Agent(

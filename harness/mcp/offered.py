@@ -153,10 +153,11 @@ _NOT_OURS = frozenset({*(offer.name for offer in OWN), "cancel_task"})
 
 def offers() -> Sequence[Offer]:
     """All tools that a client is offered, in the order in which it reads them."""
-    return (*OWN, *(_offer(record) for record in catalogue.offered("clients") if record.name not in _NOT_OURS))
+    return (*OWN, *(offer_of(record) for record in catalogue.offered("clients") if record.name not in _NOT_OURS))
 
 
-def _offer(record: Record) -> Offer:
+def offer_of(record: Record) -> Offer:
+    """A record of the catalogue as clients read it."""
     description = record.description
     for agents, clients in _TURNS:
         description = description.replace(agents, clients)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -30,10 +30,11 @@ SessionOf = Callable[[Context], Awaitable[Session]]
 
 
 class Tools:
-    """The tools, as the protocol speaks of them; `session_of` knows whose call it is."""
+    """The tools, as the protocol speaks of them; `session_of` knows whose call it is, `offered` what there is."""
 
-    def __init__(self, session_of: SessionOf) -> None:
+    def __init__(self, session_of: SessionOf, *, offered: Callable[[], Sequence[Offer]] = offers) -> None:
         self._session_of = session_of
+        self._offered = offered
 
     def server(self) -> Server[Any]:
         """A server whose every call goes to a session."""
@@ -49,7 +50,7 @@ class Tools:
     async def _list(
         self, _context: Context, _params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:  # fmt: skip
-        return types.ListToolsResult(tools=[_tool(offer) for offer in offers()])
+        return types.ListToolsResult(tools=[_tool(offer) for offer in self._offered()])
 
     async def _call(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         given = params.arguments or {}

@@ -28,7 +28,7 @@ from prong.harness.mcp.offered import offers
 from prong.harness.mcp.tasks import ClientTasks
 from prong.harness.tools.tasks import ForkSource, TaskTools
 from prong.harness.tools.toolbox import PrimitiveTools
-from prong.primitives import join
+from prong.primitives import Swarm, join
 from prong.state import Deposed, ProngError
 from prong.state.ticket import Ticket
 
@@ -63,10 +63,13 @@ class Call:
 class Session:
     """A client's connection to the shared state at `place`, under a name that others read."""
 
-    def __init__(self, place: Path, name: str, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, place: Path, name: str, *, patience_s: float = PATIENCE_S, member: Swarm | None = None
+    ) -> None:
+        """`member` is who acts, where that is somebody who has joined already."""
         self.place = place
         self.patience_s = patience_s
-        self._swarm = join(place, name)
+        self._swarm = member if member is not None else join(place, name)
         self._swarm.parking = self._waiting
         self._id = secrets.token_hex(8)
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="call")
@@ -101,7 +104,8 @@ class Session:
             self._under_way += 1
             call = Call()
             _remember(self._calls, key, call)
-        self._threads.submit(self._work, call, ToolCall(key, name, given, key=f"mcp {self._id} {key}"))
+        own = call_id.rpartition(" ")[2] if call_id else key
+        self._threads.submit(self._work, call, ToolCall(own, name, given, key=f"mcp {self._id} {key}"))
         return call
 
     def ticket(self, call: Call) -> Outcome:

@@ -23,6 +23,7 @@ from typing import Any
 
 from prong.agents.models import COMPACT_AT
 from prong.harness.rules import readers as read
+from prong.harness.rules import workers as worker
 from prong.harness.rules.amounts import Load, Memory
 from prong.harness.rules.invalid import Problem, RulesInvalid, quoted
 from prong.harness.rules.model_rules import ModelRule, models
@@ -121,7 +122,9 @@ class Role:
     """A kind of agent: what it is for, and what holds for its tasks (None: what holds for all).
 
     `estimate_s` is how long such a task takes, in seconds, until finished ones have shown it; `agents` of it run at
-    once; `tools` are rules for the calls that its agents may make; `hedge` allows a second copy of a straggler.
+    once; `tools` are rules for the calls that its agents may make; `hedge` allows a second copy of a straggler.  `kind`
+    is which outside agent does its tasks (None: our own), started by `command` with `arguments` behind its own, with the
+    user's variables that `environment` names; `timeout_s` is how long one of its attempts may work.
     """
 
     description: str | None = rule(None, read.text, fixed=True)
@@ -133,6 +136,11 @@ class Role:
     tools: tuple[str, ...] | None = rule(None, read.calls)
     agents: int | None = rule(None, read.whole(1, 1000))
     hedge: bool | None = rule(None, read.truth)
+    kind: str | None = rule(None, worker.kind, fixed=True)
+    command: str | None = rule(None, worker.command, fixed=True)
+    arguments: tuple[str, ...] = rule((), worker.words, fixed=True)
+    environment: tuple[str, ...] = rule((), worker.names, fixed=True)
+    timeout_s: float = rule(worker.TIMEOUT_S, read.seconds(1, 30 * _DAY_S), key="timeout", fixed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +165,7 @@ class Rules:
     sandbox: Jail = rule(Jail(), read.record(Jail), part=Jail)
     permissions: Permissions = rule(Permissions(), read.record(Permissions), part=Permissions)
     priorities: Mapping[str, int] = rule({}, read.priorities)  # before the roles, which use its names
-    roles: Mapping[str, Role] = rule({}, read.roles(read.record(Role)), part=Role)
+    roles: Mapping[str, Role] = rule({}, read.roles(worker.role(Role)), part=Role)
     route: Route = rule(Route(), read.record(Route), part=Route)
     ageing_s: float = rule(AGEING_S, read.seconds(1, 30 * _DAY_S), key="ageing")
     on_lost_cache: str = rule("stop", read.choice("stop", "continue", "brief"))
