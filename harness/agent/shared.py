@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,6 +75,8 @@ def share(settings: Mapping[str, Any]) -> Shared:
     store = Store(Path(settings["directory"]))
     store.close()
     roles = {name: Role(**role) for name, role in settings["roles"].items()}
+    if any(role.kind is not None for role in roles.values()):
+        importlib.import_module("prong.harness.mcp.server")  # half a second, which no worker should wait for
     endpoint = Endpoint(**settings["endpoint"])
     governed_in = Path(settings["governed_in"])
     return Shared(

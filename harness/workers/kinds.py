@@ -19,6 +19,9 @@ MCP = "prong"
 TOOL_TIMEOUT_S = 3_600
 """How long a worker's own limit on one call of ours is set to, in seconds: ours, with its tickets, is shorter."""
 
+CONNECTS_S = 60
+"""How long a worker waits for our server at its start, in seconds."""
+
 COMMAND = "command"
 """The kind of a role whose command line is its own."""
 
@@ -67,8 +70,12 @@ class Kind:
     login: str = ""
 
 
+def _server(start: Start) -> dict[str, object]:
+    return {"type": "stdio", "command": start.mcp[0], "args": list(start.mcp[1:])}
+
+
 def _claude(start: Start) -> list[str]:
-    servers = {"mcpServers": {MCP: {"type": "stdio", "command": start.mcp[0], "args": list(start.mcp[1:])}}}
+    servers = {"mcpServers": {MCP: {**_server(start), "alwaysLoad": True}}}
     # What git says of the clone would stand before the conversation, and no fork would find the cache.
     settings = {"includeGitInstructions": False, "includeCoAuthoredBy": False}
     may = ["bypassPermissions"] if start.closed else ["acceptEdits", "--allowedTools", f"mcp__{MCP}"]
@@ -89,6 +96,10 @@ def _claude_environment(start: Start) -> dict[str, str]:
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "DISABLE_AUTOUPDATER": "1",
         "ENABLE_TOOL_SEARCH": "false",  # else it has to look for our tools before it can call them
+        # It asks its model at once, and shows our tools when they have come: the later change loses the prompt cache.
+        "MCP_CONNECTION_NONBLOCKING": "0",
+        "MCP_CONNECT_TIMEOUT_MS": str(CONNECTS_S * 1000),
+        "MCP_TIMEOUT": str(CONNECTS_S * 1000),
         "MCP_TOOL_TIMEOUT": str(TOOL_TIMEOUT_S * 1000),
         **({"IS_SANDBOX": "1"} if start.closed else {}),
     }
@@ -106,7 +117,7 @@ def _codex(start: Start) -> list[str]:
         f"command = {json.dumps(start.mcp[0])}",
         f"args = {json.dumps(list(start.mcp[1:]))}",
         "required = true",
-        "startup_timeout_sec = 60",
+        f"startup_timeout_sec = {CONNECTS_S}",
         f"tool_timeout_sec = {TOOL_TIMEOUT_S}",
         'default_tools_approval_mode = "approve"',
     ]
@@ -147,7 +158,7 @@ def _opencode_environment(start: Start) -> dict[str, str]:
 
 
 def _own(start: Start) -> list[str]:
-    servers = {"mcpServers": {MCP: {"type": "stdio", "command": start.mcp[0], "args": list(start.mcp[1:])}}}
+    servers = {"mcpServers": {MCP: _server(start)}}
     start.write("mcp.json", json.dumps(servers))
     return []
 
