@@ -48,7 +48,7 @@ class RoleUse:
 
     `agents` of it may run at once (None: no bound of its own); `waiting` tasks are ready and have not started; `busy_s`
     is how long at least one ran, `agent_s` the same of all added up, in seconds; `busy` is the share of the run's time,
-    None before there was any; `usd` is None where a price is unknown.
+    None before there was any; `usd` is None where a price is unknown; `kind` is which outside agent does its tasks.
     """
 
     role: str
@@ -65,6 +65,7 @@ class RoleUse:
     calls: int = 0
     tokens: int = 0
     usd: float | None = 0.0
+    kind: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints of it."""
@@ -101,8 +102,10 @@ class _Clock:
         self.since = at
 
 
-def read_roles(store: Store, defined: Sequence[str] = ()) -> Sequence[RoleUse]:
-    """The use of all roles that have tasks, and of those `defined` in the rules that have none."""
+def read_roles(
+    store: Store, defined: Sequence[str] = (), *, kinds: Mapping[str, str | None] | None = None
+) -> Sequence[RoleUse]:
+    """The use of all roles that have tasks, and of those `defined` in the rules that have none; `kinds` by role."""
     with store.snapshot() as source:
         tasks = {row["role"]: dict(row) for row in source.rows(_TASKS)}
         calls = {row["role"]: dict(row) for row in source.rows(_CALLS)}
@@ -120,6 +123,7 @@ def read_roles(store: Store, defined: Sequence[str] = ()) -> Sequence[RoleUse]:
                 busy_s=clock.busy_s,
                 agent_s=clock.agent_s,
                 busy=busy,
+                kind=(kinds or {}).get(name),
             )
         )
     return found

@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from prong.agents import models, notices
@@ -30,7 +31,7 @@ from prong.harness.swarms import tidy
 from prong.harness.workers import bridge, sessions, telling
 from prong.harness.workers.ending import Spent, WorkerFailed, result_of
 from prong.harness.workers.forking import Forking
-from prong.harness.workers.kinds import KINDS, Start, command_line
+from prong.harness.workers.kinds import COMMAND, KINDS, Start, command_line
 from prong.harness.workers.line import SOCKET, WorkerSession, serving
 from prong.harness.workers.recording import Recording
 from prong.harness.workers.running import Clock, Elsewhere, NotStarted, Ran, find_program, installed_in, run
@@ -58,7 +59,9 @@ class WorkerWork(Work):
         role = self._role
         assert role is not None
         assert role.kind is not None
-        self._does, self._kind_name, self._kind = role, role.kind, KINDS[role.kind]
+        kind = KINDS[role.kind]
+        self._does, self._kind_name = role, role.kind
+        self._kind = kind if kind.title else replace(kind, title=shlex.split(role.command or "")[0])
         self._scratch = shared.directory / "scratch" / str(task)
         self._home = self._scratch / HOME
         self._clock = Clock(role.timeout_s)
@@ -101,7 +104,7 @@ class WorkerWork(Work):
         """One run, and whether the task has ended with it; else its session goes on with what it reads next."""
         ran = self._run_once()
         try:
-            result = result_of(ran, self._kind, is_command=self._kind_name == "command")
+            result = result_of(ran, self._kind, is_command=self._kind_name == COMMAND)
         except WorkerFailed:
             if not self._record.has_said:  # its session may be what is wrong with it
                 sessions.forget(self._member, self._task)
@@ -183,7 +186,9 @@ class WorkerWork(Work):
         return sandbox, environment | keys
 
     def _start(self, *, is_closed: bool) -> Start:
-        session, forks = sessions.to_resume(self._member, self._task, self._kind_name)
+        session, forks = None, False
+        if self._kind_name != COMMAND or "{session}" in (self._does.command or ""):
+            session, forks = sessions.to_resume(self._member, self._task, self._kind_name)
         if forks:
             assert self._conversation.fork_point is not None
             sessions.restore(self._shared.directory, self._conversation.fork_point, self._home)

@@ -34,7 +34,8 @@ def roles(swarm: str | None, *, repo: Path, as_json: bool) -> None:
     from prong.harness.roles import read_roles  # noqa: PLC0415  each command imports what it needs
 
     found = find(Repository.open(repo), swarm)
-    uses = read_roles(found.store(), tuple(found.options.roles))
+    known = found.options.roles
+    uses = read_roles(found.store(), tuple(known), kinds={name: role.kind for name, role in known.items()})
     if as_json:
         for one in uses:
             click.echo(json.dumps(one.as_json()))
@@ -51,13 +52,14 @@ def _show(uses: Sequence[RoleUse]) -> None:
 
     console = Console(highlight=False) if sys.stdout.isatty() else Console(width=NARROW, highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for column in ("role", "tasks", "running", "waiting", "busy", "tokens", "usd", ""):
-        table.add_column(column, justify="left" if column in ("role", "") else "right", overflow="fold")
+    kinds = ("kind",) if any(one.kind for one in uses) else ()
+    for column in ("role", *kinds, "tasks", "running", "waiting", "busy", "tokens", "usd", ""):
+        table.add_column(column, justify="left" if column in ("role", "kind", "") else "right", overflow="fold")
     for one in uses:
         running = str(one.running) if one.agents is None else f"{one.running}/{one.agents}"
         usd = "?" if one.usd is None else f"${one.usd:.3f}"
         table.add_row(
-            printable(one.role), str(one.tasks), running, str(one.waiting), span(one.busy_s), f"{one.tokens:,}", usd,
+            printable(one.role), *((one.kind or "",) if kinds else ()), str(one.tasks), running, str(one.waiting), span(one.busy_s), f"{one.tokens:,}", usd,
             one.words(),
         )  # fmt: skip
     console.print(table)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 TOLD_S = 3.0
 """How long a worker may take to tell of the turn in which it made a call that we have already, in seconds."""
 
+_TELLS = "claude-code"
+"""The kind that calls our tools by the ids of its own turns."""
+
 
 class Forking:
     """The creation of tasks by one run of a worker, whose calls may come at once."""
@@ -46,7 +49,7 @@ class Forking:
         wanted = call.input.get("context", "fork")
         with self._lock:
             forks = wanted in ("fork", "auto") and self._is_like(role)
-            turn = self._record.turn_of(call, TOLD_S)
+            turn = self._record.turn_of(call, TOLD_S if self._kind == _TELLS else 0)
             if self._turn is None or self._turn.id != turn.id:
                 self._toolbox.begin_turn(turn)
                 self._turn = turn

@@ -94,8 +94,24 @@ class Ended:
 Heard = Began | Said | Results | Used | Told | Asks | Ended
 
 
+_READS: Mapping[str, str] = {
+    "system": "_system", "assistant": "_assistant", "user": "_user", "stream_event": "_stream", "result": "_result",
+    "control_request": "_control", "thread.started": "_thread", "turn.started": "_nothing", "item.started": "_item",
+    "item.updated": "_nothing", "item.completed": "_item", "turn.completed": "_turn", "turn.failed": "_turn_failed",
+    "error": "_turn_failed", "step_start": "_part", "text": "_part", "tool_use": "_part", "step_finish": "_part",
+}  # fmt: skip
+"""The types of events, and which method of `Reader` reads them."""
+
+
 class Reader:
-    """Reads one run's output."""
+    r"""Reads one run's output.
+
+    >>> reader = Reader()
+    >>> reader.read(b'{"type": "thread.started", "thread_id": "a1"}'), reader.read(b"Hello")
+    ([Began(session='a1', model=None)], ())
+    >>> reader.words
+    'Hello\n'
+    """
 
     def __init__(self) -> None:
         self.words = ""
@@ -111,9 +127,9 @@ class Reader:
         text = line.decode(errors="replace").strip()
         try:
             event = json.loads(text) if text.startswith("{") else {}
-            read = _KINDS.get(str(event.get("type")))
+            read = _READS.get(str(event.get("type")))
             if read is not None:
-                return list(read(self, event))
+                return list(getattr(self, read)(event))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass  # an event that is not as it should be is words, too
         if text:
@@ -125,6 +141,9 @@ class Reader:
         if self._ended is None and self._failed:
             return Ended("", problem=self._failed)
         return self._ended
+
+    def _nothing(self, _event: Mapping[str, Any]) -> list[Heard]:
+        return []
 
     def _begin(self, session: object, model: object = None) -> list[Heard]:
         if not isinstance(session, str) or session in ("", self._session):
@@ -270,26 +289,6 @@ class Reader:
                 Used(usage, str(part["messageID"]), usd=usd, stop_reason="tool_use" if goes_on else "end_turn"),
             ]
         return list(began)
-
-
-_KINDS: Mapping[str, Callable[[Reader, Mapping[str, Any]], Sequence[Heard]]] = {
-    "system": Reader._system,
-    "assistant": Reader._assistant,
-    "user": Reader._user,
-    "stream_event": Reader._stream,
-    "result": Reader._result,
-    "control_request": Reader._control,
-    "thread.started": Reader._thread,
-    "item.started": Reader._item,
-    "item.completed": Reader._item,
-    "turn.completed": Reader._turn,
-    "turn.failed": Reader._turn_failed,
-    "error": Reader._turn_failed,
-    "step_start": Reader._part,
-    "text": Reader._part,
-    "tool_use": Reader._part,
-    "step_finish": Reader._part,
-}
 
 
 class Lines:

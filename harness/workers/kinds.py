@@ -55,7 +55,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A command line agent.  `keys` are the environment variables that it gets of the user's, where they are set.
+    """A command line agent, called by its `title`, else by its program.  `keys` are the environment variables that it gets of the user's, where they are set.
 
     `environment` are those that it gets besides, `arguments` what follows the `program`, and `session` is a pattern of
     the files, below its folder, that hold a session, by which it can be forked; empty where it cannot.
@@ -189,7 +189,7 @@ KINDS: Mapping[str, Kind] = {
         "opencode", "opencode", ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY"),
         _opencode, _opencode_environment, login="set the key of your model's provider, such as ANTHROPIC_API_KEY",
     ),
-    COMMAND: Kind("a command", "", (), _own, _own_environment),
+    COMMAND: Kind("", "", (), _own, _own_environment),
 }  # fmt: skip
 """The kinds by the name that a role gives."""
 

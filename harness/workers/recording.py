@@ -178,7 +178,9 @@ class Recording:
         usage = used.usage
         if used.total:
             usage, self._totals = _less(usage, self._totals), usage
-        self._count(replace(used, usage=usage), self._written.get(used.id) or self._last_said())
+        refusal = self._count(replace(used, usage=usage), self._written.get(used.id) or self._last_said())
+        if refusal is not None:
+            raise refusal
         self._prompt_tokens = usage.prompt + usage.output + SHOWN_CHARACTERS
         if used.stop_reason == "tool_use":  # another call follows
             self.reserve()
@@ -190,13 +192,12 @@ class Recording:
             if left.prompt + left.output:
                 self._count(replace(used, usage=left, usd=None, stop_reason="unseen"), None)
 
-    def _count(self, used: Used, message: int | None) -> None:
+    def _count(self, used: Used, message: int | None) -> OutOfBudget | None:
         model = used.model or self._model or self._kind
         known, usage, now = models.lookup(model), used.usage, self._member.store.clock.now()
         usd = known.cost_usd(usage) if known is not None else used.usd
         self._counted[model] = self._counted.get(model, Usage()) + usage
-        with suppress(OutOfBudget):  # it was spent all the same, and is written down
-            self.reserve()
+        refusal = self._refusal()  # it was spent all the same, and is written down
         with self._member.transaction() as tx:
             fork = tx.row(_FORK, task=self._conversation.task)
             prefix_tokens = fork["asked_tokens"] if fork is not None else None
@@ -223,6 +224,14 @@ class Recording:
             )  # fmt: skip
             self._tell_lost(tx, model, prefix_tokens, usage)
         self._asked_at, self._reserved = now, False
+        return refusal
+
+    def _refusal(self) -> OutOfBudget | None:
+        try:
+            self.reserve()
+        except OutOfBudget as error:
+            return error
+        return None
 
     def _tell_lost(self, tx: Transaction, model: str, prefix_tokens: int | None, usage: Usage) -> None:
         if prefix_tokens and usage.cache_read < CACHE_KEPT * prefix_tokens:

@@ -14,10 +14,10 @@ branch. Do not commit, push, or switch branches yourself, and do not touch files
 directory $PRONG_SHARED, which all agents share. Nobody reads along or can answer a question: decide by yourself.
 
 The tools of the MCP server prong are shared by all agents: shared_map and message_queue for findings and pieces of \
-work, barrier to meet, lock around a short change of something that all share (release it in the same step). Split work that \
-has independent parts with its tool create_task, all parts in one turn, and then wait_tasks; a part that is given \
-the context "fork" begins with all that you know. Your last message is your result: say what you did and what you \
-found, briefly.
+work, barrier to meet, lock around a short change of something that all share (release it in the same step). Split \
+work that has independent parts with its tool create_task, all parts in one turn, and then wait_tasks; a part that is \
+given the context "fork" begins with all that you know. Your last message is your result: say what you did and what \
+you found, briefly.
 """
 
 _INTERRUPTED = "You were interrupted. Look at what is there before you repeat anything, then go on with your task."

@@ -1,0 +1,117 @@
+"""Swarms whose tasks are done by an outside agent: a small program of the tests that speaks as Claude Code does."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from prong.harness.repository.repository import Repository
+from prong.harness.swarms import find
+
+from ..repositories import commit
+from ..swarming import processes_of, prong
+
+WORKER = Path(__file__).with_name("worker.py")
+
+RULES = """\
+---
+limits: {attempts: 2}
+roles:
+  helper: {kind: command, command: "python3 worker.py", environment: MY_TOKEN, description: helps}
+  once: {kind: command, command: "python3 worker.py", attempts: 1}
+  short: {kind: command, command: "python3 worker.py", attempts: 1, timeout: 2}
+  missing: {kind: claude-code, command: no-such-claude}
+---
+Be brief.
+"""
+
+SCRIPTS = '''
+import json
+from prong.agents.emulator.script import Reply, Text, ToolUse, script
+
+KINDS = {"share": "helper", "die": "helper", "nonsense": "once", "ask": "helper", "hang": "short",
+         "environment": "helper", "overloaded": "once", "absent": "missing"}
+
+@script("^Have all done")
+def all_of_them(request):
+    return over(request, KINDS)
+
+@script("^Have it (?P<what>.*) done")
+def one(request):
+    return over(request, {request.first_text.split()[2]: "helper"}, tokens=120_000)
+
+def over(request, kinds, **more):
+    done = request.exchanges()
+    if not done:
+        return Reply([ToolUse("create_task", {"title": what, "prompt": f"DO {what}", "role": role,
+                                              "context": "fresh", **more}) for what, role in kinds.items()])
+    if done[-1].name != "wait_tasks":
+        tasks = [json.loads(one.text.rpartition("\\n")[2])["task"] for one in done]
+        return Reply([ToolUse("wait_tasks", {"tasks": tasks})])
+    return Reply([Text("all have ended")])
+'''
+
+
+@pytest.fixture
+def swarm(root, tmp_path):
+    """Runs a goal on a repository with the rules, and returns its store and its tasks by title."""
+    shutil.copy(WORKER, root / "worker.py")
+    commit(root, {"PRONG.md": RULES})
+    (tmp_path / "scripts.py").write_text(SCRIPTS)
+
+    def run(goal, code):
+        prong(
+            "run", "--offline", "--script", tmp_path / "scripts.py", "--agents", 4, "--json", goal, cwd=root, code=code,
+            MY_TOKEN="mine", OTHER_TOKEN="not mine", ANTHROPIC_API_KEY="a key",
+        )  # fmt: skip
+        store = find(Repository.open(root), None).store()
+        return store, {row["title"]: dict(row) for row in store.rows("select * from task")}
+
+    yield run
+    assert not processes_of(root)
+
+
+def events(store, kind):
+    return [json.loads(row["data"]) for row in store.rows("select data from event where kind = :kind", kind=kind)]
+
+
+def test_outside_agents_do_tasks_and_whatever_goes_wrong_with_them_is_told(swarm, root):
+    store, tasks = swarm("Have all done", 1)
+
+    assert {title: (task["state"], task["failure"]) for title, task in tasks.items()} == {
+        "Have all done": ("done", None), "share": ("done", None), "Plain": ("done", None), "die": ("done", None),
+        "environment": ("done", None), "nonsense": ("failed", "tool"), "ask": ("failed", "request"),
+        "hang": ("failed", "tool"), "overloaded": ("failed", "provider"), "absent": ("failed", "request"),
+    }  # fmt: skip
+    assert tasks["share"]["result"] == "shared"
+    assert tasks["Plain"]["result"] == "plain words"
+    assert (tasks["Plain"]["parent"], tasks["Plain"]["role"]) == (tasks["share"]["id"], "helper")
+    assert tasks["die"]["result"] == "lived"
+    assert "it went wrong" in tasks["nonsense"]["error"]
+    assert "permission (Bash)" in tasks["ask"]["error"]
+    assert "worked for more than 2 s" in tasks["hang"]["error"]
+    assert "roles.missing.command" in tasks["absent"]["error"]
+    seen = tasks["environment"]["result"].split()
+    assert "MY_TOKEN" in seen
+    assert not {"OTHER_TOKEN", "ANTHROPIC_API_KEY"} & set(seen)
+    shared = Repository.open(root).git("show", f"{find(Repository.open(root), None).branch}:shared.txt")
+    assert "Created task" in shared
+    assert store.row("select json(value) as value from map_entry where key = 'worker'")["value"] == "7"
+    assert store.row("select count(*) as held from lock where holder is not null")["held"] == 0
+    call = store.row("select * from model_call where task = :task", task=tasks["share"]["id"])
+    assert (call["model"], call["input_tokens"], call["cache_read_tokens"]) == ("claude-sonnet-5-5", 10, 90)
+    roles = [json.loads(line) for line in prong("roles", "--json", cwd=root).stdout.splitlines()]
+    assert {one["role"]: one["kind"] for one in roles} == {
+        "helper": "command", "once": "command", "short": "command", "missing": "claude-code", "(none)": None,
+    }  # fmt: skip
+
+
+def test_a_worker_that_has_spent_its_budget_is_ended_and_its_task_waits(swarm):
+    store, tasks = swarm("Have it spend done", 3)
+
+    assert (tasks["spend"]["state"], tasks["spend"]["held"]) == ("parked", "budget")
+    (ended,) = events(store, "worker.ended")[-1:] or [None]
+    assert ended is None or ended["exit_code"] != 0
+    spent = store.row("select sum(input_tokens + output_tokens) as tokens from model_call where agent = 2")["tokens"]
+    assert spent < 300_000
