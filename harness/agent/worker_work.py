@@ -47,6 +47,9 @@ HOME = "worker"
 WORDS = "words.txt"
 """The file with what it is told, in that folder."""
 
+TIMEOUT_S = 3_600.0
+"""How long it may work on one attempt, where nobody says otherwise, in seconds."""
+
 COMMAND_CHARACTERS = 1_500
 """How much of a command stands in the log, in characters."""
 
@@ -64,7 +67,7 @@ class WorkerWork(Work):
         self._kind = kind if kind.title else replace(kind, title=shlex.split(role.command or "")[0])
         self._scratch = shared.directory / "scratch" / str(task)
         self._home = self._scratch / HOME
-        self._clock = Clock(role.timeout_s)
+        self._clock = Clock(role.timeout_s or TIMEOUT_S)
         self._named = role.model or shared.workers_model
         row = member.store.row("select role from task where id = :task", task=task)
         assert row is not None
@@ -144,7 +147,7 @@ class WorkerWork(Work):
         sandbox, environment = self._surroundings()
         start = self._start(is_closed=sandbox is not None and sandbox.is_closed)
         environment |= self._kind.environment(start)
-        words = command_line(self._kind, start, command=self._does.command, more=self._does.arguments)
+        words = command_line(self._kind, start, command=self._does.command, more=self._does.arguments or ())
         hint = f"say in PRONG.md how it is started, with roles.{self._role_name}.command"
         program = find_program(words[0], environment["PATH"], hint=hint)
         if sandbox is not None:
@@ -181,7 +184,7 @@ class WorkerWork(Work):
             self._shared.jail, self._shared.repository, workspace=self._directory, scratch=self._scratch, common=common,
             environment=environment,
         )  # fmt: skip
-        own = {*self._kind.keys, *self._does.environment}
+        own = {*self._kind.keys, *(self._does.environment or ())}
         keys = {name: value for name, value in self._shared.workers_environment.items() if name in own}
         return sandbox, environment | keys
 

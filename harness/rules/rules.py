@@ -138,9 +138,9 @@ class Role:
     hedge: bool | None = rule(None, read.truth)
     kind: str | None = rule(None, worker.kind, fixed=True)
     command: str | None = rule(None, worker.command, fixed=True)
-    arguments: tuple[str, ...] = rule((), worker.words, fixed=True)
-    environment: tuple[str, ...] = rule((), worker.names, fixed=True)
-    timeout_s: float = rule(worker.TIMEOUT_S, read.seconds(1, 30 * _DAY_S), key="timeout", fixed=True)
+    arguments: tuple[str, ...] | None = rule(None, worker.words, fixed=True)
+    environment: tuple[str, ...] | None = rule(None, worker.names, fixed=True)
+    timeout_s: float | None = rule(None, read.seconds(1, 30 * _DAY_S), key="timeout", fixed=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,6 @@ from prong.harness.rules.values import Reader, Value
 from prong.harness.workers.kinds import COMMAND, KINDS
 from prong.state import Invalid
 
-TIMEOUT_S = 3_600.0
-"""How long an outside agent may work on one attempt, where nobody says otherwise, in seconds."""
-
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ONLY_WORKERS = ("command", "arguments", "environment", "timeout")
 

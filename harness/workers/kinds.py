@@ -55,10 +55,11 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A command line agent, called by its `title`, else by its program.  `keys` are the environment variables that it gets of the user's, where they are set.
+    """A command line agent, called by its `title`, else by its program.
 
-    `environment` are those that it gets besides, `arguments` what follows the `program`, and `session` is a pattern of
-    the files, below its folder, that hold a session, by which it can be forked; empty where it cannot.
+    `keys` are the environment variables that it gets of the user's, where they are set, `environment` those that it
+    gets besides; `arguments` follow the `program`.  `session` is a pattern of the files, below its folder, that hold a
+    session, by which it can be forked; empty where it cannot.  `login` says what to do where it has no key.
     """
 
     title: str

@@ -10,16 +10,18 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from prong.agents.sandbox import Sandbox
 from prong.agents.tools.confined import Confined, files_for
+from prong.agents.tools.output import Output
 from prong.harness.workers.heard import Asks, Ended, Heard, Lines, Reader
 from prong.state import ProngError
 from prong.state.ticket import Ticket
@@ -32,6 +34,8 @@ ERROR_CHARACTERS = 4_000
 
 BEGINS_S = 20.0
 """How long the sandbox may take to begin, in seconds."""
+
+_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 # It says that it has begun, waits until there are bounds around it, and becomes the command.
 _SCRIPT = 'printf x >&"$1"; read -r _ <&"$1"; eval "exec $1>&-"; in=$2; err=$3; shift 3; exec "$@" <"$in" 2>"$err"'
@@ -150,25 +154,8 @@ def run(
 
     `words` is its standard input; `seen` tells where the command finds what we find elsewhere.
     """
-    reader, asks = Reader(), []
-
-    def line(data: bytes) -> None:
-        for heard in reader.read(data):
-            if isinstance(heard, Asks):
-                asks.append(heard.text)
-            take(heard)
-
-    lines = Lines(line)
+    watched = _Watched(clock, take, heed)
     errors = Path(tempfile.mkstemp(prefix="errors-", suffix=".txt", dir=scratch)[1])
-    problem = ""
-
-    def go_on() -> float | None:
-        nonlocal problem
-        heed()
-        if clock.is_over():
-            problem = f"it worked for more than {clock.timeout_s:g} s, waits for others not counted, and was ended"
-        return None if problem or asks else LOOK_S
-
     ours, theirs = socket.socketpair()
     with contextlib.ExitStack() as undo:
         undo.callback(errors.unlink, missing_ok=True)
@@ -180,28 +167,70 @@ def run(
                 [*begin, str(seen(words)), str(seen(errors)), *arguments], line=theirs.fileno(), files=files,
                 workspace=workspace, environment=environment, sandbox=sandbox,
             )  # fmt: skip
-        output = cast("Any", lines)
-        code: int | None = None
-        try:
-            ours.settimeout(BEGINS_S)
-            with contextlib.suppress(OSError):  # it has ended at once, and says why
-                if ours.recv(1):
-                    process.bound()
-                    ours.sendall(b"\n")
-            code = process.watch(output, go_on)
-        finally:
-            with contextlib.suppress(Exception):
-                process.close(output)
-        lines.end()
+        code = _watch(process, ours, watched)
         told = errors.read_text("utf-8", "replace")[-ERROR_CHARACTERS:].strip()
     passed = f"{process.passed}, so it was ended" if process.passed else ""
-    return _ran(code, reader, told, problem=problem or passed, asks=asks)
+    return _ran(code, watched, told, problem=watched.problem or passed)
 
 
-def _ran(code: int | None, reader: Reader, errors: str, *, problem: str, asks: Sequence[str]) -> Ran:
+class _Watched:
+    """What is known of a run while it goes on."""
+
+    def __init__(self, clock: Clock, take: Callable[[Heard], object], heed: Callable[[], object]) -> None:
+        self.reader = Reader()
+        self.lines = Lines(self._line)
+        self.asks = ""
+        self.problem = ""
+        self._clock = clock
+        self._take = take
+        self._heed = heed
+
+    def go_on(self) -> float | None:
+        """For how many seconds it need not be asked again; None: it is over."""
+        self._heed()
+        if self._clock.is_over():
+            allowed = f"{self._clock.timeout_s:g} s"
+            self.problem = f"it worked for more than {allowed}, waits for others not counted, and was ended"
+        return None if self.problem or self.asks else LOOK_S
+
+    def _line(self, data: bytes) -> None:
+        for heard in self.reader.read(data):
+            if isinstance(heard, Asks):
+                self.asks = self.asks or heard.text
+            self._take(heard)
+
+
+def _watch(process: Confined, line: socket.socket, watched: _Watched) -> int | None:
+    """Let it go when there are bounds around it; its exit code, None where it was ended before."""
+    rest = bytearray()
+    try:
+        line.settimeout(BEGINS_S)
+        with contextlib.suppress(OSError):  # it has ended at once, and says why
+            if line.recv(1):
+                process.bound()
+                line.sendall(b"\n")
+        code = process.watch(cast("Output", watched.lines), watched.go_on)
+    finally:
+        process.close(cast("Output", _Sink(rest)))
+    watched.lines.write(bytes(rest))
+    watched.lines.end()
+    return code
+
+
+class _Sink:
+    """Takes what was still written when a process was ended: nobody must be able to refuse it then."""
+
+    def __init__(self, kept: bytearray) -> None:
+        self._kept = kept
+
+    def write(self, data: bytes) -> None:
+        self._kept += data
+
+
+def _ran(code: int | None, watched: _Watched, errors: str, *, problem: str) -> Ran:
     number = 0 if code is None else -code if code < 0 else code - 128  # bubblewrap says so of what it ran
     return Ran(
-        exit_code=1 if code is None else code, ended=reader.finish(), words=reader.words.strip(), errors=errors,
-        problem=problem, asks=asks[0] if asks else "",
-        killed=not problem and not asks and number in (1, 2, 9, 15),
+        exit_code=1 if code is None else code, ended=watched.reader.finish(), words=watched.reader.words.strip(),
+        errors=errors, problem=problem, asks=watched.asks,
+        killed=number in _SIGNALS and not problem and not watched.asks,
     )  # fmt: skip

@@ -20,7 +20,7 @@ def workers_settings(options: Options, ours: Mapping[str, str], base_url: str | 
     `base_url` is where the swarm's own model is asked; offline that is the emulator, and the workers ask it, too.
     """
     workers = [role for role in options.roles.values() if role.kind is not None]
-    names = {name for role in workers for name in (*KINDS[str(role.kind)].keys, *role.environment)}
+    names = {name for role in workers for name in (*KINDS[str(role.kind)].keys, *(role.environment or ()))}
     found = {name: ours[name] for name in names if name in ours}
     if options.offline is not None and base_url is not None:
         found |= {"ANTHROPIC_BASE_URL": base_url, "ANTHROPIC_API_KEY": _OFFLINE_KEY}

@@ -97,6 +97,12 @@ roles:
       Say what is good, too.
     hedge: true
   writer:
+  helper:
+    kind: command
+    command: helper --with {prompt_file}
+    arguments: [--quiet]
+    environment: HELPER_KEY
+    timeout: 10m
 route:
   type: {docs: writer}
   match: {"*security*": reviewer}
@@ -144,7 +150,11 @@ def test_everything_that_can_be_said_is_understood():
         "Reads what others wrote.", "claude-haiku-5-5", prompt, 20, 5400, 1, ("read", "bash(git log *)"), 2, True
     )
     assert found.permissions == Permissions(("read",), ("bash(git push*)", "create_task"), ("edit(docs/**)",), "ask")
-    assert found.roles == {"reviewer": reviewer, "writer": Role()}
+    helper = Role(
+        kind="command", command="helper --with {prompt_file}", arguments=("--quiet",), environment=("HELPER_KEY",),
+        timeout_s=600,
+    )  # fmt: skip
+    assert found.roles == {"reviewer": reviewer, "writer": Role(), "helper": helper}
     assert found.prose == "# How we work\n\nWrite tests first."
     assert {"limits", "limits.agents", "budget.task.tokens", "model", "scripts"} <= found.said
 

@@ -5,12 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.harness.repositories import commit
+from tests.harness.swarming import processes_of, prong
 
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import find
-
-from ..repositories import commit
-from ..swarming import processes_of, prong
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -26,7 +25,7 @@ roles:
 Be brief.
 """
 
-SCRIPTS = '''
+SCRIPTS = """
 import json
 from prong.agents.emulator.script import Reply, Text, ToolUse, script
 
@@ -50,7 +49,7 @@ def over(request, kinds, **more):
         tasks = [json.loads(one.text.rpartition("\\n")[2])["task"] for one in done]
         return Reply([ToolUse("wait_tasks", {"tasks": tasks})])
     return Reply([Text("all have ended")])
-'''
+"""
 
 
 @pytest.fixture
