@@ -59,7 +59,7 @@ def _show(uses: Sequence[RoleUse]) -> None:
         running = str(one.running) if one.agents is None else f"{one.running}/{one.agents}"
         usd = "?" if one.usd is None else f"${one.usd:.3f}"
         table.add_row(
-            printable(one.role), *((one.kind or "",) if kinds else ()), str(one.tasks), running, str(one.waiting), span(one.busy_s), f"{one.tokens:,}", usd,
-            one.words(),
+            printable(one.role), *[one.kind or "" for _ in kinds], str(one.tasks), running, str(one.waiting),
+            span(one.busy_s), f"{one.tokens:,}", usd, one.words(),
         )  # fmt: skip
     console.print(table)

@@ -187,7 +187,8 @@ KINDS: Mapping[str, Kind] = {
         session="sessions/*/*/*/rollout-*-{session}.jsonl", login="set CODEX_API_KEY",
     ),
     "opencode": Kind(
-        "opencode", "opencode", ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY"),
+        "opencode", "opencode",
+        ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY"),
         _opencode, _opencode_environment, login="set the key of your model's provider, such as ANTHROPIC_API_KEY",
     ),
     COMMAND: Kind("", "", (), _own, _own_environment),

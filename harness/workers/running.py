@@ -32,7 +32,7 @@ LOOK_S = 0.5
 ERROR_CHARACTERS = 4_000
 """How much of what a command wrote to its standard error is told where it fails, in characters."""
 
-BEGINS_S = 20.0
+BEGINS_S = 60.0
 """How long the sandbox may take to begin, in seconds."""
 
 _SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -188,7 +188,7 @@ class _Watched:
     def go_on(self) -> float | None:
         """For how many seconds it need not be asked again; None: it is over."""
         self._heed()
-        if self._clock.is_over():
+        if not self.problem and self._clock.is_over():
             allowed = f"{self._clock.timeout_s:g} s"
             self.problem = f"it worked for more than {allowed}, waits for others not counted, and was ended"
         return None if self.problem or self.asks else LOOK_S
@@ -204,17 +204,27 @@ def _watch(process: Confined, line: socket.socket, watched: _Watched) -> int | N
     """Let it go when there are bounds around it; its exit code, None where it was ended before."""
     rest = bytearray()
     try:
-        line.settimeout(BEGINS_S)
-        with contextlib.suppress(OSError):  # it has ended at once, and says why
-            if line.recv(1):
-                process.bound()
-                line.sendall(b"\n")
+        if not _has_begun(process, line):
+            watched.problem = "it could not be begun, and was ended"
         code = process.watch(cast("Output", watched.lines), watched.go_on)
     finally:
         process.close(cast("Output", _Sink(rest)))
     watched.lines.write(bytes(rest))
     watched.lines.end()
     return code
+
+
+def _has_begun(process: Confined, line: socket.socket) -> bool:
+    """Whether it says that it is there; then it has its bounds, and goes."""
+    line.settimeout(BEGINS_S)
+    try:
+        if not line.recv(1):
+            return False
+        process.bound()
+        line.sendall(b"\n")
+    except OSError:
+        return False
+    return True
 
 
 class _Sink:
