@@ -19,7 +19,7 @@ from prong.harness.pressure import Pressure
 
 MIB = 1024 * 1024
 
-Reason = Literal["slots", "cpu", "memory", "provider", "budget", "paused", "role", "empty"]
+Reason = Literal["slots", "cpu", "memory", "provider", "budget", "paused", "role", "writes", "empty"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prong.harness import scheduler
+from prong.harness import scheduler, scopes
 from prong.harness.admission import Crew, Limits, Providers, Refusal
 from prong.harness.hedging import hedge
 from prong.harness.plans.gates import open_steps
@@ -43,6 +43,9 @@ UNBORN_S = 60.0
 
 SLEEP_TOGETHER = 50
 """How many processes are put to sleep in one round."""
+
+AHEAD = 128
+"""So many tasks beyond those that could start are looked at where some might be kept back for what others write."""
 
 # The states are named twice so that the index of the open tasks can be used.
 _TAKEN = "select count(*) from task where state not in ('done', 'failed', 'cancelled') and state = 'running'"
@@ -73,6 +76,9 @@ select waiter.id, waiter.since_at, task.id as task, task.level, task.path_s, tas
 # of a full role is not kept back by them.
 _OF_ROLES = " and task.role = :role"
 _OF_OTHERS = " and task.role not in (select value from json_each(:bounded))"
+
+# Those who have not said what they will write are kept back by nobody.
+_UNSAID = _READY.replace("{of_roles}", " and writes is null{of_roles}")
 
 _CREWS = """
 select name, agents, (select count(*) from task where role = name and role <> ''
@@ -205,11 +211,18 @@ class Dispatcher:
             providers={} if found is None else found.by_name,
             paused="a person paused the swarm" if paused is not None and paused["paused"] else None,
         )
-        most = scheduler.wanted(empty) or 1  # one at least, who is told why it stays
+        free = scheduler.wanted(empty)
+        most = free or 1  # one at least, who is told why it stays
         roles = {row["name"]: Crew(row["agents"], row["running"]) for row in tx.rows(_CREWS)}
         # Who asks another provider has a line of its own, too, lest a closed one keep all others back.
         apart = {role: Crew(sys.maxsize) for role in (found.of_roles if found is not None else ())} | roles
-        ready = [
+        ready = {row["id"]: row for row in _heads(tx, _READY, apart, most)}
+        clashes = scopes.read(tx, ready) if free else empty.clashes
+        if clashes:  # some may stay, or let others go first
+            ahead = [*_heads(tx, _READY, apart, most, ahead=AHEAD), *_heads(tx, _UNSAID, apart, most)]
+            ready = {row["id"]: row for row in ahead}
+            clashes = scopes.read(tx, ready)
+        starts = [
             Candidate(
                 row["id"],
                 row["level"],
@@ -218,10 +231,11 @@ class Dispatcher:
                 role=row["role"],
                 provider=None if found is None else found.of(row["role"]),
             )
-            for row in _heads(tx, _READY, apart, most)
+            for row in ready.values()
         ]
         back = [_back(row) for query in (_WAKERS, _SLEEPERS) for row in _heads(tx, query, roles, most)]
-        return replace(empty, candidates=[*ready, *back], roles=roles)
+        hold_s = tx.value("select ageing_s from task_count")
+        return replace(empty, candidates=[*starts, *back], roles=roles, clashes=clashes, hold_s=hold_s)
 
     def _carry_out(self, tx: Transaction, decision: Decision) -> Mapping[str, Any] | None:
         return self._unpark(tx, decision) if isinstance(decision, Unpark) else self._start(tx, decision.task)
@@ -337,16 +351,17 @@ def _with_needs(
     return graph
 
 
-def _heads(tx: Transaction, line: str, roles: Mapping[str, Crew], most: int) -> Iterator[Row]:
-    """The first of a line of each role that has a bound, as far as it has room, and of all others."""
+def _heads(tx: Transaction, line: str, roles: Mapping[str, Crew], most: int, *, ahead: int = 0) -> Iterator[Row]:
+    """The first of a line of each role that has a bound, as far as it has room, and of all others; and some `ahead`."""
     if not roles:
-        yield from tx.rows(line.format(of_roles=""), now=tx.now, most=most)
+        yield from tx.rows(line.format(of_roles=""), now=tx.now, most=most + ahead)
         return
-    yield from tx.rows(line.format(of_roles=_OF_OTHERS), now=tx.now, most=most, bounded=json.dumps(list(roles)))
+    bounded = json.dumps(list(roles))
+    yield from tx.rows(line.format(of_roles=_OF_OTHERS), now=tx.now, most=most + ahead, bounded=bounded)
     for role, crew in roles.items():
         room = min(most, crew.free())
         if room:
-            yield from tx.rows(line.format(of_roles=_OF_ROLES), now=tx.now, most=room, role=role)
+            yield from tx.rows(line.format(of_roles=_OF_ROLES), now=tx.now, most=room + ahead, role=role)
 
 
 def _back(row: Row) -> Candidate:

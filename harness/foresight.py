@@ -23,6 +23,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
+from prong.harness import scopes
 from prong.harness.messages import notify
 from prong.harness.repository.cloning import Places, harness_variables
 from prong.harness.repository.git import GitFailed, RepositoryError, git
@@ -54,6 +55,14 @@ COMPARED_LINES = 5_000
 
 Lines = tuple[int, int]
 """The first and the last line of a change, as the workspace's base counts them; an insertion has the one before it."""
+
+LEARNT_TOGETHER = 50
+"""So many tasks that were merged are looked at in one look."""
+
+_MERGED = """
+select seq, event.task, base, commit_id from event join merge on merge.task = event.task
+ where seq > :since and kind = 'merge.merged' order by seq limit :most
+"""
 
 _OPEN = "select id from task where state in ('running', 'parked') order by id"
 _OTHERS = """
@@ -253,6 +262,18 @@ class Watch:
         self._watched: dict[int, ObservedWatch] = {}
         self._too_large: set[int] = set()
         self._most = watches // SHARE
+        row = store.row("select max(seq) as seq from event")
+        self._learnt: int = row["seq"] or 0 if row is not None else 0
+
+    def learn(self) -> None:
+        """Remember which files what was merged since has changed, of which kind of task."""
+        merged = self._store.rows(_MERGED, since=self._learnt, most=LEARNT_TOGETHER)
+        for row in merged:
+            names = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", row["base"], row["commit_id"])
+            paths = [path for path in self._swarm.repository.git(*names).split("\0") if path]
+            with self._store.transaction(None) as tx:
+                scopes.learn(tx, row["task"], paths)
+            self._learnt = row["seq"]
 
     def round(self) -> None:
         """Follow the workspaces that there are, and look at what has changed; raises `OSError` with no watches left."""
@@ -312,6 +333,8 @@ def _watch(swarm: Swarm, over: threading.Event) -> None:
             while not over.wait(LOOK_S):
                 with suppress(RepositoryError):  # an agent writes there just now, or its workspace goes
                     watch.round()
+                with suppress(RepositoryError):  # as above
+                    watch.learn()
         except (OSError, ProngError) as error:
             with suppress(ProngError), store.transaction(None) as tx:
                 tx.event("watch.off", object=swarm.id, reason=str(error)[:300])

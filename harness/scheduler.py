@@ -5,6 +5,11 @@ ended.  The higher level goes first (priority, age, and whoever waits for it: se
 a task that has begun goes before one that has not, since it holds things others wait for; then the one with the longest
 line of work behind it; then the older.
 
+Whoever is to write the same files as somebody whose work is under way, both having said so, stays until that is merged,
+and so does whoever stands behind it and is to write them too: so it waits for nobody who begins after it became first,
+and never longer than a bound.  Where a conflict is only likely, others of the same level go first, and no slot stays
+idle.  Who has begun is never kept back: what it waited for may be the very thing.
+
 A round needs only the head of each line, however long it is: whoever is handed in and does not go is told why, and
 whoever stands behind them is told the same.
 """
@@ -13,9 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from prong.harness.admission import EMPTY, Crew, Limits, Provider, Refusal, Room, admit
 from prong.harness.pressure import Pressure
+from prong.primitives.ranking import AGEING_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,22 @@ def rank(one: Candidate) -> Rank:
 
 
 @dataclass(frozen=True, slots=True)
+class Clashes:
+    """Who would conflict with whom: for each candidate those of the other candidates and of those `under_way`.
+
+    `declared`: both have said that they will write the same files; `learnt`: they probably will.
+    """
+
+    under_way: frozenset[int] = frozenset()
+    declared: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    learnt: Mapping[int, frozenset[int]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self.declared or self.learnt)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What is so at one moment: how many slots there are, how many are taken, who wants one, and what stands against.
 
@@ -69,7 +92,8 @@ class Snapshot:
     order, both for each of the `roles` that have a bound and for all others; more do no harm.  `pressure` is None where
     nobody looks at the machine.  `budget` and `paused` say in words what is spent and who stopped the swarm; None:
     nothing, nobody.  `unseen` is how many agents were started after the pressure was read, so that it does not show
-    them.
+    them.  `clashes` are with whom the candidates would conflict: a declared one keeps a task back for at most `hold_s`
+    since it was ready, a learnt one lets others of its level go first.
     """
 
     slots: int
@@ -83,6 +107,8 @@ class Snapshot:
     roles: Mapping[str, Crew] = field(default_factory=dict)
     budget: str | None = None
     paused: str | None = None
+    clashes: Clashes = field(default_factory=Clashes)
+    hold_s: float = AGEING_S
 
     def room(self) -> Room:
         """How many more may run."""
@@ -121,34 +147,77 @@ def wanted(snapshot: Snapshot) -> int:
 
 
 def decide(snapshot: Snapshot) -> Decisions:
-    """Fill the free slots, as far as machine, providers, roles and budget bear it.
+    """Fill the free slots, as far as machine, providers, roles, budget and what is under way bear it.
 
     >>> decide(Snapshot(slots=2, taken=1, candidates=[Candidate(1, 0, since=5), Candidate(2, 3, since=9)])).go
     (Start(task=2),)
     """
-    room = snapshot.room()
-    free, starts = room.free, room.starts
-    calls = {name: provider.free(snapshot.now, snapshot.taken) for name, provider in snapshot.providers.items()}
-    crews = {name: crew.free() for name, crew in snapshot.roles.items()}
-    go: list[Decision] = []
-    stay: dict[int, Refusal] = {}
-    for one in sorted(snapshot.candidates, key=rank):
-        left = None if one.provider is None else calls.get(one.provider)
-        if free == 0:
-            stay[one.task] = room.full
-        elif starts <= 0 and one.waiter is None:
-            stay[one.task] = room.tight
-        elif one.provider is not None and left == 0:
-            stay[one.task] = snapshot.providers[one.provider].refusal(one.provider, snapshot.now)
-        elif crews.get(one.role) == 0:
-            crew = snapshot.roles[one.role]
-            stay[one.task] = replace(crew, running=max(crew.running, crew.most)).refusal(one.role)
-        else:
-            go.append(Start(one.task) if one.waiter is None else Unpark(one.task, one.waiter))
-            free, starts = free - 1, starts - 1
-            if one.provider is not None and left is not None:
-                calls[one.provider] = left - 1
-            if one.role in crews:
-                crews[one.role] -= 1
-    rest = room.full if free == 0 else room.tight if starts <= 0 else EMPTY
-    return Decisions(tuple(go), stay, rest)
+    filling = _Filling(snapshot)
+    for _, level in groupby(sorted(snapshot.candidates, key=rank), key=lambda one: one.level):
+        later = [one for one in level if not filling.take(one, unlikely=True)]
+        for one in later:
+            filling.take(one)
+    return Decisions(tuple(filling.go), filling.stay, filling.rest())
+
+
+class _Filling:
+    """What is left while one candidate after the other is looked at."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._at = snapshot
+        self._room = snapshot.room()
+        self._free, self._starts = self._room.free, self._room.starts
+        self._calls = {name: one.free(snapshot.now, snapshot.taken) for name, one in snapshot.providers.items()}
+        self._crews = {name: crew.free() for name, crew in snapshot.roles.items()}
+        self._busy = set(snapshot.clashes.under_way)
+        self._kept: dict[int, Rank] = {}
+        self.go: list[Decision] = []
+        self.stay: dict[int, Refusal] = {}
+
+    def take(self, one: Candidate, *, unlikely: bool = False) -> bool:
+        """Let it go, or say why it stays; False where others go first because it probably conflicts (`unlikely`)."""
+        refusal = self._refusal(one)
+        likely = self._at.clashes.learnt.get(one.task, frozenset()) & self._busy
+        if refusal is None and unlikely and one.waiter is None and likely:
+            return False
+        if refusal is not None:
+            self.stay[one.task] = refusal
+            return True
+        self.go.append(Start(one.task) if one.waiter is None else Unpark(one.task, one.waiter))
+        self._busy.add(one.task)
+        self._free, self._starts = self._free - 1, self._starts - 1
+        left = None if one.provider is None else self._calls.get(one.provider)
+        if one.provider is not None and left is not None:
+            self._calls[one.provider] = left - 1
+        if one.role in self._crews:
+            self._crews[one.role] -= 1
+        return True
+
+    def rest(self) -> Refusal:
+        """What whoever was not handed in is told."""
+        return self._room.full if self._free == 0 else self._room.tight if self._starts <= 0 else EMPTY
+
+    def _refusal(self, one: Candidate) -> Refusal | None:
+        at = self._at
+        if self._free == 0:
+            return self._room.full
+        if self._starts <= 0 and one.waiter is None:
+            return self._room.tight
+        if one.provider is not None and self._calls.get(one.provider) == 0:
+            return at.providers[one.provider].refusal(one.provider, at.now)
+        if self._crews.get(one.role) == 0:
+            crew = at.roles[one.role]
+            return replace(crew, running=max(crew.running, crew.most)).refusal(one.role)
+        return self._held_back(one)
+
+    def _held_back(self, one: Candidate) -> Refusal | None:
+        """Whom it would conflict with for sure; whoever stands behind it and would conflict with it waits as well."""
+        until = one.since + self._at.hold_s
+        if one.waiter is not None or self._at.now >= until:
+            return None
+        before = {task for task, place in self._kept.items() if place < rank(one)}
+        met = self._at.clashes.declared.get(one.task, frozenset()) & (self._busy | before)
+        if not met:
+            return None
+        self._kept[one.task] = rank(one)
+        return Refusal("writes", f"it is to write files that task {min(met)} is to write", until)

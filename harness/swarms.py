@@ -280,7 +280,7 @@ def set_roles(tx: Transaction, roles: Mapping[str, Role]) -> None:
     for name, role in roles.items():
         set_role(
             tx, name, estimate_s=role.estimate_s, priority=role.priority, attempts=role.attempts, agents=role.agents,
-            hedge=bool(role.hedge),
+            writes=role.writes or (), hedge=bool(role.hedge),
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prong.primitives import budget, ranking, task_line
+from prong.primitives import budget, ranking, task_line, write_scope
 from prong.primitives.errors import Limit, TooManyTasks
 from prong.primitives.task_ending import finish, is_doomed, is_ready
 from prong.primitives.task_record import (
@@ -33,10 +33,10 @@ LEVELS_RAISED = 64
 _INSERT = """
 insert into task (parent, title, prompt, context, state, role, depth, priority, level, estimate_s, path_s,
                   on_failed_need, attempts, paused, fork_point, brief_of, base_commit, key, created_at, ready_at,
-                  account, result_schema, result_asks, gated)
+                  account, result_schema, result_asks, writes, gated)
 values (:parent, :title, :prompt, :context, :state, :role, :depth, :priority, :level, :estimate_s, :path_s,
         :on_failed_need, :attempts, :paused, :fork_point, :brief_of, :base_commit, :key, :now,
-        case when :state = 'ready' then :now end, :account, :result_schema, :result_asks, :gated)
+        case when :state = 'ready' then :now end, :account, :result_schema, :result_asks, :writes, :gated)
 returning *
 """
 
@@ -125,27 +125,29 @@ def set_limits(
 
 def set_role(
     tx: Transaction, name: str, *, estimate_s: float | None = None, priority: int | None = None,
-    attempts: int | None = None, agents: int | None = None, hedge: bool = False,
+    attempts: int | None = None, agents: int | None = None, writes: Sequence[str] = (), hedge: bool = False,
 ) -> None:  # fmt: skip
     """Say what tasks of a role get that name nothing else; an estimate counts only until one of them has ended.
 
-    `agents` is how many of them the harness has run at once; `hedge` lets it run a second copy of a straggler.
+    `agents` is how many of them the harness has run at once, `writes` which files they are to change; `hedge` lets it
+    run a second copy of a straggler.
 
     >>> with swarm.transaction() as tx:
     ...     set_role(tx, "review", estimate_s=120, priority=5)
     """
     checked_name("role", name)
     tx.execute(
-        "insert into role (name, estimate_s, priority, attempts, agents, hedge)"
-        " values (:name, :estimate_s, :priority, :attempts, :agents, :hedge)"
+        "insert into role (name, estimate_s, priority, attempts, agents, writes, hedge)"
+        " values (:name, :estimate_s, :priority, :attempts, :agents, :writes, :hedge)"
         " on conflict (name) do update set priority = excluded.priority, attempts = excluded.attempts,"
-        "    agents = excluded.agents, hedge = excluded.hedge,"
+        "    agents = excluded.agents, writes = excluded.writes, hedge = excluded.hedge,"
         "    estimate_s = case when finished = 0 then excluded.estimate_s else estimate_s end",
         name=name,
         estimate_s=estimate_s,
         priority=priority,
         attempts=attempts,
         agents=agents,
+        writes=write_scope.checked(writes),
         hedge=int(hedge),
     )
 
@@ -206,6 +208,11 @@ class _Family:
         row = self._role(plan.role)
         return plan.attempts or (row["attempts"] if row is not None else None) or self._limits["attempts"]
 
+    def writes(self, plan: Plan) -> str | None:
+        """What the plan is to write, or tasks of its role are."""
+        row = self._role(plan.role)
+        return write_scope.checked(plan.writes) or (row["writes"] if row is not None else None)
+
     def _role(self, role: str) -> Row | None:
         if role not in self._roles:
             self._roles[role] = self._tx.row("select * from role where name = :role", role=role)
@@ -229,6 +236,7 @@ def _check(plan: Plan) -> None:
         checked_name("key of a task", plan.key)
     if plan.role:
         checked_name("role", plan.role)
+    write_scope.checked(plan.writes)
     _check_result(plan)
 
 
@@ -328,7 +336,7 @@ def _columns(tx: Transaction, family: _Family, plan: Plan) -> Mapping[str, Any]:
         "on_failed_need": plan.on_failed_need, "attempts": family.attempts(plan), "paused": family.paused,
         "fork_point": plan.fork_point, "brief_of": plan.brief_of, "base_commit": plan.base_commit, "key": plan.key,
         "now": tx.now, "account": family.account, "result_schema": plan.result_schema, "result_asks": plan.result_asks,
-        "gated": int(plan.gated),
+        "writes": family.writes(plan), "gated": int(plan.gated),
     }  # fmt: skip
 
 

@@ -79,9 +79,9 @@ class Plan:
     swarm's where they are None; `budget` is what it and all below it may spend.  `fork_point` is the assistant message
     from which it continues, `brief_of` the one up to which it reads a summary; `base_commit` is what its workspace
     starts from (None: the integration branch as it is then).  Its result must fit the JSON schema `result_schema`, as
-    text; where it does not, its agent is asked again at most `result_asks` times.  A `gated` task stays blocked after
-    its needs have ended, until whoever made it lets it start.  `parent` is below which task it stands where no member
-    acts.
+    text; where it does not, its agent is asked again at most `result_asks` times.  `writes` are patterns of the files
+    that it is to change, such as "src/parser/**" (none: its role's).  A `gated` task stays blocked after its needs have
+    ended, until whoever made it lets it start.  `parent` is below which task it stands where no member acts.
     """
 
     title: str
@@ -99,6 +99,7 @@ class Plan:
     budget: Budget | None = None
     result_schema: str | None = None
     result_asks: int = 2
+    writes: Sequence[str] = ()
     gated: bool = False
     parent: int | None = None
 

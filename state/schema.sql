@@ -81,6 +81,7 @@ create table task (
     stalled       integer not null default 0,    -- agents lost in a row without one new message
     not_before    real,                          -- when the next attempt may begin; null: at once
     account       integer,                       -- whose budget it spends: a task's number, 0 for the swarm's, or null
+    writes        text,                          -- JSON: patterns of the files that it is to change; null: not said
     agent         integer references agent,      -- who has claimed it
     fence         integer not null default 0,    -- only grows; a write under an older one is refused
     head          integer references message,    -- where its conversation has got to
@@ -118,6 +119,9 @@ create index task_hedge on task (hedge_of) where hedge_of is not null;
 create index task_later on task (not_before) where not_before is not null;
 create index task_held on task (account) where held is not null;
 create index task_parent on task (parent);
+create index task_said on task (level desc, path_s desc, id)
+    where state = 'ready' and paused = 0 and writes is not null;
+create index task_unsaid on task (level desc, path_s desc, id) where state = 'ready' and paused = 0 and writes is null;
 create index task_fork on task (fork_point);
 create index task_account on task (account) where account > 0 and state not in ('done', 'failed', 'cancelled');
 
@@ -148,6 +152,7 @@ create table role (                              -- how long tasks of a role tak
     priority   integer,                          -- null: 0
     attempts   integer,                          -- null: as the swarm has it
     agents     integer,                          -- so many of its tasks run at once; null: as many as there are slots
+    writes     text,                             -- JSON, as a task's
     hedge      integer not null default 0        -- 1: a second copy of a straggler may run
 ) strict, without rowid;
 
@@ -557,6 +562,18 @@ create table touch (                             -- which files of its workspace
     at    real not null,                         -- when it was seen last
     primary key (path, task)
 ) strict, without rowid;
+
+create index touch_task on touch (task, at);
+
+-- What tasks of a kind have changed, so that it can be guessed what the next one will: a kind is a role, or where a task
+-- has none the task that created it.
+create table habit (
+    kind   text not null,
+    path   text not null,                        -- '': the kind as a whole
+    tasks  integer not null,                     -- how many of them have changed it, of those that were merged
+    primary key (kind, path)
+) strict, without rowid;
+create index habit_often on habit (kind, tasks desc);
 
 create table foreseen (                          -- two tasks that change the same lines, before either is merged
     path   text not null,

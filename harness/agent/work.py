@@ -15,6 +15,7 @@ from prong.agents.model_faults import ModelUnavailable
 from prong.agents.slot import Slot
 from prong.agents.tools import WorkspaceTools, tool_environment, workspace_tools
 from prong.harness import prompt
+from prong.harness.agent.freshening import base_of_fork
 from prong.harness.agent.guard import Guard
 from prong.harness.agent.jail import sandbox_of_task
 from prong.harness.agent.programs import Programs
@@ -165,6 +166,10 @@ class Work:
         returned = merge_queue.to_lay(self._member.store, self._task)
         if returned is not None:
             return self._lay(returned)
+        base_of_fork(
+            self._shared.repository, self._member, task=self._task, fence=self._fence, branch=self._shared.branch,
+            directory=self._directory,
+        )  # fmt: skip
         row = self._member.store.row("select base_commit from task where id = :task", task=self._task)
         assert row is not None
         base: str = row["base_commit"] or self._shared.repository.resolve(f"refs/heads/{self._shared.branch}")

@@ -9,6 +9,7 @@ own clone, so what counts is asked again when that is to be merged: it is the lo
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def of_others(source: Store, task: int, *, acts_for: int | None = None) -> list[
 
 def in_the_way(leases: Iterable[Lease], paths: Iterable[str]) -> dict[str, Lease]:
     """The paths that a lease covers, each with the first that does."""
-    patterns = [(_compiled(lease.pattern), lease) for lease in leases]
+    patterns = [(compiled(lease.pattern), lease) for lease in leases]
     found = ((path, next((lease for pattern, lease in patterns if pattern.fullmatch(path)), None)) for path in paths)
     return {path: lease for path, lease in found if lease is not None}
 
@@ -89,9 +90,11 @@ def covers(pattern: str, path: str) -> bool:
     >>> [covers("src", "src/a.py"), covers("*.py", "a.py"), covers("*.py", "src/a.py"), covers("**/*.py", "src/a.py")]
     [True, True, False, True]
     """
-    return _compiled(pattern).fullmatch(path) is not None
+    return compiled(pattern).fullmatch(path) is not None
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+@functools.lru_cache(maxsize=1_000)
+def compiled(pattern: str) -> re.Pattern[str]:
+    """The pattern as a regular expression for whole paths."""
     parts = re.split(r"(/\*\*$|\*\*/|\*\*|\*|\?)", pattern.removeprefix("./").rstrip("/"))
     return re.compile("".join(_WILD.get(part, re.escape(part)) for part in parts) + "(?:/.*)?", re.DOTALL)

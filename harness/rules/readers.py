@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from prong.harness.rules import amounts
 from prong.harness.rules.invalid import quoted
 from prong.harness.rules.values import Reader, Value, rules_of, similar
+from prong.primitives.write_scope import checked
 from prong.state import Invalid
 
 MOST_ENTRIES = 200
@@ -178,6 +179,17 @@ def files(value: Value) -> tuple[str, ...]:
     return tuple(one.read(_file) for one in inner)
 
 
+def patterns(value: Value) -> tuple[str, ...]:
+    """Reads one pattern of files, or a list of them."""
+    nodes = value.node.value if value.kind == "seq" else [value.node]
+    found = tuple(Value(value.name, node, value.paper).read(text) for node in nodes)
+    try:
+        checked([one for one in found if one is not None])
+    except Invalid as error:
+        raise Invalid(value.shown(), error.expected) from None
+    return found
+
+
 def calls(value: Value) -> tuple[str, ...]:
     """Reads one rule for calls of tools, or a list of them."""
     if value.kind != "seq":
@@ -237,7 +249,7 @@ def role(value: Value) -> str:
     return name
 
 
-def patterns(reader: Reader) -> Reader:
+def by_pattern(reader: Reader) -> Reader:
     """Reads a mapping from patterns such as "*security*"."""
 
     def read(value: Value) -> dict[str, Any]:

@@ -47,7 +47,7 @@ _MOST_TOKENS = 10**12
 _MOST_USD = 1e9
 _DAY_S = 86_400
 _FENCE = "---"
-_OF_ROLE = ("priority", "estimate_s", "attempts", "agents", "tools", "hedge")
+_OF_ROLE = ("priority", "estimate_s", "attempts", "agents", "tools", "writes", "hedge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +122,10 @@ class Role:
     """A kind of agent: what it is for, and what holds for its tasks (None: what holds for all).
 
     `estimate_s` is how long such a task takes, in seconds, until finished ones have shown it; `agents` of it run at
-    once; `tools` are rules for the calls that its agents may make; `hedge` allows a second copy of a straggler.  `kind`
-    is which outside agent does its tasks (None: our own), started by `command` with `arguments` behind its own, with the
-    user's variables that `environment` names; `timeout_s` is how long one of its attempts may work.
+    once; `tools` are rules for the calls that its agents may make; `writes` are patterns of what they are to change;
+    `hedge` allows a second copy of a straggler.  `kind` is which outside agent does its tasks (None: our own), started
+    by `command` with `arguments` behind its own, with the user's variables that `environment` names; `timeout_s` is how
+    long one of its attempts may work.
     """
 
     description: str | None = rule(None, read.text, fixed=True)
@@ -135,6 +136,7 @@ class Role:
     attempts: int | None = rule(None, read.whole(1, 100))
     tools: tuple[str, ...] | None = rule(None, read.calls)
     agents: int | None = rule(None, read.whole(1, 1000))
+    writes: tuple[str, ...] | None = rule(None, read.patterns)
     hedge: bool | None = rule(None, read.truth)
     kind: str | None = rule(None, worker.kind, fixed=True)
     command: str | None = rule(None, worker.command, fixed=True)
@@ -148,7 +150,7 @@ class Route:
     """Which role a task gets that names none: by its type in a plan, else by patterns for its title and its prompt."""
 
     type: Mapping[str, str] = rule({}, read.names(read.role), fixed=True)
-    match: Mapping[str, str] = rule({}, read.patterns(read.role), fixed=True)
+    match: Mapping[str, str] = rule({}, read.by_pattern(read.role), fixed=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,12 @@ CREATE_TASK = _tool(
             "description": "What kind of work it is, such as test or review: the name of a role in PRONG.md, or one"
             " that you use for all like tasks, from which their time is learnt.",
         },
+        "writes": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Patterns of the files that it will change, if you know them: src/parser/**, docs/api.md."
+            " Tasks whose patterns overlap run one after the other, so that they do not conflict.",
+        },
         "attempts": {"type": "integer", "description": "How often it may fail for reasons that may pass; 3 is usual."},
         "result_schema": {
             "type": "object",

@@ -130,6 +130,7 @@ class TaskTools:
             base_commit=None if context == "fresh" else self._snapshot_of_turn(ignored),
             result_schema=_schema(inputs, call),
             result_asks=inputs.integer("result_asks", least=0, most=RESULT_ASKS, default=2),
+            writes=_patterns(inputs, call),
         )
         with self._member.transaction() as tx:
             task, new = create_task(tx, plan)
@@ -269,6 +270,15 @@ def numbers_of(inputs: Inputs, call: ToolCall, key: str) -> Sequence[int]:
     if wrong or any(isinstance(one, bool) or not isinstance(one, int) or not 0 < one < 2**53 for one in given):
         raise inputs.refuse(f"`{key}` must be an array of up to {NEEDS} task numbers, not {shown(given)}.")
     return cast("Sequence[int]", given)
+
+
+def _patterns(inputs: Inputs, call: ToolCall) -> Sequence[str]:
+    given: Any = call.input.get("writes")
+    if given is None:
+        return ()
+    if not isinstance(given, list):
+        raise inputs.refuse(f"`writes` must be an array of patterns of files, not {shown(given)}.")
+    return cast("Sequence[str]", given)
 
 
 def _schema(inputs: Inputs, call: ToolCall) -> str | None:

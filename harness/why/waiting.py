@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from prong.harness import scopes
 from prong.harness.why.moment import Moment, Reason, clock, listed, many, named, quoted, span
 from prong.primitives import ranking
 from prong.state import Row
 
 NEEDS_TOLD = 5
 """Of how many open needs it is told how they stand; the rest is named."""
+
+SAID_BEFORE = 256
+"""So many who stand before it are asked whether they are to write the same files."""
 
 COUNTED = 10_000
 """Up to which place in line it is counted."""
@@ -53,6 +59,13 @@ select (select count(*) from (select 1 from task where state = 'ready' and pause
        (select count(*) from task indexed by task_later where not_before > :now and state = 'ready' and paused = 0
            and id <> :task
            and (level > :level or level = :level and (path_s > :path or path_s = :path and id < :task))) as later
+"""
+
+# The first of those who stand before it and have said what they will write.
+_SAID_BEFORE = """
+select id from task where state = 'ready' and paused = 0 and writes is not null
+   and (level > :level or level = :level and (path_s > :path or path_s = :path and id < :task))
+ order by level desc, path_s desc, id limit :most
 """
 
 _WAKERS = """
@@ -120,7 +133,10 @@ def ready(moment: Moment, task: Row, *, before: int | None = None) -> list[Reaso
     full = moment.full_role(task)
     if full is not None:
         found.append(full)
-    return [*found, _place(moment, task, before), _level(moment, task)]
+    if before is None or before < SAID_BEFORE:  # whoever stands further behind does not start next
+        found += _conflicts(moment, task)
+    waits = any(reason.reason == "writes" for reason in found)
+    return [*found, _place(moment, task, before, waits=waits), _level(moment, task)]
 
 
 def ranked_with(level: int, priority: int, raised: int | None, since: float, ageing_s: float) -> bool:
@@ -159,7 +175,7 @@ def _full(moment: Moment) -> Reason:
     return Reason("slots", f"{which} taken, by {named(holders)}.", {"slots": slots, "taken_by": list(holders)})
 
 
-def _place(moment: Moment, task: Row, before: int | None) -> Reason:
+def _place(moment: Moment, task: Row, before: int | None, *, waits: bool) -> Reason:
     if before is None:
         before = _count_before(moment, task)
     awake = [
@@ -169,13 +185,41 @@ def _place(moment: Moment, task: Row, before: int | None) -> Reason:
     ]
     ahead = before + len(awake)
     if ahead == 0:
-        text = "It is the first in line, and starts next."
+        text = "It is the first in line." if waits else "It is the first in line, and starts next."
     else:
         least = "At least " if before == COUNTED else ""
         text = f"{least}{many(ahead, 'task stands', 'tasks stand')} before it in line."
         if awake:
             text += f" {many(len(awake), 'of them has', 'of them have')} begun already and only wants a slot again."
     return Reason("line", text, {"before": ahead})
+
+
+def _conflicts(moment: Moment, task: Row) -> list[Reason]:
+    """Who is at work on what it is to write, or probably will."""
+    before = [row["id"] for row in moment.source.rows(_SAID_BEFORE, **_where(task), most=SAID_BEFORE)]
+    clashes = scopes.read(moment.source, [*before, task["id"]])
+    said, likely = (kind.get(task["id"], frozenset()) for kind in (clashes.declared, clashes.learnt))
+    begun, waiting, maybe = said & clashes.under_way, said & set(before), (likely - said) & clashes.under_way
+    until = (task["ready_at"] or moment.now) + moment.ageing_s
+    found = []
+    if (begun or waiting) and until > moment.now:
+        whom = [f"{named(sorted(begun))}, whose work is not merged yet"] if begun else []
+        whom += [f"{named(sorted(waiting))}, before it in line"] if waiting else []
+        patterns = json.loads(task["writes"])
+        detail = (
+            f"It is to write {listed(patterns)}, and so {'is' if len(said) == 1 else 'are'} {' and '.join(whom)}: it"
+            f" starts after that, at {clock(moment.at_wall(until))} at the latest."
+        )
+        data = {"writes": patterns, "under_way": sorted(begun), "before": sorted(waiting)}
+        found.append(Reason("writes", detail, data))
+    if maybe:
+        detail = f"It will probably change what {named(sorted(maybe))} will, too, so others of its level go first."
+        found.append(Reason("likely_conflict", detail, {"under_way": sorted(maybe)}))
+    return found
+
+
+def _where(task: Row) -> Mapping[str, Any]:
+    return {"level": task["level"], "path": task["path_s"], "task": task["id"]}
 
 
 def _count_before(moment: Moment, task: Row) -> int:

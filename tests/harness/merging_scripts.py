@@ -26,24 +26,27 @@ def resolve(request: Request) -> Reply:
     return Reply([Text("made one whole of both")])
 
 
-@script(r"^(Quarrel|Sulk) (.*)")
+@script(r"^(Quarrel|Sulk|Share) (.*)")
 def quarrel(request: Request) -> Reply:
     """Each child writes its word to the same line.  Those of a quarrel mend what comes back, the sulking ones do not.
 
-    A child whose word is `spoil` also writes a file that no check lets pass.
+    Those that share say beforehand what they will write, and add their word.  A child whose word is `spoil` also writes
+    a file that no check lets pass.
     """
     prompt, exchanges = own_prompt(request), request.exchanges()
     if prompt is None:
         words = re.match(r"\w+ (.*)", request.first_text)[1].split()
         if not exchanges:
-            return Reply([ToolUse("create_task", {"title": word, "prompt": word}) for word in words])
+            said = {"writes": ["*.txt"]} if request.first_text.startswith("Share") else {}
+            return Reply([ToolUse("create_task", {"title": word, "prompt": word, **said}) for word in words])
         if exchanges[-1].name == "create_task":
             return Reply([ToolUse("wait_tasks", {"tasks": [*range(2, 2 + len(words))]})])
         return Reply([Text("all ended")])
     ran = [one.input["command"] for one in exchanges if one.name == "bash"]
     if not ran:
         spoil = "touch spoilt; " if prompt == "spoil" else ""
-        return Reply([ToolUse("bash", {"command": f"{spoil}echo {prompt} > plain.txt; echo x > {prompt}.txt"})])
+        to = ">>" if request.first_text.startswith("Share") else ">"
+        return Reply([ToolUse("bash", {"command": f"{spoil}echo {prompt} {to} plain.txt; echo x > {prompt}.txt"})])
     back = came_back(request)
     if request.first_text.startswith("Quarrel") and len(ran) <= len(back):
         failed = re.search(r"the check `.*` failed", back[-1])

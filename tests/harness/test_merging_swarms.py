@@ -55,6 +55,16 @@ def test_agents_mend_conflicts_and_failed_checks_in_their_own_conversation(root)
         assert kind in told
 
 
+def test_tasks_that_say_that_they_write_the_same_run_in_turn_and_do_not_conflict(root):
+    before = git.files_of(root, "HEAD")["plain.txt"][1].decode()
+    answer = run("Share one two three", "--agents", 4, cwd=root)
+    assert git.run(root, "show", f"{answer['branch']}:plain.txt") == before.rstrip("\n") + "\none\ntwo\nthree"
+    assert events(root, "merge.returned") == []
+    assert [task for task, _ in events(root, "fork.freshened")] == [3, 4]
+    said = find(Repository.open(root), None).store().rows("select task, text, message from said order by task")
+    assert [row["task"] for row in said if row["message"] and "plain.txt" in row["text"]] == [3, 4]
+
+
 @pytest.mark.long
 def test_who_does_not_mend_a_conflict_is_helped_by_a_resolver(root):
     answer = run("Sulk one two", "--check", CHECK, cwd=root)

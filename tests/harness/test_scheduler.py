@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from prong.harness.admission import MIB, Crew, Provider
 from prong.harness.pressure import Pressure
-from prong.harness.scheduler import Candidate, Snapshot, Start, Unpark, decide, rank, wanted
+from prong.harness.scheduler import Candidate, Clashes, Snapshot, Start, Unpark, decide, rank, wanted
+from prong.primitives.ranking import AGEING_S
 
 candidates = st.lists(
     st.builds(
@@ -168,3 +169,104 @@ def test_whoever_stays_because_of_its_role_is_told_how_many_run():
     decisions = decide(Snapshot(slots=4, taken=1, candidates=crowd, roles={"reviewer": Crew(1, 1)}))
     assert decisions.go == (Start(2),)
     assert decisions.stay[1].detail == "1 task runs of the role reviewer, of which at most 1 run at once"
+
+
+# Who would conflict with whom.
+
+PAIRS = st.sets(st.tuples(st.integers(1, 12), st.integers(1, 15)).filter(lambda pair: pair[0] != pair[1]))
+
+
+def both_ways(pairs):
+    found = {}
+    for one, other in pairs:
+        found.setdefault(one, set()).add(other)
+        found.setdefault(other, set()).add(one)
+    return {task: frozenset(others) for task, others in found.items()}
+
+
+def clashing(slots, candidates, pairs, under_way, now):
+    clashes = Clashes(frozenset(under_way), both_ways(pairs[0]), both_ways(pairs[1]))
+    return Snapshot(slots, len(under_way), candidates, now=now, clashes=clashes, hold_s=100.0)
+
+
+crowds = st.builds(
+    clashing,
+    slots=st.integers(1, 15),
+    candidates=st.lists(
+        st.builds(
+            Candidate, task=st.integers(1, 12), level=st.integers(0, 2), since=st.floats(0, 100),
+            waiter=st.none() | st.none() | st.integers(1, 9), path_s=st.sampled_from([0.0, 60.0]),
+        ),
+        unique_by=lambda one: one.task, max_size=12,
+    ),
+    pairs=st.tuples(PAIRS, PAIRS), under_way=st.sets(st.integers(13, 15)), now=st.sampled_from([100.0, 100.0, 150.0]),
+)  # fmt: skip
+
+
+@given(crowds)
+def test_nobody_starts_who_is_to_write_what_others_do_unless_it_has_waited_long(snapshot):
+    of = {one.task: one for one in snapshot.candidates}
+    going = [decision.task for decision in decide(snapshot)]
+    for place, task in enumerate(going):
+        if of[task].waiter is None and snapshot.now < of[task].since + snapshot.hold_s:
+            busy = snapshot.clashes.under_way | set(going[:place])
+            assert not snapshot.clashes.declared.get(task, frozenset()) & busy
+
+
+@given(crowds)
+def test_a_slot_stays_idle_only_where_all_who_want_it_write_what_others_before_them_do(snapshot):
+    decisions = decide(snapshot)
+    if snapshot.taken + len(decisions) >= snapshot.slots:
+        return
+    order = [one.task for one in sorted(snapshot.candidates, key=rank)]
+    going = {decision.task for decision in decisions}
+    for task, refusal in decisions.stay.items():
+        assert refusal.reason == "writes"
+        before = {*order[: order.index(task)], *going, *snapshot.clashes.under_way}
+        assert snapshot.clashes.declared[task] & before
+    if not snapshot.clashes.under_way and snapshot.candidates:
+        assert going  # nobody waits for nobody
+
+
+@given(crowds)
+def test_a_conflict_that_is_only_likely_leaves_no_slot_idle_and_no_higher_level_behind(snapshot):
+    likely = replace(snapshot, clashes=replace(snapshot.clashes, declared={}))
+    free = replace(snapshot, clashes=Clashes())
+    level = {one.task: one.level for one in snapshot.candidates}
+    assert [level[one.task] for one in decide(likely)] == [level[one.task] for one in decide(free)]
+
+
+def test_among_equals_whoever_will_probably_conflict_with_nobody_goes_first():
+    crowd = [Candidate(task, 0, since=task) for task in (1, 2, 3)]
+    clashes = Clashes(frozenset([9]), learnt=both_ways([(1, 9)]))
+    assert [one.task for one in decide(Snapshot(3, 1, crowd, clashes=clashes))] == [2, 3]
+    assert [one.task for one in decide(Snapshot(4, 1, crowd, clashes=clashes))] == [2, 3, 1]
+
+
+def test_whoever_stands_behind_one_that_is_kept_back_does_not_keep_it_back_longer():
+    crowd = [Candidate(1, 0, since=1), Candidate(2, 0, since=2), Candidate(3, 0, since=3)]
+    clashes = Clashes(frozenset([9]), both_ways([(1, 9), (1, 2)]))
+    decisions = decide(Snapshot(8, 1, crowd, now=10.0, clashes=clashes))
+    assert decisions.go == (Start(3),)
+    assert "that task 9 is to write" in decisions.stay[1].detail
+    assert "that task 1 is to write" in decisions.stay[2].detail
+    assert decisions.stay[1].until == 1 + AGEING_S
+
+
+@given(st.integers(1, 4), PAIRS, PAIRS, st.randoms(use_true_random=False))
+def test_everybody_starts_in_the_end_and_never_beside_whom_it_would_conflict_with(slots, declared, learnt, chance):
+    """Goal: no starvation, no deadlock.  New tasks keep coming, and those that run end at random."""
+    clash, likely = both_ways(declared), both_ways(learnt)
+    waiting, running, started = {}, set(), []
+    for now in range(60):
+        if now < 15:
+            waiting[now + 1] = Candidate(now + 1, chance.randint(0, 1), since=float(now))
+        clashes = Clashes(frozenset(running), clash, likely)
+        for decision in decide(Snapshot(slots, len(running), list(waiting.values()), now=float(now), clashes=clashes)):
+            assert not clash.get(decision.task, frozenset()) & running
+            running.add(decision.task)
+            started.append(decision.task)
+            del waiting[decision.task]
+        for task in [one for one in sorted(running) if chance.random() < 0.5] or sorted(running)[:1]:
+            running.discard(task)
+    assert sorted(started) == list(range(1, 16))

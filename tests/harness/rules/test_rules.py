@@ -92,6 +92,7 @@ roles:
     attempts: 1
     tools: [read, "bash(git log *)"]
     agents: 2
+    writes: [docs/**, "*.md"]
     prompt: |
       Be strict.
       Say what is good, too.
@@ -146,9 +147,8 @@ def test_everything_that_can_be_said_is_understood():
     assert (found.model, found.base_url) == ("claude-opus-5-5", "http://127.0.0.1:8901")
     assert found.scripts == ("one.py", "two.py")
     prompt = "Be strict.\nSay what is good, too."
-    reviewer = Role(
-        "Reads what others wrote.", "claude-haiku-5-5", prompt, 20, 5400, 1, ("read", "bash(git log *)"), 2, True
-    )
+    calls, writes = ("read", "bash(git log *)"), ("docs/**", "*.md")
+    reviewer = Role("Reads what others wrote.", "claude-haiku-5-5", prompt, 20, 5400, 1, calls, 2, writes, True)
     assert found.permissions == Permissions(("read",), ("bash(git push*)", "create_task"), ("edit(docs/**)",), "ask")
     helper = Role(
         kind="command", command="helper --with {prompt_file}", arguments=("--quiet",), environment=("HELPER_KEY",),

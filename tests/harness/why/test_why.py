@@ -131,6 +131,28 @@ def test_a_full_role_is_told_with_who_has_its_places_to_those_who_start_and_thos
     assert "role" not in swarm.reasons(swarm.make("four"))
 
 
+def test_whoever_is_to_write_what_others_write_is_told_whose_work_it_waits_for(swarm):
+    one, other, third = (swarm.make(title, writes=["src/a.py"]) for title in ("one", "other", "third"))
+    swarm.begin(one)
+    held = swarm.reasons(other)["writes"]
+    assert held.detail.startswith("It is to write src/a.py, and so is task 2, whose work is not merged yet: it starts")
+    assert held.data == {"writes": ["src/a.py"], "under_way": [one], "before": []}
+    assert swarm.reasons(other)["line"].detail == "It is the first in line."
+    assert swarm.reasons(third)["writes"].data["before"] == [other]
+    assert [one.short for one in explain_open(swarm.store) if one.task == other] == [held.detail]
+    swarm.clock.advance(4 * 3600)
+    assert "writes" not in swarm.reasons(other)
+
+
+def test_a_conflict_that_is_likely_is_told(swarm):
+    one, other = swarm.make("one"), swarm.make("other")
+    swarm.begin(one)
+    with swarm.store.transaction(None) as tx:
+        for task in (one, other):
+            tx.execute("insert into touch (task, path, at) values (:task, 'a.py', 0)", task=task)
+    assert "what task 2 will" in swarm.reasons(other)["likely_conflict"].detail
+
+
 def test_full_slots_are_told_with_who_has_them(swarm):
     working = [swarm.make("one"), swarm.make("two")]
     for task in working:
