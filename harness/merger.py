@@ -10,7 +10,7 @@ from prong.harness.agent.jail import sandbox_of_task
 from prong.harness.plans.checks import checks_of_steps, with_checks
 from prong.harness.remains import MARK
 from prong.harness.repository.checking import Checker
-from prong.harness.repository.merge_queue import MergeQueue
+from prong.harness.repository.merge_rounds import MergeQueue
 from prong.harness.repository.merging import Integration
 from prong.harness.swarms import Swarm
 from prong.state import Store

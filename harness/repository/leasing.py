@@ -4,7 +4,8 @@
                                         work of others that changes files there is not merged, and comes back
 
 A lock is advice to whoever asks for it; this is what makes it hold.  A command of an agent's can still write into its
-own clone, so what counts is asked again when that is to be merged: it is the lock's holder of that moment who decides.
+own clone, so it is asked again when that is to be merged, and once more in the transaction that moves the branch: it is
+the lock's holder of that moment, the one of the newest fence, who decides.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from prong.harness.repository.repository import Repository
-from prong.state import Row, Store
+from prong.state import Row, Store, Transaction
 
 PREFIX = "path:"
 
@@ -53,9 +54,9 @@ class Lease:
         return f"{who} holds the lock {PREFIX + self.pattern!r} (fence {self.fence}{until})"
 
 
-def of_others(source: Store, task: int, *, acts_for: int | None = None) -> list[Lease]:
+def of_others(source: Store | Transaction, task: int, *, acts_for: int | None = None) -> list[Lease]:
     """The leases on paths that somebody else holds than the task, or the one for which it acts."""
-    now = source.clock.now()
+    now = source.now if isinstance(source, Transaction) else source.clock.now()
     return [
         Lease(
             row["name"].removeprefix(PREFIX), row["task"], row["holder"], row["fence"],
@@ -72,7 +73,7 @@ def in_the_way(leases: Iterable[Lease], paths: Iterable[str]) -> dict[str, Lease
     return {path: lease for path, lease in found if lease is not None}
 
 
-def leased(source: Store, repository: Repository, delivery: Row) -> str:
+def leased(source: Store | Transaction, repository: Repository, delivery: Row) -> str:
     """Which files of a delivery are held by others, and by whom; "" for none."""
     leases = of_others(source, delivery["task"], acts_for=delivery["resolves"])
     if not leases:

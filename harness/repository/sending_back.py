@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from prong.agents import conversation
 from prong.harness.repository import verdicts
+from prong.harness.repository.git import GitFailed
 from prong.harness.repository.merge_rules import MergeRules
 from prong.harness.repository.merging import TASK_TRAILER, Integration
 from prong.harness.repository.verdicts import Verdict
@@ -189,7 +190,9 @@ class SendingBack:
     def _others(self, tx: Transaction, base: str, onto: str) -> list[Row]:
         """Tasks that were merged since the base and touched what the delivery may conflict with, the newest first."""
         form = f"--format=%(trailers:key={TASK_TRAILER},valueonly,separator=%x2c)"
-        listed = self._integration.repository.git("log", form, f"{base}..{onto}").split()
+        listed: list[str] = []
+        with suppress(GitFailed):  # the base is gone, which may be why it does not go
+            listed = self._integration.repository.git("log", form, f"{base}..{onto}").split()
         numbers = [int(one) for one in dict.fromkeys(listed) if one.isdecimal()][:OTHERS_TOLD]
         rows = (tx.row("select * from task where id = :task", task=number) for number in numbers)
         return [row for row in rows if row is not None]

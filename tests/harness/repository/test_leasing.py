@@ -1,7 +1,10 @@
 """A lease on paths keeps the work of others out of them: in the editor, and where their work is merged."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from tests.harness.repository.merging_swarm import Tasks
+from tests.harness.swarming import eventually
 
 from prong.agents.tools.tool import ToolCall
 from prong.harness.agent.guard import Guard
@@ -34,6 +37,12 @@ def edit(made, task, **given):
     guard = Guard(member_of(made, task), role="", workspace=made.swarm.directory / "workspaces" / str(task))
     call = ToolCall(key=f"{task}-1", id="call", name="str_replace_based_edit_tool", input=given)
     return guard._leased(call)  # what `permit` asks once the rules let the call through
+
+
+def merge_once(made):
+    """One round in a thread, which leaves no connection."""
+    made.queue.merge_next()
+    made.store.close()
 
 
 @pytest.mark.parametrize(
@@ -82,6 +91,28 @@ def test_work_in_leased_files_comes_back_and_is_merged_when_they_are_free(made):
     made.hand_in(other, {"b": "more\n"})
     made.merge()
     assert made.merged() == [other]
+
+
+def test_a_lease_that_is_acquired_while_the_check_runs_counts_as_well(root, tmp_path):
+    go = tmp_path / "go"
+    made = Tasks(root, check=f"touch {go}ing; until test -e {go}; do sleep 0.05; done")
+    try:
+        holder, other = made.task("holder"), made.done("other", {"src/a.py": "mine\n"})
+        with ThreadPoolExecutor(1) as pool:
+            merging = pool.submit(merge_once, made)
+            eventually((tmp_path / "going").exists, "the check to run")
+            lock = lease(made, holder, "src")
+            go.touch()
+            merging.result()
+        made.merge()
+        assert (made.merged(), made.delivery(other)["state"]) == ([], "returned")
+        assert made.row(other)["merged_commit"] is None
+        lock.release()
+        made.hand_in(other, {"b": "more\n"})
+        made.merge()
+        assert made.merged() == [other]
+    finally:
+        made.close()
 
 
 def test_whoever_insists_is_kept_and_asks_no_resolver(made):

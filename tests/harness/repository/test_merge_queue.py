@@ -1,13 +1,18 @@
 """The merge queue: what is merged passes the check at every commit, what does not fit comes back, nothing is lost."""
 
+import os
+import shutil
+
 import pytest
 from tests.harness.repositories import files_of, fingerprint, make_repository, message, run
 from tests.harness.repository.merging_swarm import CHECK, Tasks, passes
 
 from prong.harness.merger import merge_queue_of
-from prong.harness.repository.merge_queue import MergerReplaced
+from prong.harness.repository.merge_rounds import MergerReplaced
+from prong.harness.repository.preparing import TRIES
 from prong.primitives import task as tasks
 
+GIT = shutil.which("git")
 LINES = "".join(f"{number}\n" for number in range(20))
 
 
@@ -179,3 +184,40 @@ def test_a_cancelled_task_does_not_land_and_its_check_is_for_nothing(made):
     swarm.merge()
     assert swarm.merged() == []
     assert swarm.delivery(task)["state"] == "dropped"
+
+
+@pytest.fixture
+def kill_git(tmp_path, monkeypatch):
+    """While the file that is returned is there, whoever merges trees is killed as by a machine without memory."""
+    folder, flag = tmp_path / "bin", tmp_path / "kills"
+    folder.mkdir()
+    program = f'#!/bin/sh\ncase " $* " in *" merge-tree "*) test ! -e {flag} || kill -9 $$;; esac\nexec {GIT} "$@"\n'
+    (folder / "git").write_text(program)
+    (folder / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return flag
+
+
+def test_a_git_that_is_killed_is_no_conflict_and_the_line_goes_on_when_it_lives(made, kill_git):
+    swarm = made()
+    one = swarm.done("one", {"text": LINES.replace("\n3\n", "\nthree\n")})
+    other = swarm.done("other", {"text": LINES.replace("\n13\n", "\nthirteen\n")})
+    kill_git.touch()
+    for _ in range(TRIES + 2):
+        swarm.merge()
+    assert (swarm.merged(), swarm.delivery(other)["state"]) == ([one], "waiting")
+    assert len(swarm.events("merge.waits", other)) == 1
+    kill_git.unlink()
+    swarm.merge()
+    assert swarm.merged() == [one, other]
+
+
+def test_a_delivery_that_cannot_be_merged_at_all_does_not_hold_up_the_line(made):
+    swarm = made(attempts=1)
+    lost, other = swarm.done("lost", {"a": "x"}), swarm.done("other", {"b": "x"})
+    with swarm.store.transaction(None) as tx:
+        tx.execute("update merge set base = :none where task = :task", none="1" * 40, task=lost)
+    for _ in range(TRIES):
+        swarm.merge()
+    assert swarm.merged() == [other]
+    assert swarm.delivery(lost)["state"] == "resolving"
