@@ -19,9 +19,10 @@ from prong.agents.sandbox import Found
 from prong.harness.admission import Provider, Providers
 from prong.harness.agent.jail import sandbox_of_machine
 from prong.harness.foresight import foreseeing
+from prong.harness.hearing import LOOK_S
 from prong.harness.keeping import keeping_caches
 from prong.harness.remains import MARK, end_remains
-from prong.harness.supervisor import LOOK_S, Supervisor, alone
+from prong.harness.supervisor import Supervisor, alone
 from prong.harness.swarms import Offline, Swarm
 from prong.harness.workers.settings import workers_settings
 

@@ -7,12 +7,9 @@ swarm as this one left it.
 from __future__ import annotations
 
 import os
-import selectors
-import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+from contextlib import contextmanager
 
 import psutil
 from filelock import FileLock, Timeout
@@ -22,6 +19,7 @@ from prong.agents.nursery import Exited, Forked, Nursery, adopt_orphans, childre
 from prong.harness import pressure
 from prong.harness.admission import Providers
 from prong.harness.dispatch import Dispatcher
+from prong.harness.hearing import LOOK_S, ears, stopped_by_signals, watch_gate
 from prong.harness.merger import merge_queue_of
 from prong.harness.outcome import finished, outcome
 from prong.harness.repository import merge_queue
@@ -31,13 +29,6 @@ from prong.primitives import holdings, watch
 from prong.primitives import task as tasks
 from prong.state import ProngError, Row, Transaction, member
 from prong.state.bell import MERGER_SLOT, SCHEDULER_SLOT
-from prong.state.gate import process_inside
-
-LOOK_S = 1.0
-"""How often the supervisor looks although nothing rang, in seconds."""
-
-STOPPED_IN_GATE_S = 5.0
-"""How long a stopped process may keep every other writer waiting before it is killed, in seconds."""
 
 UNBORN_PAUSE_S = 5.0
 """How long a task waits whose agent could not even be forked, in seconds."""
@@ -124,7 +115,7 @@ class Supervisor:
 
     def run(self) -> str:
         """Run the swarm; returns its state then, as `outcome` has it, or `stopped`.  Must run `alone`."""
-        with self._signals():
+        with stopped_by_signals(self.stop):
             adopt_orphans()
             self._bury_all("its supervisor is gone")
             self._set_state("running")
@@ -147,7 +138,7 @@ class Supervisor:
             others = children()  # an emulator, say
             nursery = self._start_nursery()
             try:
-                with self._ears(nursery) as listen, self._threads(), self._rules.keeping():
+                with ears(nursery, self._store.bells, self._pause_s) as listen, self._threads(), self._rules.keeping():
                     outcome = self._tend(nursery, listen)
             finally:
                 nursery.close()
@@ -171,6 +162,9 @@ class Supervisor:
                 return None
             self._bury_silent(nursery)
         return "stopped"
+
+    def _pause_s(self) -> float:
+        return self._dispatcher.pause_s(LOOK_S)
 
     def _obey(self, slots: int, bounds: Bounds) -> None:
         """The rules have changed; called in a thread of theirs."""
@@ -270,60 +264,6 @@ class Supervisor:
             tx.event(f"swarm.{state}", object=self._swarm.id)
 
     @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C, SIGTERM and a closed terminal stop the swarm in good order."""
-
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            self.stop()
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    @contextmanager
-    def _ears(self, nursery: Nursery) -> Iterator[Callable[[], None]]:
-        """A function that sleeps until the nursery speaks or the scheduler's bell rings."""
-        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        over = threading.Event()
-        thread = threading.Thread(target=self._hear_bell, args=(writer, over), name="bell")
-        thread.start()
-        with selectors.DefaultSelector() as selector:
-            selector.register(nursery, selectors.EVENT_READ)
-            selector.register(reader, selectors.EVENT_READ)
-
-            def listen() -> None:
-                for key, _ in selector.select(self._dispatcher.pause_s(LOOK_S)):
-                    if key.fd == reader:
-                        os.read(reader, 4096)
-
-            try:
-                yield listen
-            finally:
-                over.set()
-                self._store.bells.ring(SCHEDULER_SLOT)
-                thread.join()
-                os.close(reader)
-                os.close(writer)
-
-    def _hear_bell(self, writer: int, over: threading.Event) -> None:
-        """Pass each ring of the scheduler's bell on to a pipe, which can be selected with other files."""
-        bells = self._store.bells
-        seen = bells.read(SCHEDULER_SLOT)
-        while not over.is_set():
-            bells.wait(SCHEDULER_SLOT, seen, LOOK_S)
-            now = bells.read(SCHEDULER_SLOT)
-            if now != seen:
-                seen = now
-                with suppress(BlockingIOError):  # full: the reader will wake anyhow
-                    os.write(writer, b".")
-
-    @contextmanager
     def _threads(self) -> Iterator[None]:
         """The merger, and the watch over the gate, beside the main loop."""
         over = threading.Event()
@@ -364,18 +304,7 @@ class Supervisor:
             self._queue.close()
 
     def _watch_gate(self, over: threading.Event) -> None:
-        """A process that was stopped while it wrote makes everybody wait; after a while it is killed."""
-        gate = self._swarm.directory / "gate"
-        since: dict[int, float] = {}
-        while not over.wait(LOOK_S):
-            pid = process_inside(gate)
-            if pid is None or not _is_stopped(pid):
-                since.clear()
-                continue
-            began = since.setdefault(pid, self._store.clock.now())
-            if self._store.clock.now() - began >= STOPPED_IN_GATE_S:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        watch_gate(self._swarm.directory / "gate", self._store.clock, over)
 
 
 def _fell_asleep(tx: Transaction, exited: Exited) -> bool:
@@ -391,10 +320,3 @@ def _fell_asleep(tx: Transaction, exited: Exited) -> bool:
 
 def _in_words(exited: Exited) -> str:
     return "it ended without a word" if exited.how == "exit code 0" else f"its process ended with {exited.how}"
-
-
-def _is_stopped(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
-    except psutil.NoSuchProcess:
-        return False
