@@ -43,10 +43,24 @@ class TooMuchIgnored(RepositoryError):
         )
 
 
+@dataclass(eq=False)
+class NotCopied(RepositoryError):
+    """Ignored files could not be copied: the disk is full, say."""
+
+    directory: str
+    why: str
+
+    def __str__(self) -> str:
+        return (
+            f"the ignored files for {self.directory} could not be copied: {self.why}. Mend that, or fork without them,"
+            " and let the fork make anew what it needs."
+        )
+
+
 def keep(directory: Path, paths: Iterable[str], place: Path) -> None:
     """Copy ignored files and folders of a workspace to a place that does not exist yet.
 
-    Raises `TooMuchIgnored` before anything is copied.
+    Raises `TooMuchIgnored` before anything is copied, `NotCopied` with nothing left of what was.
     """
     wanted = [path.rstrip("/") for path in paths if path]
     _check(directory, wanted)
@@ -62,18 +76,23 @@ def keep(directory: Path, paths: Iterable[str], place: Path) -> None:
 
 
 def bring(place: Path, tree: Path) -> None:
-    """Copy what was kept, if anything was, into a working tree that is being made."""
+    """Copy what was kept, if anything was, into a working tree that is being made; raises `NotCopied`."""
     if place.is_dir():
         _copy("--", f"{place}/.", str(tree), cwd=tree)
 
 
 def _copy(*arguments: str, cwd: Path) -> None:
     command = ("cp", "-a", "--reflink=auto", *arguments)
-    done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    # Its words are read, so they must not be in the person's language.
+    env = {**os.environ, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=env)
+    except OSError as error:
+        raise NotCopied(str(cwd), f"cp cannot be run ({error.strerror})") from error
     # What an agent's programs delete meanwhile is not there to be copied.
     said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if "No such file" not in line]
-    if done.returncode and said:
-        raise OSError(0, f"ignored files could not be copied: {said[0]}", str(cwd))
+    if done.returncode < 0 or (done.returncode and said):
+        raise NotCopied(str(cwd), said[0] if said else f"cp was ended by signal {-done.returncode}")
 
 
 def _check(directory: Path, paths: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from prong.agents import conversation, fork_point
 from prong.agents.conversation import Message
 from prong.agents.tools.inputs import Inputs, shown
 from prong.agents.tools.tool import Answer, Tool, ToolCall, ToolError
-from prong.harness.repository.ignored import TooMuchIgnored
+from prong.harness.repository.ignored import NotCopied, TooMuchIgnored
 from prong.harness.routing import role_for
 from prong.harness.rules.rules import Route
 from prong.harness.rules.values import similar
@@ -241,7 +241,7 @@ class TaskTools:
         if ignored not in self._snapshots:
             try:
                 self._snapshots[ignored] = self._source.snapshot(ignored)
-            except TooMuchIgnored as error:
+            except (NotCopied, TooMuchIgnored) as error:
                 raise ToolError(str(error)) from error
         return self._snapshots[ignored]
 

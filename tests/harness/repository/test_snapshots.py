@@ -1,6 +1,9 @@
 """A snapshot holds everything that is in a workspace, and changes nothing there."""
 
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 from tests.harness.repositories import (
@@ -165,6 +168,30 @@ def test_more_ignored_files_than_the_bound_are_refused_and_nothing_is_copied(wor
     with pytest.raises(ignored.TooMuchIgnored, match="2,048 MiB"):
         workspace.snapshot_with_ignored()
     assert not Places(workspace.directory).ignored("x").parent.exists()
+
+
+def test_ignored_files_that_cannot_be_copied_are_told_and_leave_nothing_half_done(workspace, tmp_path):
+    kept, tree = tmp_path / "kept", tmp_path / "tree"
+    write(workspace.directory, {"one.log": "x" * 5000, "gone.log": "y"})
+    ignored.keep(workspace.directory, ["one.log", "gone.log", "never was.log"], kept)  # some vanish meanwhile
+    assert sorted(file.name for file in kept.iterdir()) == ["gone.log", "one.log"]
+    write(tree, {"one.log/in the way": "z"})
+    with pytest.raises(ignored.NotCopied, match="could not be copied: cp: cannot overwrite directory"):
+        ignored.bring(kept, tree)
+    write(tmp_path, {"place": "a file, so nothing can be kept below it"})
+    with pytest.raises(OSError, match="place"):
+        ignored.keep(workspace.directory, ["one.log"], tmp_path / "place/below")
+
+
+def test_a_copy_shares_nothing_with_the_file_that_it_was_made_of_on_any_file_system(workspace, tmp_path):
+    """Goal: reflinks where there are some, else copies, never hard links."""
+    for kept in (tmp_path / "kept", Path(tempfile.mkdtemp(dir="/dev/shm")) / "kept"):  # another file system
+        write(workspace.directory, {"one.log": "before"})
+        ignored.keep(workspace.directory, ["one.log"], kept)
+        with (workspace.directory / "one.log").open("r+") as file:
+            file.write("AFTER!")
+        assert (kept / "one.log").read_text() == "before"
+        shutil.rmtree(kept.parent if kept.is_relative_to("/dev/shm") else kept)
 
 
 def test_ignored_files_are_left_out_unless_the_agent_added_them(workspace):
