@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from prong.harness.agent.jail import sandbox_of_machine
 from prong.harness.foresight import foreseeing
 from prong.harness.hearing import LOOK_S
 from prong.harness.keeping import keeping_caches
+from prong.harness.outcome import finished
 from prong.harness.remains import MARK, end_remains
 from prong.harness.supervisor import Supervisor, alone
 from prong.harness.swarms import Offline, Swarm
 from prong.harness.workers.settings import workers_settings
+from prong.state import Store
 
 Display = Callable[[Swarm, threading.Event], None]
 """Shows a swarm until the event is set; runs in a thread of its own."""
@@ -35,11 +38,16 @@ _ANTHROPIC_URL = "https://api.anthropic.com"
 _SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
 
-def run_swarm(swarm: Swarm, *, api_key: str | None, display: Display, attended: bool = False) -> str:
+def run_swarm(
+    swarm: Swarm, *, api_key: str | None, display: Display, attended: bool = False,
+    is_over: Callable[[Store], bool] | None = None,
+) -> str:  # fmt: skip
     """Run until all is done or somebody stops it; returns the swarm's state then.  Raises `AlreadySupervised`.
 
-    Where nobody attends to the run, it also ends where only a person's answers are missing.
+    Where nobody attends to the run, it also ends where only a person's answers are missing.  `is_over` says otherwise
+    when all is done.
     """
+    over = is_over or partial(finished, attended=attended)
     with alone(swarm):
         end_remains(swarm.directory)
         _tell_of_sandbox(swarm)
@@ -59,7 +67,7 @@ def run_swarm(swarm: Swarm, *, api_key: str | None, display: Display, attended: 
 
                 with keeping_caches(swarm, settings):
                     return Supervisor(
-                        swarm, nurseries=nurseries, provider=providers_of(settings), attended=attended
+                        swarm, nurseries=nurseries, provider=providers_of(settings), is_over=over
                     ).run()
         finally:
             nursery.close()

@@ -27,7 +27,7 @@ from prong.harness.rules.keeper import RuleKeeper
 from prong.harness.swarms import Bounds, Swarm, tidy_all
 from prong.primitives import holdings, watch
 from prong.primitives import task as tasks
-from prong.state import ProngError, Row, Transaction, member
+from prong.state import ProngError, Row, Store, Transaction, member
 from prong.state.bell import MERGER_SLOT, SCHEDULER_SLOT
 
 UNBORN_PAUSE_S = 5.0
@@ -90,14 +90,14 @@ class Supervisor:
     """Runs a swarm until every task is final, or until it is told to stop."""
 
     def __init__(
-        self, swarm: Swarm, *, nurseries: Callable[[], Nursery], attended: bool = False,
+        self, swarm: Swarm, *, nurseries: Callable[[], Nursery], is_over: Callable[[Store], bool] = finished,
         provider: Callable[[float], Providers] | None = None,
     ) -> None:  # fmt: skip
         """`nurseries` starts a nursery, again if one dies; `provider` tells how the models' endpoints are at a time."""
         self._swarm = swarm
         self._store = swarm.store()
         self._nurseries = nurseries
-        self._attended = attended
+        self._is_over = is_over
         self._dispatcher = Dispatcher(
             self._store,
             slots=swarm.options.slots,
@@ -153,7 +153,7 @@ class Supervisor:
         while not self._stopping:
             if self._failure is not None:
                 raise self._failure
-            if finished(self._store, attended=self._attended):
+            if self._is_over(self._store):
                 return outcome(self._store)
             watch.glance(self._store)  # whoever waits does so too, unless no process waits
             self._schedule(nursery)

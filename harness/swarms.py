@@ -222,7 +222,7 @@ def create(
     """Make a swarm: its directory, its database, its integration branch at `base` or HEAD, and the first task.
 
     The first task runs the `program`, as `programs.Program` writes itself, where there is one; `begin` makes other
-    tasks in its place.
+    tasks in its place, or none, which come later then.
     """
     repository.check_writable()
     base = base or repository.head()

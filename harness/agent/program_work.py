@@ -6,10 +6,12 @@ from contextlib import suppress
 
 from prong.agents import notices
 from prong.agents.slot import Slot
+from prong.harness.agent.function_work import FunctionWork
 from prong.harness.agent.programs import Program, Ran
 from prong.harness.agent.shared import Shared
 from prong.harness.agent.work import Paused, Work
 from prong.harness.messages import Unheard
+from prong.harness.patterns.calls import is_call
 from prong.harness.repository.git import RepositoryError
 from prong.harness.swarms import tidy
 from prong.harness.tools.program import Interrupted
@@ -21,7 +23,7 @@ ERROR_CHARACTERS = 4_000
 
 
 def work_on(shared: Shared, member: Membership, slot: Slot, task: int, fence: int) -> Work:
-    """What an agent does for a task: ask a model, run the task's program, or have an outside agent work on it."""
+    """What an agent does for a task: ask a model, call its function, run its program, or have an outside agent do it."""
     row = member.store.row("select program, role from task where id = :task", task=task)
     role = None if row is None else shared.roles.get(row["role"])
     if row is not None and row["program"] is None and role is not None and role.kind is not None:
@@ -30,6 +32,8 @@ def work_on(shared: Shared, member: Membership, slot: Slot, task: int, fence: in
         return WorkerWork(shared, member, slot, task, fence)
     if row is None or row["program"] is None:
         return Work(shared, member, slot, task, fence)
+    if is_call(row["program"]):
+        return FunctionWork(shared, member, slot, task, fence, program=row["program"])
     return ProgramWork(shared, member, slot, task, fence, program=Program.read(row["program"]))
 
 

@@ -23,7 +23,7 @@ from prong.agents.tools.confined import Confined, files_for
 from prong.agents.tools.inputs import Inputs
 from prong.agents.tools.output import Output
 from prong.agents.tools.tool import Answer, Tool, ToolCall, ToolError
-from prong.harness.program import boot, door, sharing, tasks, wire
+from prong.harness.program import boot, door, reducing, sharing, tasks, wire
 from prong.harness.tools import definitions
 from prong.harness.tools.answers import answer, read
 from prong.harness.tools.catalogue import record
@@ -46,7 +46,7 @@ LOOK_S = 0.5
 """How often it is looked whether a program has had its time, in seconds."""
 
 _SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-_MODULES: Sequence[ModuleType] = (boot, door, sharing, tasks, wire)
+_MODULES: Sequence[ModuleType] = (boot, door, reducing, sharing, tasks, wire)
 _PYTHON = (sys.executable, "-P", "-s", "-u", "-X", "utf8")
 _BOOT = """
 import sys

@@ -26,6 +26,8 @@ from prong.harness.cli.cost import cost
 from prong.harness.cli.defaults import READS_RULES, from_file, given, may_send_key, rules_of_repository
 from prong.harness.cli.executing import PROGRAM, exec_like, has_changes, show_output, who_plays
 from prong.harness.cli.inspect import export, ui
+from prong.harness.cli.launching import LAUNCH
+from prong.harness.cli.mapping import map_like
 from prong.harness.cli.mcp import mcp
 from prong.harness.cli.permitting import permissions, permitting
 from prong.harness.cli.places import REPO, pushed, starting, starting_commit
@@ -33,6 +35,7 @@ from prong.harness.cli.planning import APPLYING, ENDED, apply_like, plan_like, s
 from prong.harness.cli.pricing import models, pricing, roles_asking
 from prong.harness.cli.roles import roles
 from prong.harness.cli.shared import COMMANDS
+from prong.harness.cli.voting import vote_like
 from prong.harness.repository.git import RepositoryError
 from prong.harness.repository.repository import Repository
 from prong.harness.rules.rules import Rules
@@ -163,6 +166,8 @@ def run(
 main.add_command(exec_like(run))
 main.add_command(apply_like(run))
 main.add_command(plan_like(run))
+main.add_command(map_like(run))
+main.add_command(vote_like(run))
 
 
 @main.command(epilog="Example: prong resume")
@@ -271,6 +276,9 @@ def _launch(
     may_send_key(ctx, options.base_url)
     _check_endpoint(options, key, {model.id for model in options.models})
     base = starting_commit(repository, include_dirty=include_dirty, push=options.push)
+    if LAUNCH in ctx.meta:  # a command with other work goes on from here
+        ctx.meta[LAUNCH](repository, options, base, key)
+        return
     make = create if applying is None else applying.made
     _run(make(repository, options, base, program=ctx.meta.get(PROGRAM)), key, as_json=as_json)
 

@@ -11,6 +11,7 @@ nothing but the standard library.
 """
 
 from prong.harness.program.door import Refused, arguments, call
+from prong.harness.program.reducing import reduce
 from prong.harness.program.sharing import (
     atomic,
     barrier,
@@ -26,5 +27,5 @@ from prong.harness.program.tasks import Task, as_completed, cancel_task, create_
 
 __all__ = [
     "Refused", "Task", "arguments", "as_completed", "atomic", "barrier", "call", "cancel_task", "create_task", "event",
-    "future", "list_tasks", "lock", "message_queue", "semaphore", "shared_list", "shared_map", "wait", "wait_any",
+    "future", "list_tasks", "lock", "message_queue", "reduce", "semaphore", "shared_list", "shared_map", "wait", "wait_any",
 ]  # fmt: skip

@@ -1,0 +1,89 @@
+"""A task that calls a Python function instead of asking a model: what `Swarm.submit(fn)` makes.
+
+The function runs in the agent's own process, in the task's workspace, and is trusted as the program that submitted it.
+What it changes there is merged like an agent's work.
+"""
+
+from __future__ import annotations
+
+import os
+
+from prong.agents import notices
+from prong.agents.slot import Slot
+from prong.harness.agent.shared import Shared
+from prong.harness.agent.work import Work
+from prong.harness.messages import Unheard
+from prong.harness.patterns import calls
+from prong.harness.repository.git import RepositoryError
+from prong.harness.swarms import tidy
+from prong.primitives import artifacts
+from prong.primitives import task as tasks
+from prong.state import Membership
+
+ENDED = 143
+"""The exit status of an agent that is told to end."""
+
+
+class FunctionWork(Work):
+    """One agent's work on a task with a call: call it, keep what came of it, and hand in what it changed."""
+
+    def __init__(self, shared: Shared, member: Membership, slot: Slot, task: int, fence: int, *, program: str) -> None:
+        super().__init__(shared, member, slot, task, fence)
+        self._program = program
+
+    def do(self) -> str:
+        """Call the function; an exception of it fails the task, and is not tried again."""
+        try:
+            self._making.result()  # the clone is there
+            self._begin()
+            came = self._called()
+            self._keep(came)
+            if "error" in came:
+                self._end_badly(calls.in_words(came))
+                return "its task has failed"
+            while not self._has_handed_in(calls.in_words(came)):
+                pass
+        except RepositoryError as error:
+            self._fail(error)
+            return str(error)
+        tidy(self._member.store, self._task)
+        return "its task has ended"
+
+    def _begin(self) -> None:
+        """What people see of it where they look for a conversation."""
+        if not self._conversation.messages:
+            row = self._member.store.row("select prompt from task where id = :task", task=self._task)
+            assert row is not None, "it was claimed"
+            self._conversation.say("user", [{"type": "text", "text": row["prompt"]}])
+
+    def _called(self) -> dict[str, object]:
+        os.chdir(self._directory)
+        try:
+            return calls.returned(calls.run_call(self._member, self._program))
+        except BaseException as error:
+            if isinstance(error, SystemExit) and error.code == ENDED:
+                raise
+            return calls.raised(error)
+
+    def _has_handed_in(self, result: str) -> bool:
+        """Whether the task has ended; False where a person has said something to it, which nobody could hear."""
+        try:
+            if not self._hand_in(result):
+                self._end_badly("what the function changed could not be merged")
+        except Unheard:
+            notice = self._ears.people()
+            if notice is not None:
+                notices.tell(self._member, self._conversation, None, [notice])
+            return False
+        return True
+
+    def _keep(self, came: dict[str, object]) -> None:
+        value = artifacts.stored(self._member, "what a call came to", came)
+        with self._member.transaction() as tx:
+            tasks.hold(tx, self._task, self._fence)
+            tx.execute("update task set result_value = :value where id = :task", value=value, task=self._task)
+
+    def _end_badly(self, error: str) -> None:
+        with self._member.transaction() as tx:
+            tasks.hold(tx, self._task, self._fence)
+            tasks.finish(tx, self._task, "failed", error=error, failure="tool")

@@ -1,0 +1,124 @@
+"""Functions as tasks: a call is written into a task, run in an agent's process, and its future reads what came of it.
+
+submit(fn, 1) --> task with a call --an agent--> fn(1) in the task's workspace --> value, or the exception
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prong.harness.patterns import by_value
+from prong.primitives import TaskFuture, artifacts, remote
+from prong.primitives.mirrored import Told
+from prong.state import Membership
+from prong.state.transaction import compact
+
+LOOK_S = 1.0
+"""How often a wait looks whether the supervisor is still there, in seconds."""
+
+
+def call_text(
+    member: Membership, function: Callable[..., Any], arguments: Sequence[Any], named: Mapping[str, Any]
+) -> str:
+    """The call as a task's `program`; raises what pickling raises where it cannot travel."""
+    remote.refuse_foreign(member.store.path)
+    if by_value.needed(function):
+        call = {"value": by_value.packed(function), "arguments": remote.packed((tuple(arguments), dict(named)))}
+    else:
+        call = remote.call_of(function, arguments, named)
+    told = {**call, "path": [str(Path(place).absolute()) for place in sys.path]}
+    return json.dumps({"call": artifacts.stored(member, f"a call of {function!r}", told)})
+
+
+def is_call(program: str) -> bool:
+    """Whether a task's `program` is a call, and not the source of a program."""
+    return program.startswith('{"call":')
+
+
+def run_call(member: Membership, program: str) -> Any:
+    """Call the function of a task's `program`; raises what it raises."""
+    call = artifacts.loaded(member, json.loads(program)["call"])
+    sys.path += [place for place in call["path"] if place not in sys.path]
+    if "value" in call:
+        remote.refuse_foreign(member.store.path)
+        arguments, named = remote.unpacked(call["arguments"], member.store.path)
+        return by_value.unpacked(call["value"])(*arguments, **named)
+    function, arguments, named = remote.resolved(call, member.store.path)
+    return function(*arguments, **named)
+
+
+def returned(result: Any) -> dict[str, Any]:
+    """What a call came to, as it stands in the task."""
+    return {"value": result} if remote.is_exact(result) else {"pickled": remote.packed(result)}
+
+
+def raised(error: BaseException) -> dict[str, Any]:
+    """What a call raised, as it stands in the task: with a pickle where the type is not the interpreter's own."""
+    told: dict[str, Any] = {"error": remote.described(error)}
+    if type(error).__module__ != "builtins":
+        try:
+            pickled = remote.packed(error)
+        except Exception:  # noqa: BLE001  then its description must do
+            return told
+        told["pickled_error"] = pickled
+    return told
+
+
+class Submitted(TaskFuture):
+    """A task that somebody submitted; `result()` is what its agent said, the value that fitted, or what `fn` returned.
+
+    `check` is asked while somebody waits, and raises where nothing more is to come.
+    """
+
+    def __init__(self, member: Membership, task: int, check: Callable[[], None] = lambda: None) -> None:
+        super().__init__(member, task)
+        self._check = check
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for at most `timeout` seconds until the task has ended."""
+        left = timeout
+        while not self.done() and (left is None or left > 0):
+            pause = LOOK_S if left is None else min(LOOK_S, left)
+            super().join(pause)
+            left = None if left is None else left - pause
+            if not self.done():
+                self._check()
+
+    def _outcome(self, told: Told) -> tuple[Any, BaseException | None]:
+        row = self.member.store.row(
+            "select result_value, result_whole, program from task where id = :task", task=self.task
+        )
+        assert row is not None, "it was read this moment"
+        if row["program"] is not None and row["result_value"] is not None:
+            return _of_call(self.member, artifacts.loaded(self.member, row["result_value"]))
+        if told.state != "done":
+            return super()._outcome(told)
+        kept = row["result_value"] if row["result_value"] is not None else row["result_whole"]
+        return (told.result if kept is None else artifacts.loaded(self.member, kept)), None
+
+
+def _of_call(member: Membership, came: Mapping[str, Any]) -> tuple[Any, BaseException | None]:
+    path = member.store.path
+    if "error" not in came:
+        return (came["value"] if "value" in came else remote.unpacked(came["pickled"], path)), None
+    if "pickled_error" in came:
+        try:
+            error = remote.unpacked(came["pickled_error"], path)
+        except Exception:  # noqa: BLE001  what cannot be made again here is described
+            return None, remote.rebuilt(came["error"])
+        trace = came["error"].get("traceback")
+        if trace:
+            error.__cause__ = remote.RemoteTraceback(trace)
+        return None, error
+    return None, remote.rebuilt(came["error"])
+
+
+def in_words(came: Mapping[str, Any]) -> str:
+    """What a call came to, in one line for people."""
+    if "error" in came:
+        return f"{came['error']['type'].rpartition(':')[2]}: {came['error']['text']}"
+    return compact(came["value"]) if "value" in came else "a value that only Python can read"

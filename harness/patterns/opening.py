@@ -1,0 +1,157 @@
+"""The swarm behind a pattern: made anew, or the one of the same name that was begun before.
+
+no name                     a new swarm
+a name, for the first time  a new swarm, which notes the name
+the name again              the same swarm, while the repository stands at the same commit: what is done stays done
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prong.agents.models import EMULATOR_MODEL
+from prong.harness import control
+from prong.harness.permissions.policies import FILE
+from prong.harness.repository.merge_rules import MergeRules
+from prong.harness.repository.repository import Repository
+from prong.harness.rules.rules import load
+from prong.harness.swarms import Bounds, Jail, Offline, Options, Swarm, all_swarms, create
+from prong.primitives.budget import Budget
+from prong.state import ProngError
+
+PAPER = "pattern.json"
+"""The file in a swarm's directory that notes its name."""
+
+DEFAULT_MODEL = "claude-sonnet-5-5"
+TASKS = 1_000_000
+"""So many tasks a pattern may make where nobody says otherwise: whoever maps over a list means all of it."""
+
+SCRIPT = Path(__file__).with_name("offline_script.py")
+"""What plays offline where no script is named."""
+
+
+class NoKey(ProngError):
+    """Models are to be asked, and there is no key."""
+
+    def __str__(self) -> str:
+        return "ANTHROPIC_API_KEY is not set; set it, or go without a model: offline=True"
+
+
+def named(repository: Repository, name: str, base: str) -> Swarm | None:
+    """The newest swarm of this name that has begun from this commit."""
+    for swarm in reversed(all_swarms(repository)):
+        paper = swarm.directory / PAPER
+        if paper.exists():
+            said = json.loads(paper.read_text("utf-8"))
+            if (said["name"], said["base"]) == (name, base):
+                return swarm
+    return None
+
+
+def make(repository: Repository, options: Options, base: str, *, name: str | None) -> Swarm:
+    """A new swarm without a task."""
+    swarm = create(repository, options, base, begin=lambda _tx: None)
+    if name is not None:
+        paper = swarm.directory / PAPER
+        fresh = paper.with_suffix(".new")
+        fresh.write_text(json.dumps({"name": name, "base": base}), "utf-8")
+        fresh.replace(paper)
+    return swarm
+
+
+def go_on(swarm: Swarm, options: Options) -> Swarm:
+    """The same swarm as it is to go on: with other slots, bounds and rules, if there are others now."""
+    if swarm.options == options:
+        return swarm
+    bounds = options.bounds
+    with swarm.store().transaction(None) as tx:
+        tx.execute("update swarm set slots = :slots, options = :more", slots=options.slots, more=options.more())
+        bounds.set_limits(tx)
+    if (bounds.tokens, bounds.usd) not in ((None, None), (swarm.options.bounds.tokens, swarm.options.bounds.usd)):
+        control.raise_budget(swarm, None, Budget(bounds.tokens, bounds.usd))
+    return replace(swarm, options=options)
+
+
+def python_options(
+    root: Path, *, goal: str, agents: int | None, model: str | None, base_url: str | None, offline: bool,
+    scripts: Sequence[Path | str], latency_s: float, tokens: int | None, usd: float | None,
+) -> Options:  # fmt: skip
+    """The options of a swarm that a Python program opens: what it says, and for the rest the repository's rules."""
+    rules = load(root)
+    limits, budget, offline = rules.limits, rules.budget, offline or rules.offline
+    bounds = Bounds(
+        tokens=tokens if tokens is not None else budget.tokens, usd=usd if usd is not None else budget.usd,
+        agent_tokens=budget.agent.tokens, agent_usd=budget.agent.usd, task_tokens=budget.task.tokens,
+        task_usd=budget.task.usd, open=limits.open, tasks=limits.tasks if "limits.tasks" in rules.said else TASKS,
+        depth=limits.depth, children=limits.children, attempts=limits.attempts, parked=limits.parked,
+        ageing_s=rules.ageing_s,
+    ).with_load(limits.load).with_memory(limits.memory)  # fmt: skip
+    played = tuple(str(Path(script).resolve()) for script in scripts) or (str(SCRIPT),)
+    usual = None if offline else rules.model
+    return Options(
+        goal=goal,
+        model=model or usual or (EMULATOR_MODEL if offline else DEFAULT_MODEL),
+        slots=agents or limits.agents,
+        base_url=None if offline else base_url or rules.base_url,
+        max_tokens=rules.max_tokens,
+        compact_at=rules.compact_at,
+        offline=Offline(played, latency_s) if offline else None,
+        prose=rules.prose,
+        roles=rules.roles,
+        bounds=bounds,
+        permissions={FILE: rules.permissions},
+        on_lost_cache=rules.on_lost_cache,
+        merging=MergeRules(check=rules.check, timeout_s=rules.check_timeout_s, attempts=rules.merge_attempts),
+        jail=Jail(sandbox=rules.sandbox.mode, network=rules.sandbox.network, readable=rules.sandbox.read),
+    )
+
+
+def with_script(options: Options) -> Options:
+    """The same with a script of our own where offline none is named: the built-in survey answers no items."""
+    offline = options.offline
+    if offline is None or offline.scripts:
+        return options
+    return replace(options, offline=Offline((str(SCRIPT),), offline.latency_s))
+
+
+def key_for(options: Options, api_key: str | None) -> str | None:
+    """The key with which models are asked; raises `NoKey`."""
+    if options.offline is not None:
+        return None
+    key = api_key or os.environ.get("ANTHROPIC_API_KEY")
+    if not key:
+        raise NoKey
+    return key
+
+
+def repository_of(place: Path | str | None) -> tuple[Repository, Path | None]:
+    """The repository there, or an empty one of our own, whose folder somebody has to remove."""
+    if place is not None:
+        return Repository.open(Path(place)), None
+    folder = Path(tempfile.mkdtemp(prefix="prong-"))
+    identity = ("-c", "user.name=prong", "-c", "user.email=prong@localhost")
+    for words in (("init", "-q"), (*identity, "commit", "-q", "--allow-empty", "-m", "An empty repository")):
+        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
+    return Repository.open(folder), folder
+
+
+def remove(folder: Path) -> None:
+    """Remove a repository of our own."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def schema_text(schema: Any) -> str | None:
+    """A JSON schema as tasks hold it; raises `Invalid` where it is none."""
+    if schema is None:
+        return None
+    from prong.harness.tools import result_schema  # noqa: PLC0415  most patterns name none
+
+    return result_schema.checked(schema)
