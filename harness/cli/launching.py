@@ -59,7 +59,7 @@ def opened(
     """The swarm of this name, begun or gone on with, and whether it was there before; ends with exit codes of `run`."""
     from prong.harness.patterns import opening  # noqa: PLC0415  as above
     from prong.harness.patterns.hosting import Standstill, SupervisorGone  # noqa: PLC0415  as above
-    from prong.harness.patterns.swarm import Swarm  # noqa: PLC0415  as above
+    from prong.harness.patterns.opened import Opened  # noqa: PLC0415  as above
 
     options = opening.with_script(options)
     known = None if again else opening.named(repository, name, base)
@@ -69,7 +69,7 @@ def opened(
     else:
         found = opening.make(repository, options, base, name=name)
     attended = sys.stdin.isatty() and sys.stderr.isatty()
-    swarm = Swarm.of(found, key, name=name, progress=progress, attended=attended)
+    swarm = Opened(found, key, name=name, progress=progress, attended=attended)
     try:
         with swarm:
             yield swarm, known is not None

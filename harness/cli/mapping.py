@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -15,7 +15,7 @@ from prong.harness.cli.launching import command_like, fail, note, opened, schema
 
 if TYPE_CHECKING:
     from prong.harness.patterns.mapping import Item, Work
-    from prong.harness.patterns.outcome import Outcome
+    from prong.harness.patterns.outcome import Outcome, Spent
     from prong.harness.patterns.results_file import ResultsFile
     from prong.harness.patterns.swarm import Swarm
     from prong.harness.repository.repository import Repository
@@ -92,6 +92,15 @@ class _Order:
     as_json: bool
 
 
+class _Start(NamedTuple):
+    """From where a swarm begins: what `prong run` has checked."""
+
+    repository: Repository
+    options: Options
+    base: str
+    key: str | None
+
+
 @dataclass(slots=True)
 class _Tally:
     """What is shown at the end: sums, the first rows, and what is to be reduced."""
@@ -101,9 +110,6 @@ class _Tally:
     failed: int = 0
     before: int = 0
     cancelled: int = 0
-    tokens: int = 0
-    cached: int = 0
-    usd: float | None = 0.0
     good: list[Outcome] = field(default_factory=list)
     bad: list[Outcome] = field(default_factory=list)
     results: list[tuple[str, str]] = field(default_factory=list)
@@ -115,10 +121,6 @@ class _Tally:
         self.done += outcome.done
         self.failed += not outcome.done
         self.before += outcome.before
-        if not outcome.before:
-            self.tokens += outcome.tokens
-            self.cached += outcome.cached
-            self.usd = None if self.usd is None or outcome.usd is None else self.usd + outcome.usd
         rows = self.good if outcome.done else self.bad
         if len(rows) < ROWS:
             rows.append(outcome)
@@ -141,34 +143,36 @@ def _work(
     work = Work(prompt, context, role, schema=schema_text(schema))
 
     def launch(repository: Repository, options: Options, base: str, key: str | None) -> None:
-        _map(order, work, repository, options, base, key)
+        _map(order, work, _Start(repository, options, base, key))
 
     return launch
 
 
-def _map(order: _Order, work: Work, repository: Repository, options: Options, base: str, key: str | None) -> None:
+def _map(order: _Order, work: Work, start: _Start) -> None:
     from prong.harness.patterns.results_file import ResultsFile  # noqa: PLC0415  as above
 
-    identity = work.identity("map", options.model)
+    identity = work.identity("map", start.options.model)
     tally = _Tally(order.reducing is not None)
     with ExitStack() as undo:
-        items = undo.enter_context(_items(order, repository, base))
+        items = undo.enter_context(_items(order, start.repository, start.base))
         show = undo.enter_context(_progress(order))
         if order.output is not None:
             _check_place(order.output)
-        swarm, known = undo.enter_context(
-            opened(repository, options, base, key, name=f"map {identity}", again=order.again, progress=show)
-        )
+        swarm, known = undo.enter_context(opened(*start, name=f"map {identity}", again=order.again, progress=show))
         if not order.as_json:
-            tell_offline(options)
+            tell_offline(start.options)
+        begun = swarm.spent().last
         results = ResultsFile(order.output or swarm.directory / "results.jsonl", identity)
         if order.again and order.output is not None:
             order.output.unlink(missing_ok=True)
         _take_up(order, swarm, results, tally, items, known=known)
         undo.enter_context(results)
-        _run(order, work, swarm, results, tally, items, identity)
+        _run(order, work, swarm, results, tally, items)
         whole = _reduced(order, work, swarm, tally)
-    _end(order, swarm, results, tally, whole)
+        spent = swarm.spent(after=begun)
+    if not order.as_json:
+        _table(tally, results, spent)
+    _end(order, swarm, tally, whole)
 
 
 def _take_up(order: _Order, swarm: Swarm, results: ResultsFile, tally: _Tally, items: _Items, *, known: bool) -> None:
@@ -191,11 +195,11 @@ def _take_up(order: _Order, swarm: Swarm, results: ResultsFile, tally: _Tally, i
         note(said)
 
 
-def _run(
-    order: _Order, work: Work, swarm: Swarm, results: ResultsFile, tally: _Tally, items: _Items, identity: str
+def _run(  # noqa: PLR0917  what the parts of one command share
+    order: _Order, work: Work, swarm: Swarm, results: ResultsFile, tally: _Tally, items: _Items
 ) -> None:
     outcomes = swarm.map_items(
-        work, items.items, on_error=order.on_error, identity=identity, nonce="", skip=results, say=note  # type: ignore[arg-type]  # a click.Choice
+        work, items.items, on_error=order.on_error, identity=results.identity, nonce="", skip=results, say=note  # type: ignore[arg-type]  # a click.Choice
     )  # fmt: skip
     for outcome in outcomes:
         if outcome.state == "cancelled":
@@ -223,18 +227,13 @@ def _reduced(order: _Order, work: Work, swarm: Swarm, tally: _Tally) -> Outcome 
     return swarm.reduce(order.reducing, texts, fits_characters=order.fits, role=work.role, say=note)
 
 
-def _end(order: _Order, swarm: Swarm, results: ResultsFile, tally: _Tally, whole: Outcome | None) -> None:
+def _end(order: _Order, swarm: Swarm, tally: _Tally, whole: Outcome | None) -> None:
     from prong.harness.cli.display import printable  # noqa: PLC0415  as in every command
 
-    if order.as_json:
-        if whole is not None:
-            from prong.harness.patterns.results_file import line_of  # noqa: PLC0415  as above
-
-            click.echo(line_of(whole))
-    else:
-        _table(tally, results)
-        if whole is not None:
-            click.echo("\n".join(map(printable, str(whole.result if whole.done else whole.error).splitlines())))
+    if whole is not None and order.as_json:
+        _tell(order, whole)
+    elif whole is not None:
+        click.echo("\n".join(map(printable, str(whole.result if whole.done else whole.error).splitlines())))
     if whole is not None and not whole.done:
         fail(f"the results could not be put together: task {whole.task} {whole.state}", code=1)
     if tally.failed or tally.cancelled:
@@ -242,7 +241,7 @@ def _end(order: _Order, swarm: Swarm, results: ResultsFile, tally: _Tally, whole
         fail(f"{tally.failed:,} items failed{left}; see why with: prong tasks {swarm.id}", code=1)
 
 
-def _table(tally: _Tally, results: ResultsFile) -> None:
+def _table(tally: _Tally, results: ResultsFile, spent: Spent) -> None:
     from rich.console import Console  # noqa: PLC0415  as in every command
     from rich.table import Table  # noqa: PLC0415  as above
 
@@ -264,11 +263,11 @@ def _table(tally: _Tally, results: ResultsFile) -> None:
     rest = tally.done + tally.failed - len(rows)
     if rest > 0:
         click.echo(f" and {rest:,} more")
-    share = f" ({tally.cached / tally.tokens:.0%} from the cache)" if tally.tokens else ""
+    share = f" ({spent.cached / spent.tokens:.0%} from the cache)" if spent.tokens else ""
     click.echo(
         f"{tally.done:,} done, {tally.failed:,} failed"
         + (f", {tally.before:,} of them before" if tally.before else "")
-        + f"; {tally.tokens:,} tokens{share}, {usd_text(tally.usd)}. Results: {_plain(str(results.path))}"
+        + f"; this time {spent.tokens:,} tokens{share}, {usd_text(spent.usd)}. Results: {_plain(str(results.path))}"
     )
 
 

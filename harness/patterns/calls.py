@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prong.harness.patterns import by_value
-from prong.primitives import TaskFuture, artifacts, remote
+from prong.primitives import RemoteTraceback, TaskFuture, artifacts, remote
 from prong.primitives.mirrored import Told
 from prong.state import Membership
 from prong.state.transaction import compact
@@ -112,7 +112,7 @@ def _of_call(member: Membership, came: Mapping[str, Any]) -> tuple[Any, BaseExce
             return None, remote.rebuilt(came["error"])
         trace = came["error"].get("traceback")
         if trace:
-            error.__cause__ = remote.RemoteTraceback(trace)
+            error.__cause__ = RemoteTraceback(trace)
         return None, error
     return None, remote.rebuilt(came["error"])
 

@@ -1,7 +1,7 @@
 """The process that supervises a swarm for a Python program, which so needs no signals, no terminal and no main thread.
 
-{"api_key": …}\\n       supervise until told otherwise, even while there is no task
-finish\\n               end when every task has ended
+{"api_key": …}         supervise until told otherwise, even while there is no task
+finish                 end when every task has ended
 (end of the input)     stop: whoever has asked for it is gone; nothing is lost
 """
 

@@ -72,8 +72,8 @@ def text_of(item: Any) -> str:
 def asked(prompt: str, item: Any) -> str:
     """What is asked for an item; raises `Invalid` where it has no such field.
 
-    >>> asked("Greet {item.name}.", {"name": "Ada"}), asked("Greet:", "Ada")
-    ('Greet Ada.', 'Greet:\\n\\nAda')
+    >>> asked("Greet {item.name}.", {"name": "Ada"})
+    'Greet Ada.'
     """
 
     def place(match: re.Match[str]) -> str:

@@ -75,7 +75,7 @@ def _first(schema: object) -> object:
         return None
     if schema.get("enum"):
         return schema["enum"][0]
-    kind = schema.get("type")
+    kind = str(schema.get("type"))
     if kind == "object":
         return {name: _first(part) for name, part in schema.get("properties", {}).items()}
     return {"integer": schema.get("minimum", 0), "number": 0, "boolean": True, "array": [], "string": "text"}.get(kind)

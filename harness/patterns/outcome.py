@@ -79,3 +79,30 @@ def read_outcome(store: Store, task: int, *, key: str, item: Any, before: bool =
         calls=row["calls"], tokens=row["tokens"], cached=row["cached"],
         usd=None if row["unpriced"] else row["usd"] or 0.0, before=before,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What calls of the model have cost together, in tokens and dollars; `usd` is None where a price is unknown.
+
+    `last` is the number of the last of them.
+    """
+
+    calls: int
+    tokens: int
+    cached: int
+    usd: float | None
+    last: int
+
+
+def spent(store: Store, *, after: int = 0) -> Spent:
+    """What a swarm has spent with all calls behind the one of that number."""
+    row = store.row(
+        "select count(*) as calls, coalesce(sum(cache_read_tokens), 0) as cached, coalesce(sum(usd), 0.0) as usd,"
+        " coalesce(sum(input_tokens + cache_read_tokens + cache_write_tokens + output_tokens), 0) as tokens,"
+        " count(*) - count(usd) as unpriced,"
+        " coalesce(max(id), 0) as last from model_call where id > :after",
+        after=after,
+    )
+    assert row is not None, "sums have one row"
+    return Spent(row["calls"], row["tokens"], row["cached"], None if row["unpriced"] else row["usd"], row["last"])

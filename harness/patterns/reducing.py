@@ -26,7 +26,7 @@ def reduce_tree(
         texts = [fitting(text, fits_characters // LEAST) for text in texts]
         parts = groups([len(text) for text in texts], most=fits_characters)
         todo = {
-            place: _piece(work, [texts[one] for one in part], level, place, len(parts), nonce)
+            place: _piece(work, [texts[one] for one in part], level=level, place=place, parts=len(parts), nonce=nonce)
             for place, part in enumerate(parts)
             if len(part) > 1 or len(parts) == 1
         }
@@ -40,7 +40,7 @@ def reduce_tree(
         ]
 
 
-def _piece(work: Work, texts: Sequence[str], level: int, place: int, parts: int, nonce: str) -> Piece:
+def _piece(work: Work, texts: Sequence[str], *, level: int, place: int, parts: int, nonce: str) -> Piece:
     last = parts == 1
     prompt = question(work.prompt, texts, level=level, last=last)
     key = f"reduce-{level}-{digest(prompt)}-{place}"

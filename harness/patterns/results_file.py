@@ -24,6 +24,7 @@ class ResultsFile:
 
     def __init__(self, path: Path, identity: str) -> None:
         self.path = path
+        self.identity = identity
         self._begins = f"{identity}-"
         self._file: Any = None
         self._keys: set[str] = set()

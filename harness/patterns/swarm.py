@@ -13,11 +13,10 @@ a terminal or the main thread: it works in a notebook, in a thread, and beside a
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent import futures
 from contextlib import suppress
 from pathlib import Path
@@ -31,10 +30,11 @@ from prong.harness.patterns.calls import Submitted, call_text
 from prong.harness.patterns.fan_out import FanOut, OnError, Piece
 from prong.harness.patterns.hosting import Hosting
 from prong.harness.patterns.mapping import Item, Work, asked, digest, in_order, items_of, keyed, pieces, text_of
-from prong.harness.patterns.outcome import Outcome
+from prong.harness.patterns.outcome import Outcome, Spent, spent
 from prong.harness.patterns.progress import Meter, Progress
 from prong.harness.patterns.reading import Context, Reading
 from prong.harness.patterns.reducing import reduce_tree
+from prong.harness.patterns.twins import AsyncTwins
 from prong.harness.patterns.voting import By, Vote
 from prong.harness.program.reducing import FITS_CHARACTERS
 from prong.primitives import Plan, create_task, join
@@ -46,11 +46,8 @@ Order = Literal["items", "completion"]
 
 Notify = Callable[[Progress], object]
 
-CHECK_S = 1.0
-"""How often an awaited future looks whether the supervisor is still there, in seconds."""
 
-
-class Swarm(futures.Executor):
+class Swarm(AsyncTwins, futures.Executor):
     """A swarm on a repository, or on an empty one of its own that is gone afterwards.
 
     `agents` run at once; `tokens` and `usd` bound what all spend together.  With `offline` no model is asked: `scripts`
@@ -58,8 +55,8 @@ class Swarm(futures.Executor):
     with a `name` goes on where one of that name was interrupted, while the repository stands at the same commit: the
     same calls in the same order find what is done.  `progress` is called with a `Progress` after each outcome.
 
-    It begins with its first use and ends with its `with` block, or `shutdown`: then what was submitted has ended, unless
-    an exception leaves the block.
+    It begins with its first use and ends with its `with` block, or `shutdown`: then what was submitted has ended,
+    unless an exception leaves the block.
     """
 
     def __init__(
@@ -77,22 +74,8 @@ class Swarm(futures.Executor):
             "agents": agents, "model": model, "base_url": base_url, "offline": offline, "scripts": scripts,
             "latency_s": latency_s, "tokens": tokens, "usd": usd,
         }  # fmt: skip
-        self._begin(progress, attended=False)
-
-    @classmethod
-    def of(
-        cls, swarm: swarms.Swarm, api_key: str | None, *, name: str, progress: Notify | None, attended: bool
-    ) -> Self:
-        """The object for a swarm that exists; `attended`: somebody can be asked about calls."""
-        made = cls.__new__(cls)
-        made._name, made._place, made._api_key, made._more = name, swarm.repository.root, api_key, {}
-        made._begin(progress, attended=attended)
-        made._swarm = swarm
-        return made
-
-    def _begin(self, progress: Notify | None, *, attended: bool) -> None:
         self._progress = progress
-        self._attended = attended
+        self._attended = False
         self._lock = threading.RLock()
         self._swarm: swarms.Swarm | None = None
         self._own: Path | None = None
@@ -130,6 +113,14 @@ class Swarm(futures.Executor):
         """Where it keeps its database and logs."""
         return self._opened()[0].directory
 
+    def spent(self, *, after: int = 0) -> Spent:
+        """What all calls of the model have cost together, or those behind the call of that number."""
+        store = self._opened()[0].store()
+        try:
+            return spent(store, after=after)
+        finally:
+            store.close()
+
     def cost(self) -> Costs:
         """What it has cost so far, task by task."""
         store = self._opened()[0].store()
@@ -138,7 +129,7 @@ class Swarm(futures.Executor):
         finally:
             store.close()
 
-    def map(  # type: ignore[override]  # a prompt stands where there is a function, and has options of its own
+    def map(
         self, what: str | Callable[..., Any], /, *iterables: Iterable[Any], timeout: float | None = None,
         chunksize: int = 1, context: Context = "fresh", on_error: OnError = "keep", order: Order = "items",
         role: str = "", schema: dict[str, Any] | None = None, title: str | None = None,
@@ -152,7 +143,7 @@ class Swarm(futures.Executor):
         stops iterating cancels the rest.  A function is called as by any executor: what it raises is raised here.
         """
         if callable(what):
-            return super().map(what, *iterables, timeout=timeout, chunksize=chunksize)
+            return futures.Executor.map(self, what, *iterables, timeout=timeout, chunksize=chunksize)
         if len(iterables) != 1:
             raise TypeError(f"map() of a prompt takes one iterable of items, not {len(iterables)}")
         work = Work(what, context, role, schema=opening.schema_text(schema))
@@ -228,7 +219,7 @@ class Swarm(futures.Executor):
 
         return reduce_tree(run, work, texts, fits_characters=fits_characters, nonce=nonce, say=say)
 
-    def submit(self, what: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Submitted:  # type: ignore[override]  # as in map
+    def submit(self, what: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Submitted:
         """A task of its own; its future.
 
         A prompt takes `role`, `priority`, `title` and `schema` as keywords, and its result is what the agent said, or
@@ -250,31 +241,6 @@ class Swarm(futures.Executor):
                 tx.execute("update task set program = :program where id = :task", program=program, task=made.id)
         return Submitted(member, made.id, hosting.check)
 
-    async def amap(self, prompt: str, items: Iterable[Any], **options: Any) -> AsyncIterator[Outcome]:
-        """As `map` of a prompt, for `async for`; the event loop stays free."""
-        outcomes = await asyncio.to_thread(self.map, prompt, items, **options)
-        try:
-            while (outcome := await asyncio.to_thread(next, outcomes, None)) is not None:
-                yield outcome
-        finally:
-            await asyncio.to_thread(cast("Any", outcomes).close)
-
-    async def avote(self, prompt: str, n: int = 5, **options: Any) -> Vote:
-        """As `vote`, to be awaited."""
-        return await asyncio.to_thread(self.vote, prompt, n, **options)
-
-    async def areduce(self, prompt: str, results: Iterable[Any], **options: Any) -> Outcome:
-        """As `reduce`, to be awaited."""
-        return await asyncio.to_thread(self.reduce, prompt, results, **options)
-
-    async def asubmit(self, what: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """As `submit`, to be awaited for the result; who stops waiting cancels the task."""
-        future = await asyncio.to_thread(self.submit, what, *args, **kwargs)
-        wrapped = asyncio.wrap_future(future)
-        while not (await asyncio.wait([wrapped], timeout=CHECK_S))[0]:
-            await asyncio.to_thread(self._opened()[1].check)
-        return wrapped.result()
-
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  the standard library's
         """Take nothing more, let everything that was asked for end, and leave; `cancel_futures` cancels it instead.
 
@@ -292,6 +258,10 @@ class Swarm(futures.Executor):
             self._leave(self._hosting.finish)
         else:
             threading.Thread(target=self._leave, args=(self._hosting.finish,), name="prong-shutdown").start()
+
+    def check(self) -> None:
+        """Raise `SupervisorGone` or `Standstill` where nothing more is to come."""
+        self._opened()[1].check()
 
     def stop(self) -> None:
         """Leave at once, in good order; what has not ended goes on where a swarm of this name is opened again."""

@@ -110,7 +110,7 @@ def settled(by: By, counts: Sequence[int], *, left: int) -> bool:
 
 
 def hold(run: FanOut, work: Work, *, votes: int, by: By, judge: str | None, nonce: str) -> Vote:
-    """Have so many agents answer, and stop when it is decided; `judge` is what the judge is asked instead of `JUDGE`."""
+    """Have so many agents answer, and stop when it is decided; `judge` stands for `JUDGE`."""
     ended: list[Outcome] = []
     cancelled: list[Outcome] = []
     for outcome in run.run(_ballots(work, votes, nonce)):
@@ -126,7 +126,8 @@ def hold(run: FanOut, work: Work, *, votes: int, by: By, judge: str | None, nonc
     if by == "judge" and len(tally) > 1:
         chosen = _judged(run, work, [answer for answer, _ in tally], judge or JUDGE, nonce)
     answer, why = _decided(by, tally, ended, chosen)
-    return _vote(answer, by, why, tally, ended, [*cancelled, *([chosen] if chosen else [])], chosen, votes - len(ended))
+    others = [*cancelled, *([chosen] if chosen else [])]
+    return _vote(answer, by, why, tally=tally, ended=ended, others=others, judge=chosen, saved=votes - len(ended))
 
 
 def _ballots(work: Work, votes: int, nonce: str) -> Iterator[Piece]:
@@ -168,28 +169,33 @@ def _judged(run: FanOut, work: Work, answers: Sequence[Any], prompt: str, nonce:
 
 def _decided(
     by: By, tally: Sequence[tuple[Any, int]], ended: Sequence[Outcome], judge: Outcome | None
-) -> tuple[Any, str]:
+) -> tuple[Any, str]:  # fmt: skip
+    """The answer, or None, and why."""
     if not tally:
         return None, "nobody answered"
     answered = sum(count for _, count in tally)
+    if by == "judge":
+        return _chosen(tally, answered, judge)
     best, count = tally[0]
     if by == "majority":
         if 2 * count > answered:
             return best, f"{count} of {answered} answered so"
         return None, f"no answer has more than half of the votes; the first has {count} of {answered}"
-    if by == "unanimous":
-        if len(tally) == 1 and len(ended) == answered:
-            return best, f"all {answered} answered so"
-        return None, f"{len(tally)} different answers" if len(tally) > 1 else "not all of them answered"
+    if len(tally) == 1 and len(ended) == answered:
+        return best, f"all {answered} answered so"
+    return None, f"{len(tally)} different answers" if len(tally) > 1 else "not all of them answered"
+
+
+def _chosen(tally: Sequence[tuple[Any, int]], answered: int, judge: Outcome | None) -> tuple[Any, str]:
     if judge is None:
-        return best, f"all {answered} answered so, so nobody had to judge"
+        return tally[0][0], f"all {answered} answered so, so nobody had to judge"
     if not judge.done:
         return None, f"the judge {judge.state}: {judge.error}"
     return tally[int(judge.result) - 1][0], f"the judge chose it among {len(tally)} answers"
 
 
 def _vote(
-    answer: Any, by: By, why: str, tally: Sequence[tuple[Any, int]], ended: Sequence[Outcome],
+    answer: Any, by: By, why: str, *, tally: Sequence[tuple[Any, int]], ended: Sequence[Outcome],
     others: Sequence[Outcome], judge: Outcome | None, saved: int,
 ) -> Vote:  # fmt: skip
     answered = sum(count for _, count in tally)

@@ -27,5 +27,6 @@ from prong.harness.program.tasks import Task, as_completed, cancel_task, create_
 
 __all__ = [
     "Refused", "Task", "arguments", "as_completed", "atomic", "barrier", "call", "cancel_task", "create_task", "event",
-    "future", "list_tasks", "lock", "message_queue", "reduce", "semaphore", "shared_list", "shared_map", "wait", "wait_any",
+    "future", "list_tasks", "lock", "message_queue", "reduce", "semaphore", "shared_list", "shared_map", "wait",
+    "wait_any",
 ]  # fmt: skip
