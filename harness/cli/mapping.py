@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -155,6 +156,7 @@ def _map(order: _Order, work: Work, start: _Start) -> None:
     tally = _Tally(order.reducing is not None)
     with ExitStack() as undo:
         items = undo.enter_context(_items(order, start.repository, start.base))
+        items.check(work)
         show = undo.enter_context(_progress(order))
         if order.output is not None:
             _check_place(order.output)
@@ -284,11 +286,20 @@ def _check_place(output: Path) -> None:
 
 @dataclass(slots=True)
 class _Items:
-    """The items, and where they can be looked up the key content of each."""
+    """The items; of files also what their keys end in now."""
 
     items: Iterator[Item]
     now: dict[str, str]
-    identity: str = ""
+
+    def check(self, work: Work) -> None:
+        """Refuse, before anything is made, where there is none, or the prompt does not fit the first."""
+        from prong.harness.patterns.mapping import asked  # noqa: PLC0415  only this command needs it
+
+        first = next(self.items, None)
+        if first is None:
+            raise click.UsageError("there is no item: nothing but empty lines")
+        asked(work.prompt, first.value)
+        self.items = itertools.chain([first], self.items)
 
     def is_so_now(self, outcome: Outcome) -> bool:
         """Whether what a result is about has not changed since."""

@@ -100,6 +100,6 @@ def _show(vote: Vote, votes: int, *, as_json: bool) -> None:
         said += f"; {vote.saved} cancelled, since it was decided"
     note(said)
     note(
-        f"{vote.tokens:,} tokens, {usd_text(vote.usd)}; one answer alone would have saved {vote.extra_tokens:,} tokens,"
-        f" {usd_text(vote.extra_usd)}"
+        f"{vote.tokens:,} tokens, {usd_text(vote.usd)}; of these the votes beside the first cost"
+        f" {vote.extra_tokens:,} tokens, {usd_text(vote.extra_usd)}"
     )

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from ..repositories import commit
-from ..swarming import PATIENCE_S, eventually, kill, prong, start
+from tests.harness.repositories import commit
+from tests.harness.swarming import PATIENCE_S, eventually, kill, prong, start
 
 SCRIPTS = Path(__file__).with_name("pattern_scripts.py")
 OFFLINE = ("--offline", "--script", SCRIPTS)

@@ -1,0 +1,169 @@
+"""What patterns decide, without a swarm: prompts and keys of items, groups, votes, files of results, functions."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.harness.repositories import make_repository
+
+from prong.harness.patterns import by_value
+from prong.harness.patterns.mapping import Work, asked, in_order, items_of, keyed, pieces
+from prong.harness.patterns.outcome import Outcome
+from prong.harness.patterns.results_file import ResultsFile
+from prong.harness.patterns.sources import files, objects
+from prong.harness.patterns.voting import same, settled
+from prong.harness.program.reducing import fitting, groups, question
+from prong.harness.repository.repository import Repository
+from prong.state import Invalid
+
+
+def outcome(key, **more):
+    return Outcome(key=key, item=key, task=1, state="done", result="ü", **more)
+
+
+def test_an_item_stands_where_the_prompt_names_it_and_else_behind_it():
+    item = {"name": "Ada", "at": {"city": "London"}}
+    assert asked("Greet {item.name} in {item.at.city}, not {items}.", item) == "Greet Ada in London, not {items}."
+    assert asked("Greet:", item) == f"Greet:\n\n{json.dumps(item)}"
+    assert asked("{item} and {item}", 7) == "7 and 7"
+    with pytest.raises(Invalid, match="fields that it has: name, at"):
+        asked("Greet {item.nam}", item)
+
+
+@given(st.lists(st.integers(0, 3) | st.sampled_from(["a", "1"])))
+def test_equal_items_have_keys_of_their_own_which_are_the_same_each_time(values):
+    keys = [key for key, _ in keyed(items_of(values), "map")]
+    assert len(set(keys)) == len(values)
+    assert keys == [key for key, _ in keyed(items_of(values), "map")]
+
+
+def test_work_is_another_where_anything_is_another_that_its_results_depend_on():
+    base = Work("Do it")
+    others = [Work("Do"), Work("Do it", "fork"), Work("Do it", role="critic"), Work("Do it", schema="{}")]
+    identities = {work.identity("map", "m") for work in (base, *others)} | {base.identity("map", "n")}
+    assert len(identities) == 6
+
+
+@given(st.permutations(range(12)), st.integers(1, 12))
+def test_outcomes_come_in_the_order_of_the_items_whatever_ends_first(order, seen):
+    work = Work("Do {item}")
+
+    def run(todo):
+        keys = [piece.key for piece in todo]
+        yield from (outcome(keys[place]) for place in order)
+
+    made = list(pieces(keyed(items_of(range(12)), "map"), work, planned=lambda plan: plan))
+    found = in_order(made, run)
+    assert [next(found).key for _ in range(seen)] == [piece.key for piece in made][:seen]
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=60), st.integers(100, 400))
+def test_groups_hold_all_neighbours_once_fit_and_become_fewer(lengths, most):
+    parts = groups(lengths, most=most)
+    assert [place for part in parts for place in part] == list(range(len(lengths)))
+    assert all(len(part) >= 2 for part in parts[:-1])
+    assert all(sum(lengths[place] for place in part) <= most for part in parts)
+    assert len(parts) == 1 or len(parts) < len(lengths)
+
+
+@given(st.text(max_size=400), st.integers(100, 300))
+def test_a_text_that_is_too_long_keeps_its_head_and_its_tail(text, most):
+    short = fitting(text, most)
+    assert len(short) <= most
+    assert short == text if len(text) <= most else (short[0] == text[0] and short[-1] == text[-1])
+
+
+def test_a_part_is_asked_for_what_the_whole_may_need():
+    assert "These are all of them" in question("Sum up.", ["a", "b"], level=1, last=True)
+    assert "a part of them" in question("Sum up.", ["a", "b"], level=2, last=False)
+
+
+@given(st.sampled_from(["majority", "unanimous"]), st.lists(st.sampled_from("aab"), max_size=7), st.integers(0, 4))
+def test_a_vote_that_is_settled_cannot_come_out_otherwise(by, cast, left):
+    """Whatever the others say, or whether they answer at all: the winner stays the winner, and nobody stays nobody."""
+
+    def winner(votes):
+        if by == "unanimous":
+            return votes[0] if votes and len(set(votes)) == 1 else None
+        return next((one for one in set(votes) if 2 * votes.count(one) > len(votes)), None)
+
+    counts = sorted((cast.count(one) for one in set(cast)), reverse=True)
+    if left and settled(by, counts, left=left):
+        for one in "abc":
+            for many in range(left + 1):
+                assert winner(cast + [one] * many) == winner(cast)
+
+
+def test_answers_are_equal_without_regard_to_case_blanks_and_a_full_stop():
+    assert same(" Yes,  it is.") == same("yes, it is")
+    assert same({"a": [1], "b": 2}) == same({"b": 2, "a": [1]})
+    assert same("1") != same(2)
+
+
+def test_a_file_of_results_keeps_whole_lines_of_its_own_and_nothing_twice(tmp_path):
+    path = tmp_path / "out.jsonl"
+    first = ResultsFile(path, "me")
+    assert first.clean(lambda _: True) == 0
+    with first:
+        first.add(outcome("me-1"))
+        first.add(outcome("me-2"))
+        first.add(outcome("me-1"))
+    with path.open("a") as file:
+        file.write('{"key": "me-3", "it')
+    again = ResultsFile(path, "me")
+    assert again.clean(lambda one: one.key != "me-2") == 1
+    assert ("me-1" in again, "me-2" in again, len(again)) == (True, False, 1)
+    with again:
+        again.add(outcome("me-2"))
+    assert [one.key for one in again.outcomes()] == ["me-1", "me-2"]
+    assert all(one.before and one.result == "ü" for one in again.outcomes())
+
+
+@pytest.mark.parametrize("text", ["my notes\n", "my notes", '{"key": "other-1"}\n', "[]\n", '{"key": "you-1", "it'])
+def test_a_file_of_somebody_else_is_refused_and_left_as_it_is(tmp_path, text):
+    path = tmp_path / "notes"
+    path.write_text(text)
+    with pytest.raises(Invalid, match="something else stands"):
+        ResultsFile(path, "me").clean(lambda _: True)
+    assert path.read_text() == text
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_are_those_of_the_commit_and_another_content_is_another_item(tmp_path):
+    made = {"a.py": "1\n", "src/b.py": "2\n", "src/deep/c.py": "2\n", "src/d.txt": "3\n"}
+    repository = Repository.open(make_repository(tmp_path / "repository", made))
+    head = repository.head()
+    found = files(repository, head, ["src/**/*.py"])
+    assert [one.value for one in found] == ["src/b.py", "src/deep/c.py"]
+    assert len({one.content for one in found}) == 2
+    assert [one.value for one in files(repository, head, ["*.py", "src/*.txt"])] == ["a.py", "src/d.txt"]
+    with pytest.raises(Invalid, match="names no file"):
+        files(repository, head, ["*.rs"])
+
+
+def test_a_line_that_is_no_json_is_named():
+    with pytest.raises(Invalid, match="line 3 of items"):
+        list(objects(["1", "", "{"], "items"))
+
+
+def outer(number):
+    return inner(number) + json.loads("1")
+
+
+def inner(number, *, more=10):
+    return number * more
+
+
+def test_a_function_that_nobody_can_import_travels_with_what_it_names():
+    factor = 3
+    assert by_value.needed(lambda: 0)
+    assert not by_value.needed(outer)
+    assert not by_value.needed(len)
+    sent = json.loads(json.dumps(by_value.packed(lambda number: outer(number) * factor)))
+    assert by_value.unpacked(sent)(4) == 123
+    with pytest.raises(by_value.NotPortable, match="cannot be pickled"):
+        by_value.packed(lambda: lock)
+
+
+lock = __import__("threading").Lock()
