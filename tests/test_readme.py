@@ -150,6 +150,7 @@ LONG = {
         "steering",
         "emulator",
         "programs",
+        "patterns",
         "permissions",
         "inspector",
     )

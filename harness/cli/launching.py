@@ -69,7 +69,7 @@ def opened(
     else:
         found = opening.make(repository, options, base, name=name)
     attended = sys.stdin.isatty() and sys.stderr.isatty()
-    swarm = Opened(found, key, name=name, progress=progress, attended=attended)
+    swarm = Opened(found, key, name=name, progress=progress, attended=attended, is_new=known is None)
     try:
         with swarm:
             yield swarm, known is not None

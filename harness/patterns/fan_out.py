@@ -90,6 +90,7 @@ class FanOut:
                 yield from self._feed(store, pieces)
                 if not self._open:
                     return
+                self.hosting.start()
                 ended = list(self._ended(store))
                 yield from ended
                 if not ended:

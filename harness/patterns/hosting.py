@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 
@@ -50,47 +51,59 @@ class Standstill(ProngError):
 
 
 class Hosting:
-    """The supervisor of a swarm, in a process that ends with this one."""
+    """The supervisor of a swarm, in a process that ends with this one; it begins when there is something to do."""
 
     def __init__(self, swarm: Swarm, api_key: str | None, *, attended: bool = False) -> None:
         self._swarm = swarm
-        self._store = swarm.store()
+        self._api_key = api_key
         self._attended = attended
         self._said = swarm.directory / "log" / "host.log"
         self._looked = time.monotonic()
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Begin, where it has not begun."""
+        with self._lock:
+            if self._process is None:
+                self._process = self._started()
+                self._tell(json.dumps({"api_key": self._api_key}))
+
+    def _started(self) -> subprocess.Popen[bytes]:
         with self._said.open("ab") as said:
             self._from = said.tell()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "prong.harness.patterns.host", str(swarm.directory)],
+            return subprocess.Popen(
+                [sys.executable, "-m", "prong.harness.patterns.host", str(self._swarm.directory)],
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said,
                 start_new_session=True,
             )  # fmt: skip
-        self._tell(json.dumps({"api_key": api_key}))
-
-    @property
-    def pid(self) -> int:
-        """The supervisor's process."""
-        return self._process.pid
 
     def check(self) -> None:
         """Raise `SupervisorGone` or `Standstill` where no more is to come; costs nothing where it was just asked."""
         now = time.monotonic()
-        if now - self._looked < LOOK_S:
+        if self._process is None or now - self._looked < LOOK_S:
             return
         self._looked = now
         if self._process.poll() is not None:
             raise SupervisorGone(self._swarm.id, self._words())
-        if self._has_open() and finished(self._store, attended=self._attended):
-            raise Standstill(self._swarm.id, outcome(self._store))
+        store = self._swarm.store()
+        try:
+            if _has_open(store) and finished(store, attended=self._attended):
+                raise Standstill(self._swarm.id, outcome(store))
+        finally:
+            store.close()
 
     def finish(self) -> None:
         """Let it end when every task has ended, and wait for that."""
-        self._tell("finish")
-        self._process.wait()
-        self._close()
+        if self._process is not None:
+            self._tell("finish")
+            self._process.wait()
+            self._close()
 
     def stop(self) -> None:
         """Let it stop now, in good order, and wait for that."""
+        if self._process is None:
+            return
         self._close()
         try:
             self._process.wait(STOP_S)
@@ -98,17 +111,15 @@ class Hosting:
             self._process.kill()
             self._process.wait()
 
-    def _has_open(self) -> bool:
-        row = self._store.row("select open from task_count")
-        return row is not None and row["open"] > 0
-
     def _tell(self, line: str) -> None:
+        assert self._process is not None, "it has begun"
         assert self._process.stdin is not None, "it was started with one"
         with suppress(BrokenPipeError, ValueError):  # `check` tells that it is gone
             self._process.stdin.write(f"{line}\n".encode())
             self._process.stdin.flush()
 
     def _close(self) -> None:
+        assert self._process is not None, "as above"
         assert self._process.stdin is not None, "as above"
         with suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -123,3 +134,8 @@ def newest_event(store: Store) -> int:
     """The number of the last event so far."""
     row = store.row("select max(seq) as seq from event")
     return (row["seq"] if row else None) or 0
+
+
+def _has_open(store: Store) -> bool:
+    row = store.row("select open from task_count")
+    return row is not None and row["open"] > 0

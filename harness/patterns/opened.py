@@ -10,8 +10,10 @@ class Opened(Swarm):
     """A swarm that exists under a name; `attended`: somebody can be asked about calls meanwhile."""
 
     def __init__(
-        self, swarm: swarms.Swarm, api_key: str | None, *, name: str, progress: Notify | None, attended: bool
-    ) -> None:
+        self, swarm: swarms.Swarm, api_key: str | None, *, name: str, progress: Notify | None, attended: bool,
+        is_new: bool,
+    ) -> None:  # fmt: skip
         super().__init__(swarm.repository.root, name=name, api_key=api_key, progress=progress)
         self._swarm = swarm
         self._attended = attended
+        self._is_new = is_new

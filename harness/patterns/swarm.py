@@ -81,6 +81,7 @@ class Swarm(AsyncTwins, futures.Executor):
         self._own: Path | None = None
         self._hosting: Hosting | None = None
         self._member: Membership | None = None
+        self._is_new = True
         self._shut = False
         self._calls = itertools.count(1)
         self._nonces: dict[str, int] = {}
@@ -239,6 +240,7 @@ class Swarm(AsyncTwins, futures.Executor):
             made, new = create_task(tx, plan)
             if new and program is not None:
                 tx.execute("update task set program = :program where id = :task", program=program, task=made.id)
+        hosting.start()
         return Submitted(member, made.id, hosting.check)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  the standard library's
@@ -282,6 +284,8 @@ class Swarm(AsyncTwins, futures.Executor):
                 key = opening.key_for(self._swarm.options, self._api_key)
                 self._member = join(self._swarm.directory, "python")
                 self._hosting = Hosting(self._swarm, key, attended=self._attended)
+                if self._is_new:
+                    self._hosting.start()  # while tasks are still being made
             return self._swarm, self._hosting, self._member
 
     def _found(self) -> swarms.Swarm:
@@ -292,6 +296,7 @@ class Swarm(AsyncTwins, futures.Executor):
         base = repository.head()
         known = opening.named(repository, self._name, base) if self._name is not None else None
         if known is not None:
+            self._is_new = False
             return opening.go_on(known, options)
         return opening.make(repository, options, base, name=self._name)
 
