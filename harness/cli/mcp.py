@@ -65,7 +65,7 @@ def _over_stdio(place: Path, name: str | None, patience_s: float) -> NoReturn:
     from prong.harness.mcp.session import Session  # noqa: PLC0415  as above
 
     try:
-        anyio.run(serve_stdio, lambda made_up: Session(place, name or made_up, patience_s=patience_s))
+        anyio.run(serve_stdio, place, lambda made_up: Session(place, name or made_up, patience_s=patience_s))
     except (KeyboardInterrupt, SystemExit):
         pass
     except Exception:  # noqa: BLE001  the last words before the process ends

@@ -14,6 +14,7 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import psutil
 from starlette.datastructures import Headers
@@ -23,6 +24,9 @@ from prong.harness.mcp.peer import lives, owner_of, socket_of
 from prong.harness.mcp.session import Session
 from prong.primitives.values import checked_name
 from prong.state import Invalid
+
+if TYPE_CHECKING:
+    from prong.harness.mcp.reading import Follower
 
 NAME = "x-prong-agent"
 """The header in which a client says by what name others shall read of it."""
@@ -51,6 +55,7 @@ class HttpClient:
     process: psutil.Process | None
     seen_at: float
     session: Session | None = None
+    follower: Follower | None = None
     asking: int = 0
     streams: bool = False
     joining: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -123,6 +128,8 @@ class Clients:
     async def end(self, client: HttpClient, reason: str) -> None:
         """Forget a client, and give back what it holds."""
         self._known.pop(client.key, None)
+        if client.follower is not None:
+            client.follower.close()
         async with client.joining:
             if client.session is not None:
                 await asyncio.to_thread(client.session.close, reason)

@@ -23,6 +23,8 @@ from prong.state import Invalid
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
+    from prong.harness.mcp.reading import Place
+
 PATH = "/mcp"
 """Where clients find it."""
 
@@ -44,6 +46,8 @@ class Endpoint:
     """The application.  `place_of` is called once for each client, in a thread; what it raises the client reads."""
 
     def __init__(self, place_of: PlaceOf, *, patience_s: float = PATIENCE_S) -> None:
+        self._place_of = place_of
+        self._read: dict[Path, Place] = {}
         self._clients = Clients(lambda name, query: Session(place_of(query), name, patience_s=patience_s))
         self._starting: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
@@ -92,6 +96,7 @@ class Endpoint:
             StreamableHTTPSessionManager,
         )
 
+        from prong.harness.mcp.reading import Follower, Place  # noqa: PLC0415  as above
         from prong.harness.mcp.server import Tools, client_name  # noqa: PLC0415  as above
 
         async def session_of(context: Any) -> Session:
@@ -99,8 +104,18 @@ class Endpoint:
             query = scope["query_string"].decode("latin-1")
             return await self._clients.session(scope[_CLIENT], client_name(context), query)
 
+        async def follower_of(context: Any) -> Follower:
+            scope = context.request.scope
+            client: HttpClient = scope[_CLIENT]
+            if client.follower is None:
+                query = scope["query_string"].decode("latin-1")
+                place = await asyncio.to_thread(self._place_of, query)
+                client.follower = Follower(self._read.setdefault(place, Place(place)))
+            return client.follower
+
+        server = Tools(session_of, follower_of).server()
         manager = StreamableHTTPSessionManager(
-            Tools(session_of).server(), session_idle_timeout=None, max_request_body_size=BODY_BYTES, max_sessions=MOST
+            server, session_idle_timeout=None, max_request_body_size=BODY_BYTES, max_sessions=MOST
         )
         async with manager.run():
             self._manager = manager
@@ -112,6 +127,8 @@ class Endpoint:
                 await asyncio.wait([ended], timeout=LOOKS_S)
                 ended.cancel()
             await self._clients.end_all()
+            for read in self._read.values():
+                read.close()
 
     async def _bury(self, client: HttpClient) -> None:
         """Give back what a dead client held, and let the library forget its session as if it had said goodbye."""

@@ -8,14 +8,17 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from mcp import types
 from mcp.server.context import ServerRequestContext
-from mcp.server.lowlevel.server import Server
+from mcp.server.lowlevel.server import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
 from mcp.server.stdio import stdio_server
 
 from prong.harness.mcp.offered import INSTRUCTIONS, Offer, offers
+from prong.harness.mcp.reading import Follower, FollowerOf, Place, Reading
 from prong.harness.mcp.session import Call, Outcome, Session
 from prong.state import ProngError
 
@@ -29,22 +32,45 @@ SessionOf = Callable[[Context], Awaitable[Session]]
 """Which session a request belongs to."""
 
 
-class Tools:
-    """The tools, as the protocol speaks of them; `session_of` knows whose call it is, `offered` what there is."""
+class _Server(Server[Any]):
+    """A server that says, also in the older protocol, that it tells when there are more or fewer resources."""
 
-    def __init__(self, session_of: SessionOf, *, offered: Callable[[], Sequence[Offer]] = offers) -> None:
+    def create_initialization_options(
+        self, notification_options: NotificationOptions | None = None, *more: Any, **options: Any
+    ) -> InitializationOptions:
+        """What it says of itself when a connection begins."""
+        said = notification_options or NotificationOptions(resources_changed=True)
+        return super().create_initialization_options(said, *more, **options)
+
+
+class Tools:
+    """The tools, as the protocol speaks of them, of those `offered`.
+
+    `session_of` knows whose call it is, `follower_of` who reads.
+    """
+
+    def __init__(
+        self, session_of: SessionOf, follower_of: FollowerOf, *, offered: Callable[[], Sequence[Offer]] = offers
+    ) -> None:
         self._session_of = session_of
+        self._reading = Reading(follower_of)
         self._offered = offered
 
     def server(self) -> Server[Any]:
         """A server whose every call goes to a session."""
-        return Server(
+        return _Server(
             "prong",
             version=version("prong"),
             title="Prong",
             instructions=INSTRUCTIONS,
             on_list_tools=self._list,
             on_call_tool=self._call,
+            on_list_resources=self._reading.listed,
+            on_list_resource_templates=self._reading.templates,
+            on_read_resource=self._reading.read,
+            on_subscribe_resource=self._reading.subscribe,
+            on_unsubscribe_resource=self._reading.unsubscribe,
+            on_subscriptions_listen=self._reading.listen,
         )
 
     async def _list(
@@ -83,10 +109,15 @@ async def _outcome(context: Context, session: Session, call: Call, name: str) ->
     return session.ticket(call)
 
 
-async def serve_stdio(join: Callable[[str], Session]) -> None:
-    """Serve one client on standard input and output until it closes them; `join` takes the name to go by."""
+async def serve_stdio(place: Path, join: Callable[[str], Session]) -> None:
+    """Serve one client of the shared state at `place` on standard input and output until it closes them.
+
+    `join` makes its session, under the name that it takes.
+    """
     joining = asyncio.Lock()
     joined: list[Session] = []
+    read = Place(place)
+    follower = Follower(read)
 
     async def session_of(context: Context) -> Session:
         async with joining:
@@ -94,11 +125,16 @@ async def serve_stdio(join: Callable[[str], Session]) -> None:
                 joined.append(await asyncio.to_thread(join, f"{client_name(context)}-{os.getpid()}"))
         return joined[0]
 
-    server = Tools(session_of).server()
+    async def follower_of(_context: Context) -> Follower:
+        return follower
+
+    server = Tools(session_of, follower_of).server()
     try:
         async with stdio_server() as (reading, writing):
             await server.run(reading, writing, server.create_initialization_options())
     finally:
+        follower.close()
+        read.close()
         for session in joined:
             session.close()
 
