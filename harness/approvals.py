@@ -14,7 +14,7 @@ import getpass
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,12 @@ REASON_CHARACTERS = 4_000
 _SHOWN_CHARACTERS = 300
 
 _WAITING = """
-select approval.*, task.title, task.role, task.state as task_state from approval join task on task.id = approval.task
- where approval.state = 'waiting' and task.state not in ('done', 'failed', 'cancelled')
+select approval.*, coalesce(task.title, agent.name) as title, coalesce(task.role, '') as role,
+       task.state as task_state
+  from approval left join task on task.id = approval.task join agent on agent.id = approval.agent
+ where approval.state = 'waiting' and (task.state not in ('done', 'failed', 'cancelled') or approval.task is null
+   and exists (select 1 from waiter where kind = 'approval' and object = cast(approval.id as text)
+                                      and waiter.state = 'waiting'))
 """
 
 
@@ -61,11 +65,12 @@ class UnknownApproval(NotWaiting):
 class Asked:
     """A call that waits for an answer: whose it is, all of its input, and the rule by which it is asked about.
 
+    A call of an outside client has no task; its `title` is then the client's name.
     `always` are the rules that `always` would add; `asked_s` is for how many seconds it has waited.
     """
 
     id: int
-    task: int
+    task: int | None
     title: str
     agent: int
     tool: str
@@ -79,18 +84,29 @@ class Asked:
         """What the call would do: its main argument, or its input."""
         return asked_for(self.tool, self.input)
 
+    @property
+    def who(self) -> str:
+        """Who made it: a task, or a client by its name."""
+        return f"client {self.title}" if self.task is None else f"task {self.task}"
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
     """The approvals that were answered, and the rules that hold from now on."""
 
     approvals: tuple[int, ...]
-    tasks: tuple[int, ...]
+    tasks: tuple[int | None, ...]
     rules: tuple[str, ...] = ()
 
 
-def ask(member: Membership, *, key: str, tool: str, given: Any, judgement: Judgement) -> str | None:
-    """Wait until a person has answered; why the call is refused, None where it may run."""
+def ask(
+    member: Membership, *, key: str, tool: str, given: Any, judgement: Judgement,
+    told: Callable[[int], None] | None = None,
+) -> str | None:  # fmt: skip
+    """Wait until a person has answered; why the call is refused, None where it may run.
+
+    `told` is called with the approval's number once others can see it.
+    """
     me, asked = member.me, (tool, json.dumps(given))
     with Place(member) as place:
         with member.transaction() as tx:
@@ -103,6 +119,8 @@ def ask(member: Membership, *, key: str, tool: str, given: Any, judgement: Judge
                 return _refusal(row)
             tx.execute("update approval set agent = :agent where id = :id", agent=me.agent, id=number)
             place.enrol(tx, WAITER, str(number), timeout=None)
+        if told is not None:
+            told(number)
         place.wait()
     answered = member.store.row("select * from approval where id = :id", id=number)
     assert answered is not None, "approvals are never removed"
@@ -130,11 +148,14 @@ def find(store: Store, approval: int) -> Asked:
         return _asked(_row(source, approval), store.clock.now())
 
 
-def approve(store: Store, approvals: Sequence[int] | None, *, always: Sequence[str] | None = None) -> Answered:
+def approve(
+    store: Store, approvals: Sequence[int] | None, *, always: Sequence[str] | None = None, by: str | None = None
+) -> Answered:
     """Let calls run (None: all that wait); raises `NotWaiting`, `UnknownApproval` and `Invalid`.
 
     `always` are rules that let calls through from now on in this swarm; an empty list stands for the narrowest that
-    cover these calls.  Other calls that wait and that they let through are answered, too.
+    cover these calls.  Other calls that wait and that they let through are answered, too.  `by` says who answers,
+    where that is not this process's user.
     """
     extra = [str(Rule.read(rule)) for rule in always or ()]
     with store.transaction(None) as tx:
@@ -144,20 +165,23 @@ def approve(store: Store, approvals: Sequence[int] | None, *, always: Sequence[s
             own = [rule for row in rows for rule in json.loads(row["parts"])]
             rules = tuple(dict.fromkeys(extra or own))
             policies.add_always(tx, rules, user())
-        answered = [_answer(tx, row, "approved", rules=rules) for row in rows]
+        answered = [_answer(tx, row, "approved", rules=rules, by=by) for row in rows]
         if rules:
             answered += [_answer(tx, row, "approved", rules=()) for row in _let_through(tx, store.directory)]
         tx.ring_scheduler()
     return Answered(tuple(row["id"] for row in answered), tuple(row["task"] for row in answered), rules)
 
 
-def deny(store: Store, approvals: Sequence[int], reason: str) -> Answered:
-    """Refuse calls; their models read the reason.  Raises `NotWaiting`, `UnknownApproval` and `Invalid`."""
+def deny(store: Store, approvals: Sequence[int], reason: str, *, by: str | None = None) -> Answered:
+    """Refuse calls; their models read the reason.  `by` is as in `approve`.
+
+    Raises `NotWaiting`, `UnknownApproval` and `Invalid`.
+    """
     if len(reason) > REASON_CHARACTERS:
         raise Invalid(f"a reason of {len(reason):,} characters", f"at most {REASON_CHARACTERS:,}")
     reason = reason.strip().encode(errors="replace").decode()
     with store.transaction(None) as tx:
-        answered = [_answer(tx, _row(tx, number), "denied", reason=reason) for number in approvals]
+        answered = [_answer(tx, _row(tx, number), "denied", reason=reason, by=by) for number in approvals]
         tx.ring_scheduler()
     return Answered(tuple(row["id"] for row in answered), tuple(row["task"] for row in answered))
 
@@ -203,28 +227,33 @@ def _row(source: Store | Transaction, approval: int) -> Row:
         return row
     known = source.row(
         "select approval.state, task.state as task_state, task.id as task from approval"
-        " join task on task.id = approval.task where approval.id = :id",
+        " left join task on task.id = approval.task where approval.id = :id",
         id=approval,
     )
     if known is None:
         raise UnknownApproval(approval)
-    over = f"void, since task {known['task']} is {known['task_state']}"
+    ended = f"task {known['task']} is {known['task_state']}"
+    over = f"void, since {'its client waits no more' if known['task'] is None else ended}"
     raise NotWaiting(approval, known["state"] if known["state"] != "waiting" else over)
 
 
-def _answer(tx: Transaction, row: Row, state: str, *, reason: str | None = None, rules: Sequence[str] = ()) -> Row:
+def _answer(
+    tx: Transaction, row: Row, state: str, *, reason: str | None = None, rules: Sequence[str] = (),
+    by: str | None = None,
+) -> Row:  # fmt: skip
+    who = by or user()
     tx.execute(
         "update approval set state = :state, reason = :reason, answered_by = :who, answered_at = :now where id = :id",
         state=state,
         reason=reason,
-        who=user(),
+        who=who,
         now=tx.now,
         id=row["id"],
     )
     waiter.grant_all(tx, WAITER, str(row["id"]))
     tx.event(
         "command.approve" if state == "approved" else "command.deny", object=str(row["id"]), task=row["task"],
-        tool=row["tool"], reason=reason or None, always=list(rules) or None, user=user(), pid=os.getpid(),
+        tool=row["tool"], reason=reason or None, always=list(rules) or None, user=who, pid=os.getpid(),
     )  # fmt: skip
     return row
 
@@ -234,7 +263,7 @@ def _let_through(tx: Transaction, directory: Path) -> list[Row]:
     found = []
     for row in tx.rows(f"{_WAITING} order by approval.id"):
         policy = policies.policy_of(policies.rows_for(tx, row["role"]))
-        workspace = directory / "workspaces" / str(row["task"])
+        workspace = directory / "workspaces" / str(row["task"])  # of a client there is none, nor a call that needs one
         parts = parts_of(row["tool"], json.loads(row["input"]), workspace, resolve=resolved)
         if judge(policy, parts).effect == "allow":
             found.append(row)

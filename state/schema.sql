@@ -601,7 +601,7 @@ create table permission (
 -- A call that a person is asked about.  An agent that takes up the task makes the call again and finds it by its key.
 create table approval (
     id          integer primary key,
-    task        integer not null references task,
+    task        integer references task,         -- null: it is an outside client's call
     agent       integer not null references agent, -- who waits, or waited last
     key         text not null unique,            -- the call's
     tool        text not null,

@@ -158,7 +158,8 @@ def _list(asked: Sequence[Asked], *, as_json: bool) -> None:
         return
     for one in asked:
         rule = "every call is asked about" if one.rule is None else f"because of ask {one.rule}"
-        _say(f"{one.id}  {one.tool}, task {one.task} ({one.title}), waits {span(one.asked_s)}, {rule}")
+        who = one.who if one.task is None else f"{one.who} ({one.title})"
+        _say(f"{one.id}  {one.tool}, {who}, waits {span(one.asked_s)}, {rule}")
         lines = one.text.splitlines() or [""]
         for line in lines[:_SHOWN_LINES]:
             _say(f"     {line}")
@@ -179,10 +180,11 @@ def _tell(swarm: Swarm, what: str, answered: Answered, *, as_json: bool) -> None
         _say("No call waits for an answer.")
         return
     for number, task in zip(answered.approvals, answered.tasks, strict=True):
-        _say(f"{what} {number}; task {task} goes on")
+        _say(f"{what} {number}; {'its client' if task is None else f'task {task}'} goes on")
     for rule in answered.rules:
         _say(f"From now on this swarm is not asked about: {rule}")
-    _advise_to_resume(swarm)
+    if any(task is not None for task in answered.tasks):
+        _advise_to_resume(swarm)
 
 
 def _advise_to_resume(swarm: Swarm) -> None:

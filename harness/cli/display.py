@@ -134,7 +134,7 @@ def picture(status: Status, *, width: int, height: int) -> Group:
 
 def _asked(one: Asked) -> str:
     what = printable(" ".join(one.text.split()))
-    return f"task {one.task} asks for {one.tool}: {_cut(what)}    prong approve {one.id}"
+    return f"{one.who} asks for {one.tool}: {_cut(what)}    prong approve {one.id}"
 
 
 def _headline(status: Status) -> Text:

@@ -29,13 +29,20 @@ from prong.harness.repository.repository import Repository
     "--wait", "patience_s", type=click.FloatRange(1, 3600), default=25, show_default=True,
     help="After how many seconds a call that waits answers with a ticket.",
 )  # fmt: skip
+@click.option(
+    "--may",
+    "rights",
+    metavar="OP",
+    multiple=True,
+    help="Let clients do this to the swarm too, such as cancel, kill, approve or budget; may be repeated.",
+)
 @click.option("--http", "over_http", is_flag=True, help="Serve many clients over HTTP, until Ctrl-C.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="With --http: where to listen; any if left out.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="With --http: the address to listen on.")
 @click.option("--allow-host", "names", multiple=True, help="With --http: another name by which clients may call it.")
 def mcp(
-    repo: Path, *, swarm: str | None, file: Path | None, name: str | None, patience_s: float, over_http: bool,
-    port: int, host: str, names: tuple[str, ...],
+    repo: Path, *, swarm: str | None, file: Path | None, name: str | None, patience_s: float,
+    rights: tuple[str, ...], over_http: bool, port: int, host: str, names: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Serve locks, maps, queues and tasks to an agent over standard input and output.
 
@@ -49,23 +56,44 @@ def mcp(
     if over_http and name is not None:
         raise click.UsageError("over HTTP each client has a name of its own, in the header x-prong-agent")
     place = file if file is not None else place_of(Repository.open(repo), swarm)
+    _check(rights, place)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     log.configure()  # to standard error: standard output is the protocol's
     if over_http:
-        _over_http(place, host=host, port=port, names=names, patience_s=patience_s)
+        _over_http(place, host=host, port=port, names=names, patience_s=patience_s, rights=rights)
     else:
-        _over_stdio(place, name, patience_s)
+        _over_stdio(place, name, patience_s, rights)
 
 
-def _over_stdio(place: Path, name: str | None, patience_s: float) -> NoReturn:
+def _check(rights: tuple[str, ...], place: Path) -> None:
+    """Refuse rights that there are none of, and whoever an agent has started: what it asks it must not answer."""
+    if not rights:
+        return
+    from prong.harness.cli.approvals import only_people  # noqa: PLC0415  only this needs it
+    from prong.harness.mcp.steering import OPS  # noqa: PLC0415  as above
+    from prong.harness.swarms import at_directory  # noqa: PLC0415  as above
+
+    for right in rights:
+        if right not in OPS:
+            raise click.BadParameter(f"{right!r} is none; there are: {', '.join(OPS)}", param_hint="--may")
+    only_people(at_directory(place), "mcp --may")
+
+
+def _over_stdio(place: Path, name: str | None, patience_s: float, rights: tuple[str, ...]) -> NoReturn:
     import anyio  # noqa: PLC0415  the protocol's library costs half a second, and only this command needs it
+    import psutil  # noqa: PLC0415  as above
     import structlog  # noqa: PLC0415  as above
 
     from prong.harness.mcp.server import serve_stdio  # noqa: PLC0415  as above
     from prong.harness.mcp.session import Session  # noqa: PLC0415  as above
 
+    client = psutil.Process().parent()
+
+    def join(made_up: str) -> Session:
+        return Session(place, name or made_up, patience_s=patience_s, rights=rights, process=client)
+
     try:
-        anyio.run(serve_stdio, place, lambda made_up: Session(place, name or made_up, patience_s=patience_s))
+        anyio.run(serve_stdio, place, join, rights)
     except (KeyboardInterrupt, SystemExit):
         pass
     except Exception:  # noqa: BLE001  the last words before the process ends
@@ -74,12 +102,17 @@ def _over_stdio(place: Path, name: str | None, patience_s: float) -> NoReturn:
     os._exit(0)  # calls that wait still are threads, and nobody reads what they would answer
 
 
-def _over_http(place: Path, *, host: str, port: int, names: tuple[str, ...], patience_s: float) -> None:
+def _over_http(
+    place: Path, *, host: str, port: int, names: tuple[str, ...], patience_s: float, rights: tuple[str, ...]
+) -> None:
     from prong.harness.mcp.http import serving_mcp  # noqa: PLC0415  a web server costs .3 s, and only this needs it
 
     with (
         contextlib.suppress(KeyboardInterrupt),
-        serving_mcp(place, host=host, port=port, names=names, patience_s=patience_s) as (address, server),
+        serving_mcp(place, host=host, port=port, names=names, patience_s=patience_s, rights=rights) as (
+            address,
+            server,
+        ),
     ):
         told = address.for_agents()
         click.echo(told["url"])

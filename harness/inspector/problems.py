@@ -99,9 +99,12 @@ def _interrupted(moment: Moment) -> Iterator[Problem]:
 
 
 _ASKED = """
-select approval.id, approval.task, approval.tool, approval.input, approval.asked_at, task.title
-  from approval join task on task.id = approval.task
- where approval.state = 'waiting' and task.state not in ('done', 'failed', 'cancelled') order by approval.id
+select approval.id, approval.task, approval.tool, approval.input, approval.asked_at, agent.name
+  from approval left join task on task.id = approval.task join agent on agent.id = approval.agent
+ where approval.state = 'waiting' and (task.state not in ('done', 'failed', 'cancelled') or approval.task is null
+   and exists (select 1 from waiter where kind = 'approval' and object = cast(approval.id as text)
+                                      and waiter.state = 'waiting'))
+ order by approval.id
 """
 
 
@@ -113,10 +116,12 @@ def _asked(moment: Moment) -> Iterator[Problem]:
             Remedy("Allow such calls from now on", "approve", target, {"always": True}),
             Remedy("Refuse", "deny", target, {"reason": "a person refused it"}),
         )
+        task = row["task"]
+        who, page = (f"Client {row['name']}", ("events",)) if task is None else (f"Task {task}", ("tasks", task))
         yield Problem(
-            "approval", "bad", f"Task {row['task']} asks whether it may use {row['tool']}",
+            "approval", "bad", f"{who} asks whether it may use {row['tool']}",
             asked_for(row["tool"], json.loads(row["input"]))[:2_000], moment.wall(row["asked_at"]),
-            ("tasks", row["task"]), tasks=(row["task"],), remedies=remedies,
+            page, tasks=() if task is None else (task,), remedies=remedies,
         )  # fmt: skip
 
 

@@ -73,9 +73,12 @@ class HttpClient:
 
 
 class Clients:
-    """All clients of one server; `join` makes a session under a name, for the query string of the client's address."""
+    """All clients of one server.
 
-    def __init__(self, join: Callable[[str, str], Session]) -> None:
+    `join` makes a session under a name, for the query string of the client's address and its process, if it is known.
+    """
+
+    def __init__(self, join: Callable[[str, str, psutil.Process | None], Session]) -> None:
         self._join = join
         self._known: dict[tuple[str, str, str], HttpClient] = {}
         self._owners: OrderedDict[str, psutil.Process | None] = OrderedDict()
@@ -117,7 +120,8 @@ class Clients:
                         "a client that cannot be told from others", f"the header {NAME} with a name of its own"
                     )
                 mark = str(client.process.pid) if client.process is not None else str(client.mcp_session)[:6]
-                client.session = await asyncio.to_thread(self._join, client.name or f"{program}-{mark}", query)
+                name = client.name or f"{program}-{mark}"
+                client.session = await asyncio.to_thread(self._join, name, query, client.process)
             return client.session
 
     def gone(self) -> list[HttpClient]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from prong.harness.mcp.clients import MOST, SESSION, Clients, HttpClient
-from prong.harness.mcp.session import PATIENCE_S, Session
+from prong.harness.mcp.session import ABANDONED_S, PATIENCE_S, Session
 from prong.state import Invalid
 
 if TYPE_CHECKING:
@@ -45,10 +45,18 @@ PlaceOf = Callable[[str], Path]
 class Endpoint:
     """The application.  `place_of` is called once for each client, in a thread; what it raises the client reads."""
 
-    def __init__(self, place_of: PlaceOf, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, place_of: PlaceOf, *, patience_s: float = PATIENCE_S, abandoned_s: float = ABANDONED_S,
+        rights: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self._place_of = place_of
         self._read: dict[Path, Place] = {}
-        self._clients = Clients(lambda name, query: Session(place_of(query), name, patience_s=patience_s))
+        self._rights = rights
+        self._clients = Clients(
+            lambda name, query, process: Session(
+                place_of(query), name, patience_s=patience_s, abandoned_s=abandoned_s, rights=rights, process=process
+            )
+        )
         self._starting: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._ending = asyncio.Event()
@@ -113,7 +121,7 @@ class Endpoint:
                 client.follower = Follower(self._read.setdefault(place, Place(place)))
             return client.follower
 
-        server = Tools(session_of, follower_of).server()
+        server = Tools(session_of, follower_of, self._rights).server()
         manager = StreamableHTTPSessionManager(
             server, session_idle_timeout=None, max_request_body_size=BODY_BYTES, max_sessions=MOST
         )

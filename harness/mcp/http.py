@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -15,7 +15,7 @@ from starlette.routing import Route
 from prong.harness.inspector.guard import Keys
 from prong.harness.inspector.serving import Address, served, write_secret
 from prong.harness.mcp.endpoint import PATH, Endpoint
-from prong.harness.mcp.session import PATIENCE_S
+from prong.harness.mcp.session import ABANDONED_S, PATIENCE_S
 
 TOKEN = "mcp.token"  # noqa: S105  a file's name
 """The file beside the state with the token, so that a client that was set up once stays so."""
@@ -26,10 +26,14 @@ ADDRESS = "mcp.json"
 
 @contextlib.contextmanager
 def serving_mcp(
-    place: Path, *, host: str = "127.0.0.1", port: int = 0, names: Collection[str] = (), patience_s: float = PATIENCE_S
-) -> Iterator[tuple[Address, uvicorn.Server]]:
-    """Serve MCP clients of the state at `place` in a thread until the block ends.  Raises `NotServed`."""
-    endpoint = Endpoint(lambda _query: place, patience_s=patience_s)
+    place: Path, *, host: str = "127.0.0.1", port: int = 0, names: Collection[str] = (),
+    patience_s: float = PATIENCE_S, abandoned_s: float = ABANDONED_S, rights: Sequence[str] = (),
+) -> Iterator[tuple[Address, uvicorn.Server]]:  # fmt: skip
+    """Serve MCP clients of the state at `place` in a thread until the block ends.  Raises `NotServed`.
+
+    `rights` are what all of them may do to the swarm itself.
+    """
+    endpoint = Endpoint(lambda _query: place, patience_s=patience_s, abandoned_s=abandoned_s, rights=rights)
 
     @contextlib.asynccontextmanager
     async def life(_app: Starlette) -> AsyncIterator[None]:

@@ -33,7 +33,7 @@ _TURNS: Final = (
     ),
     (
         " What you have read counts as dealt with when your task is done; if you fail, it goes to another reader.",
-        " What you have read counts as dealt with at once.",
+        " What you read is dealt with once you say done or get again; if you disconnect before, others read it.",
     ),
 )  # fmt: skip
 
@@ -145,6 +145,8 @@ OWN: Final[Sequence[Offer]] = (
     ),
 )
 
+_DONE: Final = schema_of({"queue": str, "done": int})
+
 _ANY: Final = ("object", "array", "string", "number", "boolean", "null")
 
 _NOT_OURS = frozenset({*(offer.name for offer in OWN), "cancel_task"})
@@ -165,6 +167,11 @@ def offer_of(record: Record) -> Offer:
     if "keep" in schema.get("properties", {}):
         schema["properties"] = {name: value for name, value in schema["properties"].items() if name != "keep"}
     output = None if record.output_schema is None else _spelled(record.output_schema)
+    if record.name == "message_queue":  # whose reader has no task that could end
+        op = schema["properties"]["op"]
+        schema["properties"]["op"] = {**op, "enum": [*op["enum"], "done"]}
+        assert output is not None, "every primitive says what it answers"
+        output = {**output, "anyOf": [*output.get("anyOf", [output]), _DONE]}
     return Offer(record.name, record.title, description, schema, output, record.annotations)
 
 

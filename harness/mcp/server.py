@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from mcp.server.lowlevel.server import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
 from mcp.server.stdio import stdio_server
 
+from prong.harness.mcp import forms, steering
 from prong.harness.mcp.offered import INSTRUCTIONS, Offer, offers
 from prong.harness.mcp.reading import Follower, FollowerOf, Place, Reading
 from prong.harness.mcp.session import Call, Outcome, Session
@@ -46,73 +48,106 @@ class _Server(Server[Any]):
 class Tools:
     """The tools, as the protocol speaks of them, of those `offered`.
 
-    `session_of` knows whose call it is, `follower_of` who reads.
+    `session_of` knows whose call it is, `follower_of` who reads (None: nobody can); `rights` are what clients may do to
+    the swarm itself.
     """
 
     def __init__(
-        self, session_of: SessionOf, follower_of: FollowerOf, *, offered: Callable[[], Sequence[Offer]] = offers
-    ) -> None:
+        self, session_of: SessionOf, follower_of: FollowerOf | None = None, rights: Sequence[str] = (), *,
+        offered: Callable[[], Sequence[Offer]] = offers,
+    ) -> None:  # fmt: skip
         self._session_of = session_of
-        self._reading = Reading(follower_of)
-        self._offered = offered
+        self._offers = (*offered(), *([steering.offer(rights)] if rights else []))
+        self._reading = Reading(follower_of) if follower_of is not None else None
 
     def server(self) -> Server[Any]:
         """A server whose every call goes to a session."""
-        return _Server(
+        reading = self._reading
+        resources: dict[str, Any] = {} if reading is None else {
+            "on_list_resources": reading.listed,
+            "on_list_resource_templates": reading.templates,
+            "on_read_resource": reading.read,
+            "on_subscribe_resource": reading.subscribe,
+            "on_unsubscribe_resource": reading.unsubscribe,
+            "on_subscriptions_listen": reading.listen,
+        }  # fmt: skip
+        return (Server if reading is None else _Server)(
             "prong",
             version=version("prong"),
             title="Prong",
             instructions=INSTRUCTIONS,
             on_list_tools=self._list,
             on_call_tool=self._call,
-            on_list_resources=self._reading.listed,
-            on_list_resource_templates=self._reading.templates,
-            on_read_resource=self._reading.read,
-            on_subscribe_resource=self._reading.subscribe,
-            on_unsubscribe_resource=self._reading.unsubscribe,
-            on_subscriptions_listen=self._reading.listen,
+            **resources,
         )
 
     async def _list(
         self, _context: Context, _params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:  # fmt: skip
-        return types.ListToolsResult(tools=[_tool(offer) for offer in self._offered()])
+        return types.ListToolsResult(tools=[_tool(offer) for offer in self._offers])
 
-    async def _call(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def _call(
+        self, context: Context, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
         given = params.arguments or {}
         try:
             session = await self._session_of(context)
         except ProngError as error:
             return _result(Outcome(str(error), is_error=True))
-        if params.name == "resume_wait":
+        answered = session.ticketed(params.request_state) if params.request_state else None
+        if answered is not None:
+            call = answered
+            await asyncio.to_thread(forms.take, call, (params.input_responses or {}).get(forms.KEY))
+        elif params.name == "resume_wait":
             call = session.resume(given)
         else:
-            call = session.call(params.name, given, _call_id(params))
-        return _result(await _outcome(context, session, call, params.name))
+            call = session.call(params.name, given, _call_id(params), can_ask=forms.can_show(context))
+        told = await _outcome(context, session, call, params.name)
+        return told if isinstance(told, types.InputRequiredResult) else _result(told)
 
 
-async def _outcome(context: Context, session: Session, call: Call, name: str) -> Outcome:
-    """What the call came to, or a ticket where it takes longer than a client is patient."""
+async def _outcome(
+    context: Context, session: Session, call: Call, name: str
+) -> Outcome | types.InputRequiredResult:  # fmt: skip
+    """What the call came to, a form for the client's person, or a ticket where it takes longer than it is patient."""
     waited = 0.0
-    done = asyncio.wrap_future(call.outcome)
+    call.looked_at += 1
+    form = forms.Form(context, call)
     try:
-        while waited < session.patience_s:
-            pause = min(PROGRESS_S, session.patience_s - waited)
-            ended, _ = await asyncio.wait([done], timeout=pause)
-            if ended:
-                return done.result()
-            waited += pause
+        while waited < (forms.PATIENCE_S if form.is_open else session.patience_s):
+            began = time.monotonic()
+            ended = await form.wait(PROGRESS_S if form.is_open else min(PROGRESS_S, session.patience_s - waited))
+            if ended is not None:
+                return ended
+            if form.is_due and forms.is_new(context):
+                asked = form.as_result(str((session.ticket(call).data or {})["ticket"]))
+                _watch(session, call)
+                return asked
+            waited += time.monotonic() - began
             await _progress(context, waited, session.patience_s, f"{name} waits")
     except asyncio.CancelledError:  # the client has cancelled it, or has gone: nobody would read what it is granted
         await asyncio.shield(asyncio.to_thread(session.give_up, call))
         raise
+    finally:
+        form.close()
+    _watch(session, call)
     return session.ticket(call)
 
 
-async def serve_stdio(place: Path, join: Callable[[str], Session]) -> None:
+def _watch(session: Session, call: Call) -> None:
+    """Take back what the call gets, where nobody asks for it in the time that its ticket says."""
+    seen = call.looked_at
+
+    def abandon() -> None:
+        asyncio.get_running_loop().run_in_executor(None, session.abandon, call, seen)
+
+    asyncio.get_running_loop().call_later(session.abandoned_s, abandon)
+
+
+async def serve_stdio(place: Path, join: Callable[[str], Session], rights: Sequence[str] = ()) -> None:
     """Serve one client of the shared state at `place` on standard input and output until it closes them.
 
-    `join` makes its session, under the name that it takes.
+    `join` makes its session, under the name that it takes; `rights` are what it may do to the swarm itself.
     """
     joining = asyncio.Lock()
     joined: list[Session] = []
@@ -128,7 +163,7 @@ async def serve_stdio(place: Path, join: Callable[[str], Session]) -> None:
     async def follower_of(_context: Context) -> Follower:
         return follower
 
-    server = Tools(session_of, follower_of).server()
+    server = Tools(session_of, follower_of, rights).server()
     try:
         async with stdio_server() as (reading, writing):
             await server.run(reading, writing, server.create_initialization_options())

@@ -199,12 +199,13 @@ def calls(value: Value) -> tuple[str, ...]:
 
 
 def _call(value: Value) -> str:
+    from prong.harness.mcp.offered import OWN  # noqa: PLC0415  as above
     from prong.harness.permissions.permission import Rule  # noqa: PLC0415  most repositories have no such rules
     from prong.harness.tools.catalogue import offered  # noqa: PLC0415  as above
 
-    written = text(value)
+    written, own = text(value), [offer.name for offer in OWN]
     try:
-        return str(Rule.read(written, tools=[record.name for record in offered("agents")]))
+        return str(Rule.read(written, tools=[*(record.name for record in offered("agents")), *own]))
     except Invalid as error:
         raise Invalid(value.shown(), error.expected) from None
 

@@ -70,6 +70,9 @@ class WorkerSession(Session):
         with self._park(place), self._standing(place), super()._waiting(place):
             yield
 
+    def _refusal(self, call: ToolCall) -> str | None:  # noqa: ARG002  each of its tools asks for its own permission
+        return None
+
     def _make_tools(self) -> Mapping[str, Callable[[ToolCall], str | Answer]]:
         own = self._of_agent
         return {offer.name: self._permitted(own[offer.name]) for offer in worker_offers() if offer.name in own}

@@ -181,3 +181,17 @@ def test_the_command_serves_under_a_token_that_stays(tmp_path):
             server.terminate()
             server.communicate()
     assert told[0] == told[1] == f"Authorization: Bearer {kept['token']}"
+
+
+def test_what_is_granted_to_a_ticket_that_nobody_resumes_goes_to_the_next(tmp_path):
+    async def scene(address):
+        async with connected(address, "ada", "bob") as (ada, bob):
+            await ask(ada, "lock", op="acquire", name="a")
+            waiting = await ask(bob, "lock", op="acquire", name="a")
+            assert waiting["still_waiting"]
+            await ask(ada, "lock", op="release", name="a")
+            assert (await ask(ada, "lock", op="acquire", name="a", timeout=20))["fence"] >= 2
+            assert (await bob.call_tool("resume_wait", {"ticket": waiting["ticket"]})).is_error
+
+    with serving_mcp(tmp_path / "shared", patience_s=1, abandoned_s=1) as (address, _):
+        run(scene(address))
