@@ -96,10 +96,18 @@ def _over_stdio(place: Path, name: str | None, patience_s: float, rights: tuple[
         anyio.run(serve_stdio, place, join, rights)
     except (KeyboardInterrupt, SystemExit):
         pass
-    except Exception:  # noqa: BLE001  the last words before the process ends
-        structlog.get_logger().exception("mcp.broke")
-        os._exit(1)
+    except Exception as error:  # noqa: BLE001  the last words before the process ends
+        if not _has_hung_up(error):
+            structlog.get_logger().exception("mcp.broke")
+            os._exit(1)
     os._exit(0)  # calls that wait still are threads, and nobody reads what they would answer
+
+
+def _has_hung_up(error: Exception) -> bool:
+    """Whether it is only that the client was gone while it was answered, as one that is killed."""
+    if isinstance(error, ExceptionGroup):
+        return all(_has_hung_up(one) for one in error.exceptions)
+    return isinstance(error, BrokenPipeError)
 
 
 def _over_http(

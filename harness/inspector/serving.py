@@ -26,6 +26,10 @@ from prong.state import ProngError
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 """The names by which a server on this machine may be called."""
 
+KEPT_S = 60
+"""How long a connection stays open on which nobody asks anything, in seconds: MCP clients think for a while, and a new
+connection costs finding out whose it is."""
+
 STARTS_S = 10.0
 """How long a server may take to listen, in seconds."""
 
@@ -84,7 +88,7 @@ def served(
     config = uvicorn.Config(
         Guard(app, keys, hosts={*LOOPBACK, *names}, port=address.port),
         log_level="warning", access_log=False, server_header=False, date_header=False, lifespan="on",
-        timeout_graceful_shutdown=1, ws="none",
+        timeout_graceful_shutdown=1, timeout_keep_alive=KEPT_S, ws="none",
     )  # fmt: skip
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="inspector", daemon=True)

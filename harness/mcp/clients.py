@@ -20,7 +20,7 @@ import psutil
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from prong.harness.mcp.peer import lives, owner_of, socket_of
+from prong.harness.mcp.peer import Owner, lives, owner_of, socket_of
 from prong.harness.mcp.session import Session
 from prong.primitives.values import checked_name
 from prong.state import Invalid
@@ -81,14 +81,14 @@ class Clients:
     def __init__(self, join: Callable[[str, str, psutil.Process | None], Session]) -> None:
         self._join = join
         self._known: dict[tuple[str, str, str], HttpClient] = {}
-        self._owners: OrderedDict[str, psutil.Process | None] = OrderedDict()
+        self._owners: OrderedDict[int, Owner] = OrderedDict()
 
     async def of(self, scope: Scope) -> HttpClient:
         """Whom a request comes from.  Raises `Invalid` where the name it gives is none, or there are too many."""
         headers = Headers(scope=scope)
         given = headers.get(NAME, "").strip()
         name = checked_name(f"header {NAME}", given) if given else None
-        process = await asyncio.to_thread(self._process, scope)
+        process = await self._process(scope)
         session = headers.get(SESSION)
         key = ("session", session, "") if session else ("name", name or "", str(process or _host(scope)))
         client = self._known.get(key)
@@ -143,17 +143,25 @@ class Clients:
         for client in list(self._known.values()):
             await self.end(client, "the server it was connected to has ended")
 
-    def _process(self, scope: Scope) -> psutil.Process | None:
+    async def _process(self, scope: Scope) -> psutil.Process | None:
+        """Whose connection it is.  It is found once; while that process has the socket open, the port is no other's."""
         peer, own = scope.get("client"), scope.get("server")
-        inode = socket_of(peer[1], own[1]) if peer and own else None
-        if inode is None:
+        if not peer or not own:
             return None
-        if inode not in self._owners:
-            known = {client.process for client in list(self._known.values()) if client.process is not None}
-            self._owners[inode] = owner_of(inode, known)
+        owner = self._owners.get(peer[1])
+        if owner is None or not owner.is_right:
+            owner = await asyncio.to_thread(self._owner, peer[1], own[1])
+            self._owners.pop(peer[1], None)
+            if owner is not None:
+                self._owners[peer[1]] = owner
             while len(self._owners) > _SOCKETS:
                 self._owners.popitem(last=False)
-        return self._owners[inode]
+        return owner.process if owner is not None else None
+
+    def _owner(self, peer_port: int, own_port: int) -> Owner | None:
+        inode = socket_of(peer_port, own_port)
+        known = {client.process for client in list(self._known.values()) if client.process is not None}
+        return owner_of(inode, known) if inode is not None else None
 
 
 def _host(scope: Scope) -> str:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -95,7 +97,9 @@ class Endpoint:
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait([ready, self._starting], return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
-        assert self._manager is not None, "the protocol's library could not be loaded"
+        if self._manager is None:
+            await self._starting  # raises why the protocol's library could not be loaded
+        assert self._manager is not None, "it runs until the server ends"
         return self._manager
 
     async def _run(self) -> None:
@@ -106,6 +110,8 @@ class Endpoint:
 
         from prong.harness.mcp.reading import Follower, Place  # noqa: PLC0415  as above
         from prong.harness.mcp.server import Tools, client_name  # noqa: PLC0415  as above
+
+        logging.getLogger("mcp.server.streamable_http").addFilter(_is_news)
 
         async def session_of(context: Any) -> Session:
             scope = context.request.scope
@@ -146,6 +152,11 @@ class Endpoint:
             headers = [(SESSION.encode(), client.mcp_session.encode("latin-1"))]
             goodbye = {"type": "http", "method": "DELETE", "path": PATH, "query_string": b"", "headers": headers}
             await self._manager.handle_request(goodbye, _nothing, _nowhere)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """That a client went away in the middle of a request is no error of the server's, and needs no traceback."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], ClientDisconnect)
 
 
 async def _status(manager: StreamableHTTPSessionManager, scope: Scope, receive: Receive, send: Send) -> int:

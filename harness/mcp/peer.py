@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -30,13 +31,29 @@ def socket_of(peer_port: int, own_port: int) -> str | None:
     return None
 
 
-def owner_of(inode: str, known: Collection[psutil.Process] = ()) -> psutil.Process | None:
-    """The process that has a socket open, looked for among the `known` first; None: nobody that we may see."""
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The process that has a socket open, and where that is seen: a look at it costs next to nothing."""
+
+    process: psutil.Process
+    file: Path
+    link: str
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it has that socket open still."""
+        return _points_to(self.file, self.link)
+
+
+def owner_of(inode: str, known: Collection[psutil.Process] = ()) -> Owner | None:
+    """Who has a socket open, looked for among the `known` first; None: nobody that we may see."""
     first = [process.pid for process in known]
+    link = f"socket:[{inode}]"
     for pid in [*first, *(pid for pid in psutil.pids() if pid not in first)]:
-        if pid != os.getpid() and _has_open(pid, f"socket:[{inode}]"):
+        file = _where_open(pid, link) if pid != os.getpid() else None
+        if file is not None:
             with contextlib.suppress(psutil.NoSuchProcess):
-                return psutil.Process(pid)
+                return Owner(psutil.Process(pid), file, link)
     return None
 
 
@@ -48,14 +65,16 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
-def _has_open(pid: int, link: str) -> bool:
+def _where_open(pid: int, link: str) -> Path | None:
     folder = Path(f"/proc/{pid}/fd")
     try:
         files = list(folder.iterdir())
     except OSError:  # another user's, or gone
-        return False
-    for file in files:
-        with contextlib.suppress(OSError):
-            if str(file.readlink()) == link:
-                return True
+        return None
+    return next((file for file in files if _points_to(file, link)), None)
+
+
+def _points_to(file: Path, link: str) -> bool:
+    with contextlib.suppress(OSError):
+        return str(file.readlink()) == link
     return False
