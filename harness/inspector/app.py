@@ -143,7 +143,7 @@ def _snapshot(shown: Shown, connection: Any, _request: Request) -> Any:
 def _spans(shown: Shown, connection: Any, _request: Request) -> Any:
     last = connection.execute("select coalesce(max(seq), 0) from event").fetchone()[0]
     found = shown.spans_until(connection, last)
-    return {"kinds": spans.KINDS, "seq": found.seq, **spans.columns(found.all)}
+    return {"kinds": spans.KINDS, "seq": found.seq, **found.columns()}
 
 
 def _events(_shown: Shown, connection: Any, request: Request) -> Any:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from prong.harness.inspector.feed import COLUMNS, DATA_CHARACTERS
+from prong.harness.inspector.feed import COLUMNS, shortened
 from prong.state import Invalid
 
 MOST_ROWS = 1_000
@@ -16,8 +16,7 @@ MOST_ROWS = 1_000
 LOOKED_AT = 200_000
 """How many rows a filter that no index helps looks at for one page; where it stopped is told."""
 
-_SHOWN = f"""seq, at, agent, task, kind, object,
-    case when length(data) > {DATA_CHARACTERS} then json_object('_cut', length(data)) else data end"""
+_SHOWN = ", ".join(COLUMNS)
 
 
 def page(connection: sqlite3.Connection, asked: Mapping[str, str]) -> dict[str, Any]:
@@ -41,7 +40,7 @@ def page(connection: sqlite3.Connection, asked: Mapping[str, str]) -> dict[str, 
         {**values, "start": start, "bound": bound, "most": most},
     ).fetchall()
     following = _next(rows, most, bound, backwards=backwards, end=first if backwards else last)
-    shown = [[*row[:-1], json.loads(row[-1])] for row in (reversed(rows) if backwards else rows)]
+    shown = [[*row[:-1], json.loads(shortened(row[-1]))] for row in (reversed(rows) if backwards else rows)]
     return {"columns": COLUMNS, "rows": shown, "first": first, "last": last, "next": following}
 
 

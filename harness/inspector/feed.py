@@ -15,6 +15,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from prong.state.secrets import masked
 
@@ -31,7 +32,13 @@ PING_S = 15.0
 """How often a client is sent a sign of life where nothing happens, in seconds."""
 
 DATA_CHARACTERS = 4_000
-"""What an event tells at most in the feed, in characters; a longer one is read by its number."""
+"""From how many characters on what an event tells is shortened in the feed; the whole is read by its number."""
+
+FIELD_CHARACTERS = 500
+"""How much of one of its fields is left then: of a text its beginning, of anything else all or nothing."""
+
+NUMBERS = 20_000
+"""So many numbers in one field are left then, since they are tasks: whom one needs cannot be half told."""
 
 COLUMNS = ("seq", "at", "agent", "task", "kind", "object", "data")
 """What stands in an event's row, in order."""
@@ -39,9 +46,7 @@ COLUMNS = ("seq", "at", "agent", "task", "kind", "object", "data")
 RESYNC = b"event: resync\ndata: {}\n\n"
 
 _NEXT = f"""
-select seq, at, agent, task, kind, object,
-       case when length(data) > {DATA_CHARACTERS} then json_object('_cut', length(data)) else data end
-  from event where seq > ? order by seq limit {BATCH_EVENTS}
+select seq, at, agent, task, kind, object, data from event where seq > ? order by seq limit {BATCH_EVENTS}
 """  # noqa: S608  constants
 
 Event = tuple[int, float, int | None, int | None, str, str | None, str]
@@ -54,9 +59,33 @@ def connect(path: Path, *, moves: bool = False) -> sqlite3.Connection:
 
 
 def row_as_json(event: Event) -> str:
-    """One event as an array; its data is JSON already."""
+    """One event as an array; its data is JSON already, and shortened where it is long."""
     *plain, data = event
-    return f"{json.dumps(plain, separators=(',', ':'))[:-1]},{data}]"
+    return f"{json.dumps(plain, separators=(',', ':'))[:-1]},{shortened(data)}]"
+
+
+def shortened(data: str) -> str:
+    """What an event tells, with its long fields shortened where it is long; `_cut` is how long it is then.
+
+    Whoever follows needs the small fields and the numbers: a task's title, and the tasks that it needs.
+
+    >>> shortened('{"title": "Join", "needs": [1, 2], "prompt": "' + "x" * 5_000 + '"}')[:48]
+    '{"title": "Join", "needs": [1, 2], "prompt": "xx'
+    """
+    if len(data) <= DATA_CHARACTERS:
+        return data
+    told, left = json.loads(data), DATA_CHARACTERS
+    kept: dict[str, Any] = {}
+    for name, value in told.items() if isinstance(told, dict) else ():
+        short = f"{value[:FIELD_CHARACTERS]}…" if isinstance(value, str) and len(value) > FIELD_CHARACTERS else value
+        size = 0 if _is_numbers(short) else len(name) + len(json.dumps(short))
+        if size <= min(left, 2 * FIELD_CHARACTERS):
+            kept[name], left = short, left - size
+    return json.dumps({**kept, "_cut": len(data)})
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= NUMBERS and all(isinstance(one, int) for one in value)
 
 
 class Feed:

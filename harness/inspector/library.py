@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qs
 
+from prong.harness.inspector import spans_kept
 from prong.harness.inspector.feed import Feed, connect
 from prong.harness.inspector.past import Past
 from prong.harness.inspector.spans import Spans
@@ -39,9 +40,10 @@ class Shown:
     swarm: Swarm
     store: Store
     feed: Feed
-    spans: Spans = field(default_factory=Spans)
+    spans: Spans | None = None
     past: Past = field(default_factory=Past)
     folding: threading.Lock = field(default_factory=threading.Lock)
+    _kept: int = 0
 
     @property
     def alive(self) -> bool:
@@ -57,8 +59,14 @@ class Shown:
     def spans_until(self, connection: sqlite3.Connection, seq: int) -> Spans:
         """The spans of the log up to `seq`, and of what was folded beyond it already."""
         with self.folding:
+            if self.spans is None:
+                self.spans = spans_kept.recall(self.swarm.directory, connection)
+                self._kept = self.spans.seq
             if self.spans.seq < seq:
                 self.spans.read(connection, seq)
+            if seq - self._kept >= spans_kept.WORTH_EVENTS:
+                self._kept = seq
+                spans_kept.keep(self.swarm.directory, connection, self.spans)
             return self.spans
 
 

@@ -48,13 +48,13 @@ export class Lanes {
   }
 
   load(columns) {
-    const {agent, task, kind, began_at, ended_at, outcome, name, names} = columns;
+    const {agent, task, kind, zero_at: zero, began_ms: began, ended_ms: ended, outcome, name, names, calls} = columns, called = new Map(calls);
     for (const one of names) this.nameOf(one);
-    const order = agent.map((_, i) => i).sort((a, b) => began_at[a] - began_at[b]);
+    const order = agent.map((_, i) => i).sort((a, b) => began[a] - began[b]);
     for (const i of order) {
       const lane = this.lane(agent[i], kind[i]);
-      const place = lane.push(began_at[i], ended_at[i] ?? Infinity, kind[i], OUTCOMES.indexOf(outcome[i]), task[i] ?? 0, name[i]);
-      if (ended_at[i] == null) this.open.set(this.key(kind[i], agent[i], task[i], names[name[i]]), [lane, place]);
+      const place = lane.push(zero + began[i] / 1000, ended[i] == null ? Infinity : zero + ended[i] / 1000, kind[i], OUTCOMES.indexOf(outcome[i]), task[i] ?? 0, name[i]);
+      if (ended[i] == null) this.open.set(this.key(kind[i], agent[i], task[i], called.get(i)), [lane, place]);
     }
     this.version++;
   }

@@ -2,11 +2,13 @@
 
 import http.client
 import json
+from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prong.harness.inspector import spans_kept
 from prong.harness.inspector.feed import connect
 from prong.harness.inspector.spans import KINDS, Spans
 from prong.primitives import Plan, SharedMap, create_task
@@ -151,6 +153,51 @@ def test_spans_are_the_same_however_the_log_is_cut_and_never_end_before_they_beg
     assert all(one.ended_at is None or one.ended_at >= one.began_at for one in whole.all)
     still = [(one.agent, one.kind, one.name) for one in whole.all if one.ended_at is None and KINDS[one.kind] == "task"]
     assert len(still) == len({one.task for one in whole.all if one.ended_at is None and KINDS[one.kind] == "task"})
+
+
+@given(EVENTS, st.integers(0, 60))
+@settings(deadline=None)
+def test_a_fold_that_was_written_down_goes_on_as_the_one_that_was_not(found, cut):
+    rows = [event(seq, *one) for seq, one in enumerate(found, 1)]
+    whole, parts = Spans(), Spans()
+    for row in rows:
+        whole.take(row)
+    for row in rows[:cut]:
+        parts.take(row)
+    again = Spans.from_json(json.loads(json.dumps(parts.as_json())))
+    for row in rows[cut:]:
+        again.take(row)
+    assert (again.all, again.columns()) == (whole.all, whole.columns())
+
+
+def test_the_fold_of_the_log_is_kept_beside_it_and_anything_else_there_is_not_believed(swarm, member):
+    store, found = swarm.store(), Spans()
+    with store.transaction(member.me) as tx:
+        tx.event("task.claimed", object="1", holder=member.me.agent, attempt=1)
+        tx.event("tool.began", object="bash", call="c")
+    with closing(connect(store.path)) as connection:
+        last = connection.execute("select max(seq) from event").fetchone()[0]
+        found.read(connection, last)
+        assert len(found) == 2
+        spans_kept.keep(swarm.directory, connection, found)
+        assert spans_kept.recall(swarm.directory, connection) == found
+        file = swarm.directory / "log" / spans_kept.NAME
+        good = json.loads(file.read_text())
+        for bad in ("", "[]", '{"format":1}', json.dumps({**good, "at": 1.0}), json.dumps({**good, "seq": 10**6})):
+            file.write_text(bad)
+            assert len(spans_kept.recall(swarm.directory, connection)) == 0
+
+
+def test_a_task_that_needs_a_thousand_others_is_known_by_the_stream_alone(client, swarm):
+    store = swarm.store()
+    needs = fill(store, 990)
+    with store.transaction(None) as tx:
+        create_task(tx, Plan(title="join them", prompt="p", needs=tuple(needs)))
+        tx.event("map.put", object="m", key="k", value="v" * 9_000, version=1)
+    joined, put = client.get("events?from=700&limit=1000")["rows"][-2:]
+    assert (joined[6]["title"], joined[6]["needs"], joined[6]["_cut"] > 4_000) == ("join them", needs, True)
+    assert (put[6]["key"], put[6]["version"], len(put[6]["value"])) == ("k", 1, 501)
+    assert len(client.get(f"events/{put[0]}")["data"]["value"]) == 9_000
 
 
 def test_reading_cannot_write(swarm):
