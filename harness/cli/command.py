@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -25,7 +26,7 @@ from prong.harness.cli.connect import connect
 from prong.harness.cli.cost import cost
 from prong.harness.cli.defaults import READS_RULES, from_file, given, may_send_key, rules_of_repository
 from prong.harness.cli.executing import PROGRAM, exec_like, has_changes, show_output, who_plays
-from prong.harness.cli.inspect import export, ui
+from prong.harness.cli.inspect import beside, export, ui
 from prong.harness.cli.launching import LAUNCH
 from prong.harness.cli.mapping import map_like
 from prong.harness.cli.mcp import mcp
@@ -36,6 +37,7 @@ from prong.harness.cli.pricing import models, pricing, roles_asking
 from prong.harness.cli.roles import roles
 from prong.harness.cli.shared import COMMANDS
 from prong.harness.cli.voting import vote_like
+from prong.harness.cli.watching import watch
 from prong.harness.repository.git import RepositoryError
 from prong.harness.repository.repository import Repository
 from prong.harness.rules.rules import Rules
@@ -80,7 +82,8 @@ def main() -> None:
 
 main.add_command(emulator)
 for command in (
-    *steering.COMMANDS, *approvals.COMMANDS, *ending.COMMANDS, *COMMANDS, ui, export, mcp, connect, cost, roles, advice,
+    *steering.COMMANDS, *approvals.COMMANDS, *ending.COMMANDS, *COMMANDS, ui, watch, export, mcp, connect, cost,
+    roles, advice,
 ):  # fmt: skip
     main.add_command(command)
 
@@ -113,12 +116,14 @@ for command in (
 @pricing
 @permitting
 @confining
+@click.option("--ui", is_flag=True, help="Serve the inspector beside it, and open it in the browser.")
 @_JSON
 @click.pass_context
 def run(
     ctx: click.Context, /, goal: str, *, repo: Path, slots: int, model: str | None, base_url: str | None,
     max_tokens: int, offline: bool, scripts: tuple[Path, ...], latency: float, as_json: bool,
     check: str | None, check_timeout: float, include_dirty: bool, push: bool, sandbox: str, network: bool,
+    ui: bool,
     **bounded: Any,
 ) -> None:  # fmt: skip
     """Launch a swarm on a repository to reach GOAL.
@@ -160,7 +165,7 @@ def run(
         merging=merge_rules(rules, check=check, timeout_s=check_timeout),
         jail=jail(rules, repository.root, sandbox=sandbox, network=network),
     )
-    _launch(ctx, repository, options, rules, include_dirty=include_dirty, as_json=as_json)
+    _launch(ctx, repository, options, rules, include_dirty=include_dirty, ui=ui, as_json=as_json)
 
 
 main.add_command(exec_like(run))
@@ -263,8 +268,9 @@ def log(swarm: str | None, *, repo: Path, follow: bool, task: int | None, as_jso
 
 
 def _launch(
-    ctx: click.Context, repository: Repository, options: Options, rules: Rules, *, include_dirty: bool, as_json: bool
-) -> None:
+    ctx: click.Context, repository: Repository, options: Options, rules: Rules, *, include_dirty: bool, ui: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Make the swarm, or find the one that a plan goes on with, and run it."""
     applying = ctx.meta.get(APPLYING)
     if applying is not None:
@@ -280,7 +286,9 @@ def _launch(
         ctx.meta[LAUNCH](repository, options, base, key)
         return
     make = create if applying is None else applying.made
-    _run(make(repository, options, base, program=ctx.meta.get(PROGRAM)), key, as_json=as_json)
+    swarm = make(repository, options, base, program=ctx.meta.get(PROGRAM))
+    with beside(swarm) if ui else contextlib.nullcontext():
+        _run(swarm, key, as_json=as_json)
 
 
 def _run(swarm: Swarm, key: str | None, *, as_json: bool) -> None:

@@ -38,12 +38,14 @@ MARKS = {
     "blocked": "·", "ready": "○", "running": "●", "parked": "◐", "done": "✔", "failed": "✖", "cancelled": "⊘",
 }  # fmt: skip
 """The mark of each state of a task."""
-_TOLD = (
+TOLD = (
     "task.", "merge.", "swarm.", "command.", "scheduler.", "cache.", "fork.stopped", "fork.for_an_hour", "model.waits",
     "barrier.broken",
     "lock.inherited", "budget.warned", "budget.raised", "deadlock.found",
     "rules.", "conflict.", "approval.", "permission.", "message.heard", "sandbox.missing", "plan.", "hedge.",
 )  # fmt: skip
+"""How the kinds of events begin that a person is told of; what agents call and share is in the log."""
+
 _ORDER = {"running": 0, "parked": 1, "ready": 2, "blocked": 3, "failed": 4, "cancelled": 5, "done": 6}
 
 
@@ -72,7 +74,7 @@ def plain(swarm: Swarm, over: threading.Event) -> None:
         done = over.wait(REFRESH_S)
         for row in events_after(store, last):
             last = row["seq"]
-            if row["kind"].startswith(_TOLD):
+            if row["kind"].startswith(TOLD):
                 console.print(line(row), markup=False)
     store.close()
 
@@ -120,7 +122,7 @@ def picture(status: Status, *, width: int, height: int) -> Group:
     ordered = sorted(status.tasks, key=lambda task: (_ORDER[task.state], task.id))[:shown]
     for task, depth in _tree(ordered):
         table.add_row(*(column.cell(task, depth) for column in columns))
-    parts: list[Any] = [_headline(status), table]
+    parts: list[Any] = [headline(status), table]
     if status.refused:
         parts.append(Text(f"  none starts: {printable(status.refused)}", style="yellow"))
     parts += [Text(f"  {_asked(one)}", style="bold yellow", no_wrap=True) for one in status.approvals[:ASKED]]
@@ -129,7 +131,7 @@ def picture(status: Status, *, width: int, height: int) -> Group:
     rest = len(status.tasks) - len(ordered)
     if rest:
         parts.append(Text(f"  and {rest} more: prong tasks", style="dim"))
-    return Group(*parts, _bill(status))
+    return Group(*parts, bill(status))
 
 
 def _asked(one: Asked) -> str:
@@ -137,7 +139,8 @@ def _asked(one: Asked) -> str:
     return f"{one.who} asks for {one.tool}: {_cut(what)}    prong approve {one.id}"
 
 
-def _headline(status: Status) -> Text:
+def headline(status: Status) -> Text:
+    """The swarm, its state, and how many tasks are in each, in one line."""
     state = f"{status.state}, paused" if status.paused else status.state
     text = Text.assemble(("prong ", "bold"), (status.swarm, "bold cyan"), "  ", (state, "bold"), "  ")
     for state, count in status.counts().items():
@@ -175,7 +178,8 @@ def _what(task: TaskStatus) -> str:
     return printable(" ".join((task.error or task.result or "").split()))
 
 
-def _bill(status: Status) -> Text:
+def bill(status: Status) -> Text:
+    """What it has read, written and cost, in one line."""
     usage = status.usage
     share = f"{usage.cache_read / usage.prompt:.0%} from the cache" if usage.prompt else "nothing asked yet"
     if status.forks:

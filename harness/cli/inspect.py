@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -27,9 +30,10 @@ from prong.harness.swarms import Swarm, all_swarms, at_directory, find
 @click.option("--allow-host", "names", multiple=True, help="A name by which browsers elsewhere may call it.")
 @click.option("--open/--no-open", "opens", default=True, help="Whether to open a browser.")
 @click.option("--read-only", is_flag=True, help="Only show; nothing can be steered.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, {swarm, url, link}, and open no browser.")
 def ui(
     swarm: str | None, *, repo: Path, directory: Path | None, port: int, host: str, names: tuple[str, ...],
-    opens: bool, read_only: bool,
+    opens: bool, read_only: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """See and steer swarms in the browser, running or finished.
 
@@ -57,12 +61,28 @@ def ui(
         serving(Library(known), host=host, port=port, names=names, read_only=read_only) as (address, server),
         announced([shown], address, read_only=read_only),
     ):
-        click.echo(f"{address.link}#/swarm/{shown.id}/now")
+        link = f"{address.link}#/swarm/{shown.id}/now"
+        click.echo(json.dumps({"swarm": shown.id, "url": address.url, "link": link}) if as_json else link)
         click.echo("The link opens one browser, once. Ctrl-C ends the inspector; the swarm goes on.", err=True)
-        if opens:
-            threading.Thread(target=click.launch, args=(f"{address.link}#/swarm/{shown.id}/now",), daemon=True).start()
+        if opens and not as_json:
+            threading.Thread(target=click.launch, args=(link,), daemon=True).start()
         while not server.should_exit:
             time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def beside(swarm: Swarm) -> Iterator[None]:
+    """Serve the inspector until the block ends, and tell its link; what `prong run --ui` does."""
+    from prong.harness.inspector.library import Library  # noqa: PLC0415  as above
+    from prong.harness.inspector.serving import announced, serving  # noqa: PLC0415  as above
+
+    repository = swarm.repository
+    with serving(Library(lambda: all_swarms(repository))) as (address, _), announced([swarm], address):
+        link = f"{address.link}#/swarm/{swarm.id}/now"
+        click.echo(f"See and steer it in the browser, as long as it runs: {link}", err=True)
+        if sys.stderr.isatty():
+            threading.Thread(target=click.launch, args=(link,), daemon=True).start()
+        yield
 
 
 @click.command(epilog="Example: prong export tasks.csv")

@@ -45,9 +45,9 @@ def command_like(
 
             options["total_tasks"] = TASKS
         assert run.callback is not None, "it is a command that does something"
-        run.callback(goal=mine[argument], **options)
+        run.callback(goal=mine[argument], ui=False, **options)
 
-    usual = [one for one in run.params if not isinstance(one, click.Argument)]
+    usual = [one for one in run.params if not isinstance(one, click.Argument) and one.name != "ui"]
     return click.Command(name, None, launch, [*own, *usual], text, epilog)
 
 

@@ -15,9 +15,11 @@ from prong.harness.cli.places import REPO
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import find
 from prong.state import Invalid, Store
+from prong.state.secrets import masked
 
 if TYPE_CHECKING:
     from prong.harness.shared_state import Primitive
+    from prong.harness.things import Thing
 
 _OPTIONS = (
     REPO,
@@ -28,6 +30,11 @@ _OPTIONS = (
     ),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line and nothing else."),
 )
+
+_UNTOLD = frozenset({
+    "id", "level", "estimate_s", "path_s", "on_failed_need", "stalled", "fence", "head", "result_asks", "key", "parts",
+})  # fmt: skip
+"""What only `--json` tells of a thing: it serves the scheduler."""
 
 
 def _with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -40,7 +47,10 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("swarm", required=False)
 @_with_options
 def locks(swarm: str | None, *, repo: Path, file: Path | None, as_json: bool) -> None:
-    """List locks and semaphores: who holds them, until when, and how many wait."""
+    """List locks and semaphores: who holds them and until when; below them who blocks whom, as a tree."""
+    from prong.harness.blocking import lines, read_blocking  # noqa: PLC0415  each command imports what it needs
+    from prong.harness.cli.display import printable  # noqa: PLC0415  as above
+
     store = _store(swarm, repo, file)
     _list(
         store,
@@ -49,6 +59,14 @@ def locks(swarm: str | None, *, repo: Path, file: Path | None, as_json: bool) ->
         columns=("kind", "name", "held by", "expires in", "fence", "waiting"),
         cells=lambda one: _lock_cells(one, store.clock.now()),
     )
+    blocking = read_blocking(store)
+    if as_json:
+        for wait in blocking.waits:
+            click.echo(json.dumps(wait.as_json(), ensure_ascii=False))
+    elif blocking.waits:
+        click.echo()
+        for text in lines(blocking):
+            click.echo(printable(text))
 
 
 @click.command(epilog="Example: prong maps")
@@ -86,11 +104,17 @@ def queues(swarm: str | None, *, repo: Path, file: Path | None, as_json: bool) -
 def show(name: str, *, swarm: str | None, repo: Path, file: Path | None, as_json: bool) -> None:
     """Show all that is known of what is called NAME, or of one kind of it: lock:NAME, map:NAME, queue:NAME …
 
-    Its state, its contents, who waits for it, and what happened to it last.
+    Its state, its contents, who waits for it, and what happened to it last.  A number is a task; others have their
+    kind before it: agent:3, event:400, message:7, approval:2, merge:12.
     """
     from prong.harness.shared_state import named  # noqa: PLC0415  each command imports what it needs
+    from prong.harness.things import numbered  # noqa: PLC0415  as above
 
     store = _store(swarm, repo, file)
+    thing = numbered(store, name)
+    if thing is not None:
+        _tell_thing(thing, as_json=as_json)
+        return
     for one in named(store, name):
         if as_json:
             click.echo(json.dumps(asdict(one), ensure_ascii=False))
@@ -172,6 +196,31 @@ def _queue_cells(told: dict[str, Any]) -> Sequence[object]:
     room = told["maxsize"] - told["queued"] if told["maxsize"] else None
     order = told["discipline"] + (", closed" if told["closed"] else "")
     return order, told["queued"], told["delivered"], told["dead"], room, told["waiting"], told["waiting_to_put"]
+
+
+def _tell_thing(thing: Thing, *, as_json: bool) -> None:
+    from prong.harness.cli.display import printable  # noqa: PLC0415  as above
+
+    if as_json:
+        click.echo(masked(json.dumps(thing.as_json(), ensure_ascii=False)))
+        return
+    click.echo(f"{thing.kind} {thing.id}")
+    for name, value in thing.facts.items():
+        if name in _UNTOLD or value == 0:
+            continue
+        title = f"  {name.replace('_', ' '):<16} "
+        if isinstance(value, str) and "\n" not in value:
+            click.echo(printable(title + value))
+        elif name.endswith("_at") or name == "at":
+            click.echo(title + _moment(value))
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
+            for n, each in enumerate(text.splitlines()):
+                click.echo(printable((title if n == 0 else " " * len(title)) + each))
+    for name, ones in thing.lists.items():
+        click.echo(f"  {name.replace('_', ' ')}")
+        for one in ones:
+            click.echo(printable(f"    {one}"))
 
 
 def _tell(one: Primitive, now: float) -> None:

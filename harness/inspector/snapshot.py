@@ -67,7 +67,7 @@ def snapshot(connection: sqlite3.Connection, *, alive: bool) -> dict[str, Any]:
             "agents": _columns(AGENTS, agents(connection, shift)),
             "tasks": _columns(TASKS, tasks(connection, shift)),
             "needs": [list(pair) for pair in connection.execute(_NEEDS)],
-            "budget": _budget(connection),
+            "budget": budget(connection),
         }
     finally:
         connection.execute("rollback")
@@ -79,7 +79,8 @@ def shift_s(connection: sqlite3.Connection) -> float:
     return 0.0 if row is None or row[0] is None else float(row[0])
 
 
-def _budget(connection: sqlite3.Connection) -> dict[str, Any]:
+def budget(connection: sqlite3.Connection) -> dict[str, Any]:
+    """The bounds of the swarm's account, and what of them is spent and set aside; None where there is no bound."""
     row = connection.execute(
         "select tokens, nanousd / 1e9, settled_tokens, settled_nanousd / 1e9, reserved_tokens, reserved_nanousd / 1e9"
         " from account where task = 0"

@@ -91,7 +91,7 @@ class Spans:
             self._agent, self._of_task, self._kind, self._name, self._began_at, self._ended_at, self._outcome,
             self._seq, strict=True,
         )  # fmt: skip
-        return [Span(agent, task, kind, names[name], *rest) for agent, task, kind, name, *rest in columns]  # type: ignore[misc]  # the rest are the fields that follow
+        return [Span(agent, task, kind, names[name], *rest) for agent, task, kind, name, *rest in columns]
 
     def columns(self) -> dict[str, Any]:
         """Spans by column; what many share is named once in `names`.

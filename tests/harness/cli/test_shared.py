@@ -42,7 +42,13 @@ def test_locks_tell_who_holds_them_and_how_many_wait(swarm, prong, file, until):
         waits = threading.Thread(target=bob.Lock("index").acquire)
         waits.start()
         until(lambda: swarm.Lock("index").statistics().waiting, "bob waits")
-        assert [line.split() for line in prong("locks")] == [
+        table, tree = prong("locks")[:4], prong("locks")[5:]
+        assert tree[0] == "ada holds up 1"
+        assert tree[1].startswith("└─ bob waits ")
+        assert tree[1].endswith(" s for lock index")
+        (wait,) = [one for one in prong("locks", "--json") if one["kind"] == "wait"]
+        assert (wait["waits_for"], wait["name"], len(wait["held_by"])) == ("lock", "index", 1)
+        assert [line.split() for line in table] == [
             ["kind", "name", "held", "by", "expires", "in", "fence", "waiting"],
             ["lock", "doc", "ada", "(shared)", "1", "0"],
             ["lock", "index", "ada", "60", "s", "1", "1"],
