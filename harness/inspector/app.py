@@ -159,7 +159,7 @@ def _event(_shown: Shown, connection: Any, request: Request) -> Any:
 
 def _problems(shown: Shown, connection: Any, _request: Request) -> Any:
     shift = snapshot.shift_s(connection)
-    moment = problems.Moment(connection, shown.store.clock.wall() - shift, shift, shown.alive)
+    moment = problems.Moment(connection, shown.store.clock.wall() - shift, shift, shown.alive, shown.recent)
     return problems.problems(moment)
 
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 from prong.harness.inspector import spans_kept
 from prong.harness.inspector.feed import Feed, connect
 from prong.harness.inspector.past import Past
+from prong.harness.inspector.recent import Recent
 from prong.harness.inspector.spans import Spans
 from prong.harness.status import is_supervised
 from prong.harness.swarms import Swarm
@@ -42,6 +43,7 @@ class Shown:
     feed: Feed
     spans: Spans | None = None
     past: Past = field(default_factory=Past)
+    recent: Recent = field(default_factory=Recent)
     folding: threading.Lock = field(default_factory=threading.Lock)
     _kept: int = 0
 

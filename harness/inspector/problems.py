@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from prong.harness.approvals import asked_for
+from prong.harness.inspector.recent import Happened, Recent
 from prong.harness.status import SELDOM
 
 LONG_WAIT_S = 60.0
@@ -22,6 +23,15 @@ SILENT_S = 90.0
 
 SHOWN = 50
 """The most problems of one kind; the rest is counted."""
+
+REMEDIES = 3
+"""The most remedies of one kind that a problem has."""
+
+OVERTAKEN = 3
+"""So many tasks that were ready later must have begun, for a task that waits long to be starved."""
+
+NEARLY = 0.8
+"""From which share of a budget on it is a problem."""
 
 RECENT_S = 600.0
 """How long ago something may have happened that is over, to be a problem still, in seconds."""
@@ -62,6 +72,12 @@ class Moment:
     now: float
     shift_s: float
     alive: bool
+    recent: Recent = field(default_factory=Recent)
+
+    def happened(self, kind: str) -> list[Happened]:
+        """The events of a seldom kind of the last minutes, oldest first."""
+        after = self.now + self.shift_s - RECENT_S
+        return [one for one in self.recent.read(self.connection) if one.kind == kind and one.at >= after]
 
     def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         """The rows of a query, each by name."""
@@ -125,23 +141,33 @@ def _asked(moment: Moment) -> Iterator[Problem]:
         )  # fmt: skip
 
 
-_LAST = """
-select event.at, event.object, event.data, event.task, event.agent, event.seq from event
- where kind = :kind and seq > (select max(0, max(seq) - 200000) from event) and at >= :after order by seq desc limit 51
-"""
+_OPEN = "select id from task where id in (select value from json_each(:tasks)) and state in ('running', 'parked')"
+_ADVICE = (
+    "You and another task waited for each other in a circle, and one of you had to give way. From now on take locks in"
+    " the order of their names, hold them shortly, and release all of them before you wait for anything else."
+)
 
 
 def _deadlocks(moment: Moment) -> Iterator[Problem]:
-    for row in moment.rows(_LAST, kind="deadlock.found", after=moment.now + moment.shift_s - RECENT_S):
-        told = json.loads(row["data"])
-        story = str(told.get("story") or told.get("text") or "agents waited for each other in a circle")
-        yield Problem("deadlock", "bad", "A circle of waits was broken", story, row["at"], ("locks",))
+    for one in reversed(moment.happened("deadlock.found")):
+        story = str(one.told.get("story") or one.told.get("text") or "agents waited for each other in a circle")
+        tasks = tuple(dict.fromkeys(wait["task"] for wait in one.told.get("waits", ()) if wait.get("task")))
+        still = [row["id"] for row in moment.rows(_OPEN, tasks=json.dumps(tasks))][:REMEDIES]
+        remedies = (
+            Remedy(f"Tell task {task} to keep to one order", "message", {"task": task}, {"text": _ADVICE})
+            for task in still
+        )
+        yield Problem(
+            "deadlock", "bad", f"A circle of {len(one.told.get('waits', ())) or 'several'} waits was broken", story,
+            one.at, ("events", {"from": one.seq}), tasks=tasks, remedies=tuple(remedies),
+        )  # fmt: skip
 
 
 _WAITS = """
 select waiter.kind, waiter.object, waiter.since_at, waiter.agent, waiter.task, task.title,
        (select holder from lock where name = waiter.object and waiter.kind = 'lock') as holder,
-       (select task from lock where name = waiter.object and waiter.kind = 'lock') as holder_task
+       (select task from lock where name = waiter.object and waiter.kind = 'lock') as holder_task,
+       (select fence from lock where name = waiter.object and waiter.kind = 'lock') as fence
   from waiter left join task on task.id = waiter.task
  where waiter.state = 'waiting' and waiter.kind in ('lock', 'semaphore', 'barrier', 'slot')
    and waiter.since_at < :before
@@ -154,7 +180,14 @@ def _long_waits(moment: Moment) -> Iterator[Problem]:
         holder = row["holder"]
         held = f", held by agent {holder} (task {row['holder_task']})" if holder else ""
         who = f"Task {row['task']}" if row["task"] else f"Agent {row['agent']}"
-        remedies = (Remedy(f"Kill agent {holder}", "kill", {"agent": holder}),) if holder else ()
+        remedies = (
+            (
+                Remedy("Release the lock", "release", {"lock": row["object"], "fence": row["fence"]}),
+                Remedy(f"Kill agent {holder}", "kill", {"agent": holder}),
+            )
+            if holder
+            else ()
+        )
         yield Problem(
             "waiting", "warn", f"{who} waits long for {row['kind']} {row['object']}",
             f"{row['title'] or ''}{held}.", moment.wall(row["since_at"]), ("locks",),
@@ -208,51 +241,93 @@ def _failed(moment: Moment) -> Iterator[Problem]:
 
 
 _CRASHING = """
-select id, title, failures, attempts, failure, error, agent, ready_at from task
- where state not in ('done', 'failed', 'cancelled') and failures > 0 order by failures desc
+select id, title, failures, attempts, stalled, failure, error, agent, ready_at from task
+ where state not in ('done', 'failed', 'cancelled') and (failures > 0 or stalled > 0)
+ order by failures desc, stalled desc
 """
 
 
 def _crashing(moment: Moment) -> Iterator[Problem]:
     for row in moment.rows(_CRASHING):
-        number = row["id"]
+        number, died = row["id"], row["stalled"] and not row["failures"]
+        often = f"has failed {row['failures']} of {row['attempts']} times"
+        happened = f"has lost {row['stalled']} agents in a row" if died else often
+        pause = Remedy("Pause it", "pause", {"task": number})
         yield Problem(
-            "retries", "warn", f"Task {number} has failed {row['failures']} of {row['attempts']} times: {row['title']}",
+            "retries", "bad" if died and row["stalled"] > 1 else "warn", f"Task {number} {happened}: {row['title']}",
             (row["error"] or row["failure"] or "")[:400], moment.wall(row["ready_at"]), ("tasks", number),
-            tasks=(number,), remedies=(Remedy("Cancel it", "cancel", {"task": number}),),
+            tasks=(number,), remedies=(pause, Remedy("Cancel it", "cancel", {"task": number})),
         )  # fmt: skip
 
 
-_HELD = "select id, title, held, error from task where state not in ('done', 'failed', 'cancelled') and held = 'budget'"
+_STANDING = "select id from task where state not in ('done', 'failed', 'cancelled') and held = 'budget' order by id"
+_HELD = """
+with recursive chain (task, account) as (
+    select id, coalesce(account, 0) from task
+     where state not in ('done', 'failed', 'cancelled') and held = 'budget'
+     union select chain.task, account.lender from chain join account on account.task = chain.account
+     where account.lender is not null)
+select chain.task, account.task as account, tokens, nanousd, settled_tokens, settled_nanousd
+  from chain join account on account.task = chain.account where tokens is not null or nanousd is not null
+ order by chain.task
+"""
 
 
 def _budget(moment: Moment) -> Iterator[Problem]:
-    held = moment.rows(_HELD)
+    rows = moment.rows(_HELD)
+    standing = [row["id"] for row in moment.rows(_STANDING)]
+    held = tuple(standing[:SHOWN])
+    accounts = {row["account"]: row for row in rows if _share(row) > NEARLY} or {row["account"]: row for row in rows}
     if held:
-        names = ", ".join(str(row["id"]) for row in held[:SHOWN])
         yield Problem(
-            "budget", "bad", f"{len(held)} tasks stand still because a budget is spent", f"Tasks {names}.", None,
-            ("cost",), tasks=tuple(row["id"] for row in held[:SHOWN]),
+            "budget", "bad", f"{len(standing)} tasks stand still because a budget is spent",
+            f"Tasks {', '.join(map(str, held))}.", None, ("cost",), tasks=held,
+            remedies=tuple(_raise(row) for row in list(accounts.values())[:REMEDIES]),
         )  # fmt: skip
-    account = moment.rows("select tokens, nanousd, settled_tokens, settled_nanousd from account where task = 0")
+    account = moment.rows("select task as account, * from account where task = 0")
     for row in account if not held else ():
-        for unit in ("tokens", "nanousd"):
-            if row[unit] and row[f"settled_{unit}"] > 0.8 * row[unit]:
-                share = row[f"settled_{unit}"] / row[unit]
-                detail = "At its end tasks wait until somebody raises it."
-                yield Problem("budget", "warn", f"{share:.0%} of the budget is spent", detail, None, ("cost",))
+        if _share(row) > NEARLY:
+            detail = "At its end tasks wait until somebody raises it."
+            title = f"{_share(row):.0%} of the budget is spent"
+            yield Problem("budget", "warn", title, detail, None, ("cost",), remedies=(_raise(row),))
+
+
+def _share(row: dict[str, Any]) -> float:
+    """How much of an account is spent, by its narrower bound."""
+    return max(row[f"settled_{unit}"] / row[unit] if row[unit] else 0.0 for unit in ("tokens", "nanousd"))
+
+
+def _raise(row: dict[str, Any]) -> Remedy:
+    """Half as much again, of whichever bounds the account has."""
+    args: dict[str, Any] = {}
+    if row["tokens"]:
+        args["tokens"] = max(row["tokens"], row["settled_tokens"]) * 3 // 2
+    if row["nanousd"]:
+        args["usd"] = round(max(row["nanousd"], row["settled_nanousd"]) * 1.5e-9, 4)
+    bound = " and ".join(
+        [f"{args['tokens']:,} tokens"] * ("tokens" in args) + [f"${args.get('usd', 0):g}"] * ("usd" in args)
+    )
+    whose = f" of task {row['account']}" if row["account"] else ""
+    return Remedy(f"Raise it{whose} to {bound}", "budget", {"task": row["account"]} if row["account"] else {}, args)
+
+
+_COLD = "select id from task where state not in ('done', 'failed', 'cancelled') and held = 'cache' order by id"
 
 
 def _lost_cache(moment: Moment) -> Iterator[Problem]:
-    rows = moment.rows(_LAST, kind="cache.lost", after=moment.now + moment.shift_s - RECENT_S)
-    if rows:
-        told = [json.loads(row["data"]) for row in rows]
-        tokens = sum(one.get("prefix_tokens", 0) - one.get("cache_read", 0) for one in told)
-        yield Problem(
-            "cache", "bad" if len(rows) > 1 else "warn", f"{len(rows)} forks did not read their parent's cache",
-            f"About {tokens:,} tokens were paid for again.", rows[-1]["at"], ("cost",),
-            tasks=tuple(row["task"] for row in rows if row["task"]),
-        )  # fmt: skip
+    lost = moment.happened("cache.lost")
+    held = [row["id"] for row in moment.rows(_COLD)]
+    if not lost and not held:
+        return
+    tokens = sum(one.told.get("prefix_tokens", 0) - one.told.get("cache_read", 0) for one in lost)
+    waits = f" {len(held)} tasks wait for you to say whether they shall begin all the same." if held else ""
+    go_on = tuple(Remedy(f"Let task {task} begin all the same", "resume", {"task": task}) for task in held[:REMEDIES])
+    yield Problem(
+        "cache", "bad" if held or len(lost) > 1 else "warn", f"{len(lost)} forks did not read their parent's cache",
+        f"About {tokens:,} tokens were paid for again.{waits}", lost[-1].at if lost else None, ("cost",),
+        tasks=tuple(dict.fromkeys([*held, *(one.task for one in lost if one.task)])),
+        remedies=go_on or ((Remedy("Pause the swarm before more is lost", "pause", {}),) if moment.alive else ()),
+    )  # fmt: skip
 
 
 _CONFLICTS = """
@@ -270,6 +345,39 @@ def _conflicts(moment: Moment) -> Iterator[Problem]:
         )  # fmt: skip
 
 
+def _foreseen(moment: Moment) -> Iterator[Problem]:
+    for one in reversed(moment.happened("conflict.foreseen")):
+        first, second = one.told["tasks"]
+        still = moment.rows(_OPEN, tasks=json.dumps([first, second]))
+        if len(still) == 2:  # noqa: PLR2004  both
+            yield Problem(
+                "foreseen", "warn", f"Tasks {first} and {second} change the same lines of {one.told['path']}",
+                f"At {one.told['lines']}; both were told. Whoever is merged second has to make both fit.", one.at,
+                ("merge",), tasks=(first, second),
+                remedies=(Remedy(f"Let task {second} wait", "pause", {"task": second}),),
+            )  # fmt: skip
+
+
+_STARVED = """
+select old.id, old.title, old.priority, old.ready_at,
+       (select count(*) from (select 1 from task younger where younger.ready_at > old.ready_at
+           and younger.started_at > old.ready_at limit 10)) as overtaken
+  from (select * from task where state = 'ready' and paused = 0 and held is null and ready_at < :before
+           and (not_before is null or not_before < :before) order by ready_at limit 5) old
+"""
+
+
+def _starved(moment: Moment) -> Iterator[Problem]:
+    for row in moment.rows(_STARVED, before=moment.now - LONG_WAIT_S) if moment.alive else ():
+        if row["overtaken"] >= OVERTAKEN:
+            yield Problem(
+                "starved", "warn", f"Task {row['id']} is overtaken again and again: {row['title']}",
+                f"At least {row['overtaken']} tasks that were ready later have begun before it.",
+                moment.wall(row["ready_at"]), ("tasks", row["id"]), tasks=(row["id"],),
+                remedies=(Remedy("Let it go first", "priority", {"task": row["id"]}, {"priority": 1_000}),),
+            )  # fmt: skip
+
+
 def _refused(moment: Moment) -> Iterator[Problem]:
     row = moment.rows(
         f"select kind, object, data, at from event where {SELDOM} and kind in"  # noqa: S608  a constant
@@ -281,6 +389,6 @@ def _refused(moment: Moment) -> Iterator[Problem]:
 
 
 _READERS: Sequence[Callable[[Moment], Iterator[Problem]]] = (
-    _asked, _interrupted, _deadlocks, _failed, _conflicts, _budget, _lost_cache, _crashing, _long_waits, _silent,
-    _refused,
+    _asked, _interrupted, _deadlocks, _failed, _conflicts, _budget, _lost_cache, _crashing, _long_waits, _starved,
+    _silent, _foreseen, _refused,
 )  # fmt: skip

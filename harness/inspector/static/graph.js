@@ -42,7 +42,7 @@ export function graph(ids, {chosen} = {}) {
 
 function node(id, x, y, chosen) {
   const row = store.tasks.row(id), state = store.tasks.state[row] ?? 'blocked';
-  return h('a', {svg: true, key: `node ${id}`, href: link('tasks', id, {view: 'graph'}), class: chosen ? 'node chosen' : 'node', 'aria-label': `task ${id}, ${state}: ${store.tasks.title[row] ?? ''}`},
+  return h('a', {svg: true, key: `node ${id}`, href: link('tasks', id, {view: 'graph'}), class: chosen ? 'node chosen' : 'node'},
     h('rect', {svg: true, x, y, width: WIDE, height: HIGH, rx: 6}),
     h('rect', {svg: true, x, y, width: 6, height: HIGH, rx: 3, class: `fill task-${state}`}),
     h('text', {svg: true, x: x + 14, y: y + 19}, `${id} ${state}`),

@@ -7,7 +7,7 @@ import {Live} from '../live.js';
 import {link} from '../route.js';
 import {now, store} from '../store.js';
 
-const found = new Live('locks', {every: 500});
+const found = new Live('locks', {every: 500, idle: 2000});
 
 const name = (agent, task) => task ? h('a', {href: link('tasks', task)}, `task ${task}`) : h('a', {href: link('agents', agent)}, `agent ${agent}`);
 const thing = (kind, object) => h('a', {href: link('state', kind, object)}, `${kind} `, h('code', {}, object));
@@ -45,7 +45,7 @@ function blocking({held, waiting}) {
 
 function holding({held}, readOnly) {
   return h('section', {class: 'card'}, h('h2', {}, `Held (${count(held.length)})`),
-    held.length ? h('table', {}, h('thead', {}, h('tr', {}, ['what', 'by', 'since', 'lease ends', 'fence', ''].map(title => h('th', {key: title}, title)))),
+    held.length ? h('table', {}, h('thead', {}, h('tr', {}, ['what', 'by', 'since', 'lease ends', 'fence', ''].map(title => h(title ? 'th' : 'td', {key: title}, title)))),
       h('tbody', {}, held.map(one => h('tr', {key: `${one.kind} ${one.name} ${one.agent} ${one.fence ?? one.number}`}, h('td', {}, thing(one.kind, one.name), one.shared ? ' (shared)' : ''), h('td', {}, one.agent == null ? `kept for task ${one.task}` : name(one.agent, one.task)),
         h('td', {}, duration(now() - one.acquired_at)), h('td', {}, one.expires_at == null ? '–' : one.expires_at > now() ? `in ${duration(one.expires_at - now())}` : 'now'), h('td', {class: 'num'}, one.fence == null ? '' : String(one.fence)),
         h('td', {}, one.kind === 'lock' && !one.shared ? button({label: 'Release…', op: 'release', target: {lock: one.name, fence: one.fence}, danger: true, readOnly, confirm: `Whoever waits for ${one.name} gets it now. What its holder writes under fence ${one.fence} is refused from then on.`}) : ''))))) : h('p', {class: 'dim'}, 'Nothing is held.'));

@@ -18,7 +18,7 @@ function row(one, readOnly) {
       bad ? button({label: 'Try again', op: 'retry', target: {task: one.task}, readOnly}) : ''));
 }
 
-const table = (rows, titles, readOnly) => h('table', {}, h('thead', {}, h('tr', {}, titles.map(title => h('th', {key: title}, title)))), h('tbody', {}, rows.map(one => row(one, readOnly))));
+const table = (rows, titles, readOnly) => h('table', {}, h('thead', {}, h('tr', {}, titles.map(title => h(title ? 'th' : 'td', {key: title}, title)))), h('tbody', {}, rows.map(one => row(one, readOnly))));
 
 export const merge = {
   title: 'Merge',

@@ -7,7 +7,7 @@ import {Live} from '../live.js';
 import {link} from '../route.js';
 import {counts, now, store, totals} from '../store.js';
 
-const found = new Live('problems', {every: 700});
+const found = new Live('problems', {every: 700, idle: 1500});
 const OPEN = new Set(['running', 'parked', 'ready', 'blocked']);
 
 const since = at => at == null ? '' : `for ${duration(now() - at)}`;

@@ -29,7 +29,7 @@ function index(told) {
   const kinds = new Map();
   for (const one of told.objects) (kinds.get(one.kind) ?? kinds.set(one.kind, []).get(one.kind)).push(one);
   const size = one => ({map: one.statistics.keys, list: one.statistics.length, queue: one.statistics.queued}[one.kind]);
-  return [...kinds].map(([kind, ones]) => h('section', {key: kind}, h('h3', {}, `${kind} (${count(ones.length)})`), h('ul', {class: 'plainlist'}, ones.slice(0, 500).map(one =>
+  return [...kinds].map(([kind, ones]) => h('section', {key: kind}, h('h2', {class: 'small'}, `${kind} (${count(ones.length)})`), h('ul', {class: 'plainlist'}, ones.slice(0, 500).map(one =>
     h('li', {key: one.name}, h('a', {class: own.kind === kind && own.name === one.name ? 'twig chosen' : 'twig', href: link('state', kind, one.name)}, h('code', {}, middle(one.name, 40)), size(one) == null ? '' : h('span', {class: 'dim'}, ` ${count(size(one))}`))))),
     ones.length > 500 ? h('p', {class: 'dim'}, `500 of ${count(ones.length)} are shown.`) : ''));
 }
