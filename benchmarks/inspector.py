@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 from claims import Claim, Measured, at_most, main, median
+from inspecting import planting
 from inspecting.seeding import make
 
 CHROMIUM = shutil.which("chromium")
@@ -84,7 +85,29 @@ def _measure(browser: Any, swarm: Any, loads: int, rates: tuple[int, ...]) -> Me
         for rate in rates:
             rows.append({"what": "live", "rate": rate, **_live(page, swarm, rate)})
         context.close()
+    rows.append({"what": "problems", "shown_ms": _problems(browser)})
     return _claims(rows, rates), rows
+
+
+def _problems(browser: Any) -> list[float]:
+    """How long after each planted problem happened the first page of a small swarm shows it."""
+    from prong.harness.inspector.library import Library  # noqa: PLC0415  beside its use
+    from prong.harness.inspector.serving import serving  # noqa: PLC0415  as above
+
+    took = []
+    with tempfile.TemporaryDirectory() as place:
+        swarm = make(Path(place) / "repository", agents=2, tasks=2, events=10)
+        with serving(Library(lambda: [swarm])) as (address, _):
+            context = browser.new_context(viewport={"width": 1440, "height": 900})
+            page = context.new_page()
+            page.goto(address.link)
+            _until(page, "Boolean(window.prong?.store.phases)")
+            for plant in planting.ALL:
+                planted, happened = plant(swarm.store()), time.monotonic()
+                _until(page, f"document.body.innerText.includes({json.dumps(planted.title)})")
+                took.append((time.monotonic() - happened) * 1_000)
+            context.close()
+    return took
 
 
 def _claims(rows: list[dict[str, Any]], rates: tuple[int, ...]) -> list[Claim]:
@@ -94,6 +117,7 @@ def _claims(rows: list[dict[str, Any]], rates: tuple[int, ...]) -> list[Claim]:
         at_most("interactive", median([row["interactive_ms"] for row in loads]), 800, "ms"),
         at_most("all phases", median([row["phases_ms"] for row in loads]), 1_500, "ms"),
         at_most("frame while panning, p95", next(row["frame_ms"] for row in rows if row["what"] == "pan"), 17, "ms"),
+        at_most("a problem on the first page", max(_of(rows, "problems")["shown_ms"]), 2_000, "ms"),
         at_most("a page of the log, p95", next(row["p95_ms"] for row in rows if row["what"] == "jump"), 150, "ms"),
     ]
     for rate, bound in zip(rates, (17, 34), strict=False):
@@ -106,6 +130,10 @@ def _claims(rows: list[dict[str, Any]], rates: tuple[int, ...]) -> list[Claim]:
             at_most(f"server at {rate:,} events/s", live["server_share"], 0.05, "of a core"),
         ]
     return found
+
+
+def _of(rows: list[dict[str, Any]], what: str) -> dict[str, Any]:
+    return next(row for row in rows if row["what"] == what)
 
 
 def _load(page: Any, url: str) -> dict[str, float]:

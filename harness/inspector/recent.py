@@ -50,8 +50,8 @@ class Recent:
         with self._lock:
             until = connection.execute("select coalesce(max(seq), 0) from event").fetchone()[0]
             after = max(0, until - LOOKED_AT) if self._seq is None else self._seq
-            for *plain, data in connection.execute(_READ, {"after": after, "until": until}):
-                self._found.append(Happened(*plain, told=json.loads(data)))
+            for seq, at, task, kind, about, data in connection.execute(_READ, {"after": after, "until": until}):
+                self._found.append(Happened(seq, at, task, kind, about, json.loads(data)))
             self._seq = max(after, until)
             del self._found[:-KEPT]
             return tuple(self._found)

@@ -4,6 +4,7 @@ import shutil
 from urllib.parse import quote
 
 import pytest
+from benchmarks.inspecting import planting
 from tests.stepped import until
 
 from prong.harness.inspector.library import Library
@@ -118,6 +119,19 @@ def test_a_problem_is_on_the_first_page_with_a_remedy_that_works(tab, swarm):
     tab.page.get_by_role("button", name="Try again").first.click()
     until(lambda: tasks.find(store, 2).state == "ready", "the task opened again")
     tab.shows("Nothing is wrong")
+
+
+def test_what_goes_wrong_is_on_the_first_page_with_its_evidence_and_a_remedy_that_works(tab, swarm):
+    store = swarm.store()
+    tab.go("now", swarm.id)
+    tab.shows("Nothing is wrong")
+    for plant in planting.ALL:
+        planted = plant(store)
+        tab.shows(planted.title)
+        one = tab.page.locator("li.problem").filter(has_text=planted.title)
+        assert planted.page in one.get_by_role("link", name="See it").get_attribute("href")
+        one.get_by_role("button", name=planted.remedy, exact=True).click()
+        until(lambda planted=planted: planting.has_worked(store, planted), f"{planted.remedy}: {planted.worked}")
 
 
 def test_a_task_is_cancelled_by_keys_alone_and_says_first_what_it_hits(tab, swarm):
