@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 from claims import Claim, Measured, at_most, main, median
 from inspecting import planting
-from inspecting.seeding import make
+from inspecting.seeding import bare, make
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -96,7 +96,7 @@ def _problems(browser: Any) -> list[float]:
 
     took = []
     with tempfile.TemporaryDirectory() as place:
-        swarm = make(Path(place) / "repository", agents=2, tasks=2, events=10)
+        swarm = bare(Path(place) / "repository", slots=4)
         with serving(Library(lambda: [swarm])) as (address, _):
             context = browser.new_context(viewport={"width": 1440, "height": 900})
             page = context.new_page()

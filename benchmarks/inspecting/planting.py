@@ -15,7 +15,6 @@ from prong.primitives import task as tasks
 from prong.state import Store, Transaction
 from prong.state.member import enlist
 
-
 _WANTS = '{"shared": false, "lease_s": 60, "thread": 1, "depth": 1, "key": null}'
 
 

@@ -102,6 +102,13 @@ def _middle(chance: random.Random, n: int) -> tuple[str, str, str]:
 
 def make(root: Path, **sizes: int) -> Swarm:
     """A repository at `root` with such a swarm."""
+    swarm = bare(root, slots=sizes["agents"])
+    fill(swarm, **sizes)
+    return swarm
+
+
+def bare(root: Path, *, slots: int) -> Swarm:
+    """A repository at `root` with a swarm in which nothing has happened."""
     import subprocess  # noqa: PLC0415  only here
 
     from prong.harness.repository.repository import Repository  # noqa: PLC0415  as above
@@ -109,6 +116,4 @@ def make(root: Path, **sizes: int) -> Swarm:
 
     for command in (["init", "-q", str(root)], ["-C", str(root), "commit", "-q", "--allow-empty", "-m", "start"]):
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *command], check=True)
-    swarm = create(Repository.open(root), Options(goal="a synthetic swarm", model="m", slots=sizes["agents"]))
-    fill(swarm, **sizes)
-    return swarm
+    return create(Repository.open(root), Options(goal="a synthetic swarm", model="m", slots=slots))
