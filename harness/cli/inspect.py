@@ -90,14 +90,28 @@ def beside(swarm: Swarm) -> Iterator[None]:
 @click.option("--swarm", help="Which swarm; the newest if left out.")
 @REPO
 @click.option("--output", "-o", type=click.File("w"), default="-", help="A file; standard output if left out.")
-def export(name: str, *, swarm: str | None, repo: Path, output: TextIO) -> None:
-    """Print a table or a trace of a swarm: events, tasks or agents as .csv or .ndjson, or perfetto.json.
+@click.option("--endpoint", help="With otel: where the collector listens, such as http://localhost:4318/v1/traces.")
+@click.option("--follow", is_flag=True, help="With otel: go on sending what ends until the swarm has ended.")
+def export(
+    name: str, *, swarm: str | None, repo: Path, output: TextIO, endpoint: str | None, follow: bool
+) -> None:  # fmt: skip
+    """Print a table or a trace of a swarm: events, tasks or agents as .csv or .ndjson, perfetto.json, or otlp.json.
 
-    The trace opens in ui.perfetto.dev and in chrome://tracing.
+    perfetto.json opens in ui.perfetto.dev and in chrome://tracing.  otlp.json has spans of OpenTelemetry's conventions
+    for generative AI, as one request that a collector takes.  otel sends the same to the collector that --endpoint or
+    OTEL_EXPORTER_OTLP_ENDPOINT names, which needs the extra otel.
     """
     from prong.harness.inspector import exports  # noqa: PLC0415  as above
     from prong.harness.inspector.feed import connect  # noqa: PLC0415  as above
 
     store = find(Repository.open(repo), swarm).store()
+    if name == "otel":
+        from prong.harness.inspector import otel_sending  # noqa: PLC0415  as above
+
+        sent = otel_sending.send(store, otel_sending.exporter(endpoint), follow=follow)
+        click.echo(f"sent {sent} spans", err=True)
+        return
+    if endpoint or follow:
+        raise click.UsageError("--endpoint and --follow belong to: prong export otel")
     with contextlib.closing(connect(store.path)) as connection:
         output.writelines(exports.export(connection, name))

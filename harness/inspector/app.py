@@ -187,6 +187,7 @@ PAGES: Mapping[str, Page] = {
     "tasks/{task:int}/conversation": lambda _shown, connection, request: tasks.conversation(
         connection, request.path_params["task"], before=_number(request, "before")
     ),
+    "tasks/{task:int}/fork": lambda _shown, connection, request: tasks.fork(connection, request.path_params["task"]),
     "messages/{message:int}": lambda _shown, connection, request: tasks.message(
         connection, request.path_params["message"]
     ),

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from prong.harness.inspector.feed import COLUMNS
+from prong.harness.inspector.otel import as_otlp, trace
 from prong.harness.inspector.snapshot import AGENTS, TASKS, agents, shift_s, tasks
 from prong.harness.inspector.spans import KINDS, Spans
 from prong.state import Invalid
@@ -22,6 +23,7 @@ from prong.state.secrets import masked
 FORMATS = ("csv", "ndjson")
 TABLES = ("events", "tasks", "agents")
 TRACE = "perfetto.json"
+OTLP = "otlp.json"
 
 CHUNK_CHARACTERS = 64_000
 """How much of an export is sent at once, in characters."""
@@ -32,7 +34,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def names() -> Sequence[str]:
     """What there is to take away, as file names."""
-    return (*(f"{table}.{kind}" for table in TABLES for kind in FORMATS), TRACE)
+    return (*(f"{table}.{kind}" for table in TABLES for kind in FORMATS), TRACE, OTLP)
 
 
 def in_chunks(pieces: Iterable[str]) -> Iterator[str]:
@@ -56,6 +58,8 @@ def export(connection: sqlite3.Connection, name: str) -> Iterator[str]:
 def _pieces(connection: sqlite3.Connection, name: str) -> Iterator[str]:
     if name == TRACE:
         return perfetto(connection)
+    if name == OTLP:
+        return as_otlp(trace(connection, whole=True))
     table, _, kind = name.rpartition(".")
     if table not in TABLES or kind not in FORMATS:
         raise Invalid(f"an export {name[:60]!r}", f"one of {', '.join(names())}")

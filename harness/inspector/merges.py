@@ -20,12 +20,20 @@ select merge.*, task.title, task.merged_commit, task.kept_branch from merge join
  where merge.state not in ('waiting', 'returned', 'resolving') order by merge.ended_at desc limit ?
 """
 
+_FORESEEN = """
+select path, one, other, lines, foreseen.at as seen_at, first.title as one_title, second.title as other_title,
+       first.state as one_state, second.state as other_state
+  from foreseen join task first on first.id = one join task second on second.id = other
+ order by foreseen.at desc limit ?
+"""
+
 
 def merges(connection: sqlite3.Connection, shift_s: float) -> dict[str, Any]:
-    """The line in order, and what was decided, newest first; `decided` counts all of those."""
+    """The line in order, what was decided, newest first (`decided` counts all of it), and which conflicts were foreseen."""
     decided = connection.execute("select count(*) from merge where ended_at is not null").fetchone()[0]
     return {
         "waiting": moved(records(connection, _WAITING), shift_s),
         "merged": moved(records(connection, _DECIDED, SHOWN), shift_s),
         "decided": decided,
+        "foreseen": moved(records(connection, _FORESEEN, SHOWN), shift_s),
     }

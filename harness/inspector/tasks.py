@@ -35,6 +35,12 @@ select agent.id, agent.name, agent.pid, agent.state, agent.started_at, agent.end
  group by agent.id order by agent.id
 """
 
+_FORK = """
+select task.head, task.fork_point, origin.task as parent, parent.head as parent_head
+  from task left join message origin on origin.id = task.fork_point left join task parent on parent.id = origin.task
+ where task.id = ?
+"""
+
 _TIMES = ("created_at", "ready_at", "started_at", "ended_at", "not_before")
 
 
@@ -90,6 +96,28 @@ def conversation(connection: sqlite3.Connection, number: int, *, before: int | N
         "task": number,
         "title": rows[0]["title"],
     }
+
+
+def fork(connection: sqlite3.Connection, number: int) -> dict[str, Any]:
+    """What a task and the one it was forked from have each done since: two ends of one conversation.
+
+    `shared` counts the messages before; each side has at most `TURNS` of its own, and `in_all` how many there are.
+    """
+    rows = records(connection, _FORK, number)
+    if not rows:
+        raise Invalid(f"task {number}", "the number of a task of this swarm")
+    row = rows[0]
+    point = row["fork_point"]
+    sides = []
+    for task_, head in ((row["parent"], row["parent_head"]), (number, row["head"])):
+        line = _line(connection, head)
+        after = line[line.index(point) + 1 :] if point in line else []
+        messages = [
+            {"place": len(line) - len(after) + n, **one} for n, one in enumerate(_messages(connection, after[:TURNS]))
+        ]
+        sides.append({"task": task_, "in_all": len(after), "messages": messages})
+    shared = len(_line(connection, point)) if point is not None else 0
+    return {"fork_point": point, "shared": shared, "parent": sides[0], "child": sides[1]}
 
 
 def message(connection: sqlite3.Connection, number: int) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """What is taken away is whole, and does nothing to whoever opens it."""
 
 import csv
+import http.server
 import io
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,6 +13,7 @@ from prong.harness.inspector import exports
 from prong.harness.inspector.feed import connect
 from prong.primitives import Plan, create_task
 from prong.primitives import task as tasks
+from prong.state import Member
 from prong.state.member import enlist
 
 
@@ -48,6 +51,80 @@ def test_the_trace_has_a_bar_for_the_task_and_an_arrow_for_what_was_needed(store
     assert [one["name"] for one in bars] == ["task 2"]
     assert bars[0]["dur"] >= 0
     assert {one["ph"] for one in trace} >= {"M", "X"}
+
+
+@pytest.fixture
+def called(store):
+    """A call of the model, one of a tool that failed, a key in a title, and a wait that lasts."""
+    with store.transaction(None) as tx:
+        tx.execute(
+            "insert into model_call (task, agent, model, stop_reason, input_tokens, cache_read_tokens, usd,"
+            " cache_write_tokens, output_tokens, prefix_hash, started_at, first_byte_at, ended_at)"
+            " values (2, 1, 'm', 'tool_use', 10, 200, 0.5, 30, 4, 'h', :now - 2, :now - 1.5, :now)", now=tx.now,
+        )  # fmt: skip
+        tx.execute("update task set title = :key where id = 2", key="sk-ant-api03-" + "x" * 90)
+    with store.transaction(Member(1, 1, 2)) as tx:
+        tx.event("tool.began", object="bash", call="c1")
+        tx.event("tool.ended", object="bash", call="c1", is_error=True)
+        tx.event("task.parked", object="2", waits_for="lock", which="a")
+    return store
+
+
+def attributes(span):
+    return {one["key"]: next(iter(one["value"].values())) for one in span["attributes"]}
+
+
+def test_the_spans_of_opentelemetry_hang_together_and_say_what_the_conventions_ask(called):
+    text = whole(called, "otlp.json")
+    assert "xxxxxxxx" not in text
+    assert text == whole(called, "otlp.json"), "each span has the same number whenever it is made"
+    spans = json.loads(text)["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    by = {span["spanId"]: span for span in spans}
+    assert len(by) == len(spans)
+    assert all(span.get("parentSpanId") in by for span in spans if "parentSpanId" in span)
+    assert all(int(span["startTimeUnixNano"]) <= int(span["endTimeUnixNano"]) for span in spans)
+    (chat,) = [span for span in spans if span["name"] == "chat m"]
+    told = attributes(chat)
+    assert chat["kind"] == 3
+    assert told["gen_ai.usage.input_tokens"] == "240"
+    assert told["gen_ai.usage.cache_read.input_tokens"] == "200"
+    assert told["gen_ai.response.time_to_first_chunk"] == 0.5
+    assert by[chat["parentSpanId"]]["name"].startswith("invoke_agent")
+    (tool,) = [span for span in spans if span["name"] == "execute_tool bash"]
+    assert (attributes(tool)["gen_ai.tool.call.id"], tool["status"]["code"]) == ("c1", 2)
+    assert any(span["name"] == "prong.wait lock a" for span in spans)
+    assert sum("parentSpanId" not in span for span in spans) == 1
+
+
+def test_a_collector_gets_each_span_once_and_a_missing_one_is_told(called):
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra otel is not installed")
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest  # noqa: PLC0415
+
+    from prong.harness.inspector import otel_sending  # noqa: PLC0415  needs the extra
+
+    got = []
+
+    class Collector(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            got.append(ExportTraceServiceRequest.FromString(body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    to = otel_sending.exporter(f"http://127.0.0.1:{server.server_port}/v1/traces")
+    sent = otel_sending.send(called, to, follow=False)
+    server.shutdown()
+    server.server_close()
+    spans = [span for one in got for part in one.resource_spans for scope in part.scope_spans for span in scope.spans]
+    known = json.loads(whole(called, "otlp.json"))["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert {span.span_id.hex() for span in spans} == {span["spanId"] for span in known}
+    assert len(spans) == sent == len(known)
+    assert not any("xxxxxxxx" in span.name for span in spans)
 
 
 def test_the_browser_downloads_the_same_and_shows_none_of_it(client, store):

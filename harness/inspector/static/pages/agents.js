@@ -8,7 +8,8 @@ import {link, note} from '../route.js';
 import {changed, now, store} from '../store.js';
 
 const own = {task: null, before: null, search: '', all: false,
-  talk: new Live(() => `tasks/${own.task}/conversation`, {every: 1000, asked: () => ({before: own.before})})};
+  talk: new Live(() => `tasks/${own.task}/conversation`, {every: 1000, asked: () => ({before: own.before})}),
+  fork: new Live(() => `tasks/${own.task}/fork`, {every: 2000})};
 
 // The agents of each task, and the tasks in the order of the tree.
 function forest() {
@@ -40,6 +41,24 @@ function block(one, n) {
   return h('details', {key: n, class: 'fold'}, h('summary', {}, one.type), h('pre', {class: 'value'}, one.text));
 }
 
+const messageOf = (one, inherited) => h('li', {key: one.id, class: `message ${one.role} ${inherited ? 'inherited' : ''}`},
+  h('div', {class: 'who'}, h('b', {}, ROLES[one.role]), h('span', {class: 'dim'}, `#${one.place + 1}`),
+    one.model ? h('span', {class: 'dim'}, `${short(one.input_tokens + one.cache_read_tokens + one.cache_write_tokens)} in, ${percent(one.cache_read_tokens / (one.input_tokens + one.cache_read_tokens + one.cache_write_tokens))} cached, ${short(one.output_tokens)} out · ${duration(one.seconds)}${one.usd ? ` · ${usd(one.usd)}` : ''}${['tool_use', 'end_turn'].includes(one.stop_reason) ? '' : ` · ${one.stop_reason}`}`) : ''),
+  one.content.map(block));
+
+// What a task and the one it was forked from have each done since the fork.
+function sides(task) {
+  const told = own.fork.read();
+  if (!told) return h('p', {class: 'empty'}, own.fork.problem ?? 'Reading both conversations …');
+  const side = (one, title) => h('div', {key: title}, h('h2', {}, title, ' ', one.task == null ? '' : h('a', {href: link('agents', 'task', one.task)}, `task ${one.task}`)),
+    one.messages.length ? h('ol', {class: 'messages'}, one.messages.map(each => messageOf(each, false))) : h('p', {class: 'dim'}, 'Nothing.'),
+    one.in_all > one.messages.length ? h('p', {class: 'dim'}, `The first ${count(one.messages.length)} of ${count(one.in_all)}.`) : '');
+  return h('div', {class: 'talk'},
+    h('div', {class: 'tools'}, h('b', {}, `Since the fork of task ${task}`), h('span', {class: 'dim'}, `${count(told.shared)} messages are shared`), h('a', {href: link('agents', 'task', task)}, 'the whole conversation')),
+    told.fork_point == null ? h('p', {class: 'empty'}, 'This task was not forked: it shares no message with another.')
+      : h('div', {class: 'columns pad'}, side(told.parent, 'What its parent went on to do:'), side(told.child, 'What it did itself:')));
+}
+
 const hit = (message, text) => !text || JSON.stringify(message.content).toLowerCase().includes(text);
 
 function talk(task) {
@@ -55,11 +74,8 @@ function talk(task) {
       told.inherited ? h('label', {class: 'check'}, h('input', {type: 'checkbox', checked: own.all, onchange: event => { own.all = event.target.checked; changed(); }}), 'with what was inherited') : '',
       h('label', {}, 'find', h('input', {value: own.search, oninput: event => { own.search = event.target.value; changed(); }})),
       told.from > 0 ? h('button', {onclick: () => { own.before = told.from; changed(); }}, `Earlier (${count(told.from)} more)`) : '', own.before != null ? h('button', {onclick: () => { own.before = null; changed(); }}, 'The end') : '',
-      h('a', {href: link('tasks', task)}, 'the task')),
-    messages.length ? h('ol', {class: 'messages'}, messages.map(one => h('li', {key: one.id, class: `message ${one.role} ${one.place < told.inherited ? 'inherited' : ''}`},
-      h('div', {class: 'who'}, h('b', {}, ROLES[one.role]), h('span', {class: 'dim'}, `#${one.place + 1}`),
-        one.model ? h('span', {class: 'dim'}, `${short(one.input_tokens + one.cache_read_tokens + one.cache_write_tokens)} in, ${percent(one.cache_read_tokens / (one.input_tokens + one.cache_read_tokens + one.cache_write_tokens))} cached, ${short(one.output_tokens)} out · ${duration(one.seconds)}${one.usd ? ` · ${usd(one.usd)}` : ''}${['tool_use', 'end_turn'].includes(one.stop_reason) ? '' : ` · ${one.stop_reason}`}`) : ''),
-      one.content.map(block)))) : h('p', {class: 'empty'}, text ? 'Nothing here says so.' : 'It has not said anything of its own yet.'));
+      told.inherited ? h('a', {href: link('agents', 'task', task, {view: 'fork'})}, 'beside its parent') : '', h('a', {href: link('tasks', task)}, 'the task')),
+    messages.length ? h('ol', {class: 'messages'}, messages.map(one => messageOf(one, one.place < told.inherited))) : h('p', {class: 'empty'}, text ? 'Nothing here says so.' : 'It has not said anything of its own yet.'));
 }
 
 function of(id, readOnly) {
@@ -82,6 +98,6 @@ export const agents = {
     return h('div', {class: 'split half', key: 'agents'},
       h('div', {class: 'scroll', key: 'tree'}, id ? of(id, readOnly) : '', roots.length ? h('ul', {class: 'tree top', 'aria-label': 'Agents by who created whose task'}, roots.map(one => branch(one, {of: agentsOf, children}, 0, shown))) : h('p', {class: 'empty'}, 'There is no agent yet.'),
         shown.left <= 0 ? h('p', {class: 'dim'}, 'Only the first 1,500 are shown; choose the others from the table of tasks.') : ''),
-      h('div', {class: 'scroll', key: 'talk'}, task ? talk(task) : h('p', {class: 'empty'}, 'Choose an agent to read its conversation: what it inherited, what it was told, and what it did.')));
+      h('div', {class: 'scroll', key: 'talk'}, task ? (where.query.get('view') === 'fork' ? sides(task) : talk(task)) : h('p', {class: 'empty'}, 'Choose an agent to read its conversation: what it inherited, what it was told, and what it did.')));
   },
 };
