@@ -17,7 +17,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from prong.harness.inspector import cost, events, exports, merges, past, problems, shared, snapshot, spans, tasks
+from prong.harness.inspector import (
+    cost,
+    episodes,
+    events,
+    exports,
+    merges,
+    past,
+    problems,
+    shared,
+    snapshot,
+    spans,
+    tasks,
+)
 from prong.harness.inspector.commands import Door, as_dict
 from prong.harness.inspector.library import Library, Shown, UnknownSwarm
 from prong.harness.mcp.endpoint import PATH as MCP
@@ -192,6 +204,7 @@ PAGES: Mapping[str, Page] = {
         connection, request.path_params["message"]
     ),
     "locks": lambda shown, connection, _request: shared.locks(shown.store, connection, snapshot.shift_s(connection)),
+    "locks/episodes": lambda _shown, connection, request: episodes.episodes(connection, request.query_params),
     "objects": lambda shown, _connection, _request: shared.objects(shown.store),
     "objects/{kind}/{name:path}": lambda shown, _connection, request: shared.named(
         shown.store, request.path_params["kind"], request.path_params["name"]

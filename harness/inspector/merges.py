@@ -29,7 +29,7 @@ select path, one, other, lines, foreseen.at as seen_at, first.title as one_title
 
 
 def merges(connection: sqlite3.Connection, shift_s: float) -> dict[str, Any]:
-    """The line in order, what was decided, newest first (`decided` counts all of it), and which conflicts were foreseen."""
+    """The line in order, what was decided, newest first (`decided` counts all of it), and conflicts foreseen."""
     decided = connection.execute("select count(*) from merge where ended_at is not null").fetchone()[0]
     return {
         "waiting": moved(records(connection, _WAITING), shift_s),

@@ -36,14 +36,6 @@ select waiter.id, waiter.agent, waiter.task, waiter.kind, waiter.object, waiter.
   from waiter join agent on agent.id = waiter.agent where waiter.state = 'waiting' order by waiter.since_at
 """
 
-_EPISODES = """
-select object, count(*) as waits, sum(json_extract(data, '$.waited_s')) as waited_s,
-       max(json_extract(data, '$.waited_s')) as longest_s, max(at) as last_at
-  from event where kind = 'lock.acquired' and seq > (select max(0, max(seq) - 200000) from event)
-   and json_extract(data, '$.waited_s') is not null
- group by object order by waited_s desc limit 50
-"""
-
 
 def locks(store: Store, connection: sqlite3.Connection, shift_s: float) -> dict[str, Any]:
     """Who holds what until when, who waits for what since when, circles just now, and which locks were waited for."""
@@ -60,7 +52,6 @@ def locks(store: Store, connection: sqlite3.Connection, shift_s: float) -> dict[
         "held": moved(records(connection, _HOLDERS), shift_s),
         "waiting": waiting,
         "circles": circles,
-        "episodes": records(connection, _EPISODES),
     }
 
 

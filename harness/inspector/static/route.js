@@ -1,6 +1,7 @@
 // Where one is: every object has an address, #/swarm/ID/page/more?query, that can be sent to somebody else.
 
-import {currentSwarm} from './api.js';
+import {currentSwarm, pathOf} from './api.js';
+import {h} from './dom.js';
 
 export function route() {
   const [path, query] = location.hash.slice(1).split('?');
@@ -17,6 +18,9 @@ export function link(page, ...parts) {
 }
 
 export const go = (...parts) => { location.hash = link(...parts); };
+
+// Links that download tables and traces of the whole swarm.
+export const takeAway = (...names) => names.map(name => h('a', {key: name, class: 'button', href: pathOf(`export/${name}`), download: ''}, name));
 
 // Change the query of this address without a step in the history, as while one drags.
 export function note(query) {

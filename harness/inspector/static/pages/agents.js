@@ -56,7 +56,7 @@ function sides(task) {
   return h('div', {class: 'talk'},
     h('div', {class: 'tools'}, h('b', {}, `Since the fork of task ${task}`), h('span', {class: 'dim'}, `${count(told.shared)} messages are shared`), h('a', {href: link('agents', 'task', task)}, 'the whole conversation')),
     told.fork_point == null ? h('p', {class: 'empty'}, 'This task was not forked: it shares no message with another.')
-      : h('div', {class: 'columns pad'}, side(told.parent, 'What its parent went on to do:'), side(told.child, 'What it did itself:')));
+      : h('div', {class: 'columns inset'}, side(told.parent, 'What its parent went on to do:'), side(told.child, 'What it did itself:')));
 }
 
 const hit = (message, text) => !text || JSON.stringify(message.content).toLowerCase().includes(text);

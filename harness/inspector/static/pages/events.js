@@ -4,7 +4,7 @@ import {get} from '../api.js';
 import {h} from '../dom.js';
 import {clockMs, count, cut} from '../format.js';
 import {grid} from '../grid.js';
-import {link, note} from '../route.js';
+import {link, note, takeAway} from '../route.js';
 import {changed, store} from '../store.js';
 
 const PAGE = 200, KEPT = 80;
@@ -81,6 +81,7 @@ export const events = {
         h('label', {class: 'check'}, h('input', {type: 'checkbox', checked: own.follow, onchange: event => { own.follow = event.target.checked; changed(); }}), 'follow'),
         h('span', {class: 'dim', role: 'status'}, filtered ? `${count(rows.length)} found${own.next == null ? '' : ` up to event ${count(own.next)} of ${count(store.seq)}`}` : `${count(store.seq)} events`),
         filtered && own.next != null ? h('button', {onclick: () => more(query), disabled: own.busy}, 'Look further') : '',
+        h('span', {class: 'grow'}), takeAway('events.csv', 'events.ndjson'),
         own.problem ? h('span', {class: 'bad', role: 'alert'}, own.problem) : ''),
       total ? h('div', {class: chosen ? 'split' : 'one', key: 'body'},
         grid({key: 'events', label: 'Events', columns: COLUMNS, total, cell: (index, column) => cell(at(index), column), selected: own.selected ?? (from ? from - 1 : null), choose: index => { own.selected = index; own.follow = false; changed(); }, follow: own.follow}),

@@ -4,10 +4,13 @@ import {button} from '../act.js';
 import {h} from '../dom.js';
 import {clock, count, duration} from '../format.js';
 import {Live} from '../live.js';
-import {link} from '../route.js';
-import {now, store} from '../store.js';
+import {link, note} from '../route.js';
+import {changed, now, store} from '../store.js';
 
 const found = new Live('locks', {every: 500, idle: 2000});
+const own = {range: null};
+const past = new Live('locks/episodes', {every: 10_000, asked: () => own.range});
+const RANGES = [['', 'the whole run'], ['60', 'the last minute'], ['600', 'the last 10 minutes'], ['3600', 'the last hour']];
 
 const name = (agent, task) => task ? h('a', {href: link('tasks', task)}, `task ${task}`) : h('a', {href: link('agents', agent)}, `agent ${agent}`);
 const thing = (kind, object) => h('a', {href: link('state', kind, object)}, `${kind} `, h('code', {}, object));
@@ -51,15 +54,32 @@ function holding({held}, readOnly) {
         h('td', {}, one.kind === 'lock' && !one.shared ? button({label: 'Release…', op: 'release', target: {lock: one.name, fence: one.fence}, danger: true, readOnly, confirm: `Whoever waits for ${one.name} gets it now. What its holder writes under fence ${one.fence} is refused from then on.`}) : ''))))) : h('p', {class: 'dim'}, 'Nothing is held.'));
 }
 
+// Who waited for which lock in a stretch of time: the present alone says nothing of what was five minutes ago.
+function episodes(where) {
+  const length = where.query.get('last') ?? '', t0 = where.query.get('t0'), t1 = where.query.get('t1');
+  // The beginning of the last minutes moves in steps, or each look would be another question.
+  own.range = t0 ? {t0, t1} : length ? {t0: Math.floor((store.at - Number(length)) / 5) * 5} : {};
+  const told = past.read() ?? own.told;
+  if (told) own.told = told;
+  const most = Math.max(1e-9, ...(told?.rows ?? []).flatMap(one => one.bars));
+  return h('section', {class: 'card', key: 'episodes'}, h('div', {class: 'choices'}, h('h2', {}, 'Waited for most'),
+    h('label', {}, 'in', h('select', {value: t0 ? 'range' : length, onchange: event => { note({last: event.target.value, t0: '', t1: ''}); changed(); }}, RANGES.map(([value, text]) => h('option', {value, key: value}, text)), t0 ? h('option', {value: 'range', key: 'range'}, 'the stretch of the timeline') : '')),
+    told ? h('span', {class: 'dim'}, `${clock(told.from_at)} to ${clock(told.until_at)}`) : ''),
+    !told ? h('p', {class: 'dim'}, past.problem ?? 'Reading …') : told.rows.length ? h('table', {}, h('thead', {}, h('tr', {}, ['lock', 'when', 'waits', 'together', 'longest'].map((title, n) => h('th', {key: title, class: n > 1 ? 'num' : ''}, title)))),
+      h('tbody', {}, told.rows.map(one => h('tr', {key: one.object}, h('td', {}, thing('lock', one.object)),
+        h('td', {}, h('svg', {svg: true, class: 'bars', viewBox: '0 0 160 20', preserveAspectRatio: 'none', role: 'img', 'aria-label': `waits for ${one.object} over time`}, one.bars.map((bar, n) => bar ? h('rect', {svg: true, key: n, x: n * 4, y: 20 - Math.max(1, bar / most * 20), width: 3.4, height: Math.max(1, bar / most * 20)}) : ''))),
+        h('td', {class: 'num'}, count(one.waits)), h('td', {class: 'num'}, duration(one.waited_s)), h('td', {class: 'num'}, h('a', {href: link('events', {from: one.longest})}, duration(one.longest_s))))))) : h('p', {class: 'dim'}, 'No lock was waited for then.'),
+    told && told.locks > told.rows.length ? h('p', {class: 'dim'}, `${count(told.rows.length)} of ${count(told.locks)} locks are shown.`) : '');
+}
+
 export const locks = {
   title: 'Locks',
-  view(_where, {readOnly}) {
+  view(where, {readOnly}) {
     const told = found.read();
     if (!told) return h('p', {class: 'empty'}, found.problem ?? 'Reading …');
     return h('div', {class: 'columns'},
       h('div', {key: 'left'}, told.circles.map((one, n) => h('section', {class: 'card alert', key: `circle ${n}`, role: 'alert'}, h('h2', {}, `Deadlock of ${one.waiters.length} waits`), h('p', {}, one.story))), blocking(told)),
       h('div', {key: 'right'}, holding(told, readOnly),
-        h('section', {class: 'card'}, h('h2', {}, 'Waited for most'), told.episodes.length ? h('table', {}, h('thead', {}, h('tr', {}, ['lock', 'waits', 'together', 'longest', 'last'].map(title => h('th', {key: title}, title)))),
-          h('tbody', {}, told.episodes.map(one => h('tr', {key: one.object}, h('td', {}, thing('lock', one.object)), h('td', {class: 'num'}, count(one.waits)), h('td', {class: 'num'}, duration(one.waited_s)), h('td', {class: 'num'}, duration(one.longest_s)), h('td', {class: 'num'}, clock(one.last_at)))))) : h('p', {class: 'dim'}, 'No lock was waited for yet.'))));
+        episodes(where)));
   },
 };

@@ -6,7 +6,8 @@ import {clock, count, cut, duration, percent, short, usd} from '../format.js';
 import {around, graph} from '../graph.js';
 import {grid} from '../grid.js';
 import {Live} from '../live.js';
-import {go, link, note, route} from '../route.js';
+import {TaskMap} from '../map.js';
+import {go, link, note, route, takeAway} from '../route.js';
 import {changed, counts, now, store} from '../store.js';
 
 const FINAL = new Set(['done', 'failed', 'cancelled']);
@@ -16,7 +17,7 @@ const COLUMNS = [
   {name: 'took', title: 'took', width: '90px', kind: 'num'}, {name: 'input', title: 'input', width: '70px', kind: 'num'}, {name: 'cache', title: 'cache', width: '64px', kind: 'num'},
   {name: 'usd', title: 'cost', width: '80px', kind: 'num'},
 ];
-const own = {say: '', rows: null, made: '', folded: new Set(), one: new Live(() => `tasks/${own.task}`, {every: 800}), task: null};
+const own = {map: null, say: '', rows: null, made: '', folded: new Set(), one: new Live(() => `tasks/${own.task}`, {every: 800}), task: null};
 
 const took = row => { const t = store.tasks; return t.started_at[row] == null ? null : (t.ended_at[row] ?? now()) - t.started_at[row]; };
 const prompt = row => (store.tasks.input[row] ?? 0) + (store.tasks.cache_read[row] ?? 0) + (store.tasks.cache_write[row] ?? 0);
@@ -75,6 +76,8 @@ function filters(query, total) {
     roles.length ? h('label', {}, 'role', h('select', {value: query.role, onchange: event => set({role: event.target.value})}, h('option', {value: ''}, 'all'), roles.map(role => h('option', {value: role, key: role}, role)))) : '',
     h('label', {}, 'title', h('input', {value: query.text, oninput: event => set({text: event.target.value})})),
     query.sort ? h('button', {onclick: () => set({sort: '', down: ''})}, 'As a tree') : '',
+    h('button', {onclick: () => set({view: query.view === 'map' ? '' : 'map'}), 'aria-keyshortcuts': 'm'}, query.view === 'map' ? 'As a table ' : 'As a map ', h('kbd', {}, 'm')),
+    takeAway('tasks.csv', 'tasks.ndjson'), h('span', {class: 'grow'}),
     h('span', {class: 'dim', role: 'status'}, total === store.tasks.size ? `${count(total)} tasks` : `${count(total)} of ${count(store.tasks.size)} tasks`));
 }
 
@@ -135,9 +138,11 @@ function detail(id, {readOnly}) {
 
 export const tasks = {
   title: 'Tasks', scrolls: false,
-  keys: [['↑ ↓', 'the task above or below'], ['← →', 'fold, unfold']],
+  keys: [['m', 'all tasks as a map'], ['+ − 0', 'on the map: nearer, farther, all of it'], ['↑ ↓', 'the task above or below'], ['← →', 'fold, unfold']],
   press(event) {
-    const id = Number(route().rest[0]);
+    const id = Number(route().rest[0]), map = route().query.get('view') === 'map';
+    if (event.key === 'm') { note({view: map ? '' : 'map'}); changed(); return; }
+    if (map && own.map?.key(event)) return;
     if (event.key === 'ArrowLeft' && id) { own.folded.add(id); own.made = ''; changed(); }
     if (event.key === 'ArrowRight' && id) { own.folded.delete(id); own.made = ''; changed(); }
   },
@@ -146,11 +151,17 @@ export const tasks = {
     const id = Number(where.rest[0]) || null, rows = listed(query), selected = id ? rows.findIndex(([row]) => store.tasks.id[row] === id) : null;
     const choose = index => go('tasks', store.tasks.id[rows[index][0]], {...Object.fromEntries(where.query), view: ''});
     const onsort = name => { note(query.sort === name && query.down ? {sort: '', down: ''} : {sort: name, down: query.sort === name ? '1' : ''}); changed(); };
-    const inGraph = query.view === 'graph' && id;
+    const inGraph = query.view === 'graph' && id, inMap = query.view === 'map';
+    own.chosen = id;
+    const map = box => {
+      own.map = new TaskMap(box, {choose: one => go('tasks', one, {...Object.fromEntries(route().query), view: 'map'}), chosen: () => own.chosen});
+      return () => { own.map.destroy(); own.map = null; };
+    };
     return h('div', {class: 'column'},
       inGraph ? h('div', {class: 'tools'}, h('a', {class: 'button', href: link('tasks', id)}, 'As a table'), h('span', {class: 'dim'}, `what task ${id} needs, and what needs it`)) : filters(query, rows.length),
       h('div', {class: id ? 'split broad' : 'one', key: 'body'},
         inGraph ? h('div', {class: 'scroll', key: 'graph'}, graph(around(id), {chosen: id}))
+          : inMap ? h('div', {class: 'canvas', key: 'map', tabindex: 0, opaque: true, role: 'application', 'aria-roledescription': 'map', 'aria-label': `Map of ${count(store.tasks.size)} tasks and their needs. m shows a table of the same.`, mount: map})
           : rows.length ? grid({key: 'tasks', label: 'Tasks', columns: COLUMNS, total: rows.length, cell: (index, column) => cell(rows[index], column), selected, choose, sort: query.sort ? {name: query.sort, down: Boolean(query.down)} : null, onsort})
             : h('p', {class: 'empty', key: 'none'}, store.tasks.size ? 'No task is like that.' : 'There is no task yet.'),
         id ? detail(id, shell) : ''));
