@@ -1,4 +1,4 @@
-"""Which locks were waited for in a stretch of time, how often and how long, and when: a look at the present is blind."""
+"""Which locks were waited for in a stretch of time: how often, how long, and when."""
 
 from __future__ import annotations
 

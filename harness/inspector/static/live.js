@@ -13,14 +13,14 @@ export class Live {
     this.value = null;
     this.problem = null;
     this.seq = -1;
-    this.at = 0;
+    this.at = -Infinity;
   }
 
   // The value as it was read last; null before the first.
   read() {
     const path = typeof this.path === 'function' ? this.path() : this.path;
     const asked = this.asked(), name = `${path} ${JSON.stringify(asked)}`;
-    if (name !== this.name) { this.name = name; this.value = null; this.problem = null; this.seq = -1; this.at = 0; }
+    if (name !== this.name) { this.name = name; this.value = null; this.problem = null; this.seq = -1; this.at = -Infinity; }
     const age = performance.now() - this.at, stale = this.seq !== store.seq || (age >= this.idle && !store.swarm.ended_at);
     if (!this.busy && age >= this.every && stale) {
       this.busy = true;

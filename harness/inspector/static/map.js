@@ -1,4 +1,4 @@
-// All tasks at once: those with needs in layers from left to right, the others as a block below, drawn on a canvas.
+// All tasks at once: those with needs in layers from left to right, the others as a block behind, drawn on a canvas.
 //
 // It answers where it stands still and what hangs together; what one task needs is the graph of that task.  The table of
 // tasks is its twin for keys and readers.
@@ -6,20 +6,30 @@
 import {layout} from './layout.js';
 import {store} from './store.js';
 
-const WIDE = 26, HIGH = 10, GAP_X = 46, GAP_Y = 5, BLOCK = 60, LEGIBLE = 3.2;
+const WIDE = 26, HIGH = 10, GAP_X = 46, GAP_Y = 5, NEAR = 6, LEGIBLE = 3.2;
 const STATES = ['blocked', 'ready', 'running', 'parked', 'done', 'failed', 'cancelled'];
 
-// Where each task stands, in units that do not change with the zoom.
-function placed() {
+// Where each task stands, in units that do not change with the zoom.  A layer of many tasks is several columns, so that
+// the whole fills a screen of that shape (width to height) instead of being a thread.
+function placed(shape) {
   const linked = new Set();
   for (const [need, task] of store.needs) { linked.add(need); linked.add(task); }
   const ids = store.tasks.id.filter(id => linked.has(id)), rest = store.tasks.id.filter(id => !linked.has(id));
-  const {place, rows, layers} = layout(ids, store.needs), at = new Map();
-  for (const id of ids) { const {layer, row} = place.get(id); at.set(id, [layer * (WIDE + GAP_X), (row + (rows - 1) / 2) * (HIGH + GAP_Y)]); }
-  const top = ids.length ? rows * (HIGH + GAP_Y) + 40 : 0, columns = Math.max(1, Math.min(BLOCK, Math.ceil(Math.sqrt(rest.length * 2))));
-  rest.forEach((id, n) => at.set(id, [n % columns * (WIDE + 6), top + Math.floor(n / columns) * (HIGH + GAP_Y)]));
-  const width = Math.max(ids.length ? layers * (WIDE + GAP_X) : 0, Math.min(columns, rest.length) * (WIDE + 6)), height = top + Math.ceil(rest.length / columns) * (HIGH + GAP_Y);
-  return {at, width, height};
+  const {place, layers} = layout(ids, store.needs), of = Array.from({length: layers}, () => []);
+  for (const id of ids) of[place.get(id).layer].push(id);
+  for (const layer of of) layer.sort((a, b) => place.get(a).row - place.get(b).row);
+  if (rest.length) of.push(rest);  // what needs nobody and nobody needs stands behind the others
+  const sizeFor = rows => [of.reduce((sum, layer) => sum + GAP_X + Math.ceil(layer.length / rows) * (WIDE + NEAR), 0), Math.min(rows, Math.max(1, ...of.map(layer => layer.length))) * (HIGH + GAP_Y)];
+  let best = 1, least = Infinity;
+  for (let rows = 1; rows < 20_000; rows = Math.ceil(rows * 1.15)) { const [width, height] = sizeFor(rows), size = Math.max(width / shape, height); if (size < least) { least = size; best = rows; } }
+  const at = new Map(), [width, height] = sizeFor(best);
+  let x = 0;
+  for (const layer of of) {
+    const columns = Math.ceil(layer.length / best), rows = Math.ceil(layer.length / Math.max(1, columns)), top = (height - rows * (HIGH + GAP_Y)) / 2;
+    layer.forEach((id, n) => at.set(id, [x + Math.floor(n / rows) * (WIDE + NEAR), top + n % rows * (HIGH + GAP_Y)]));
+    x += columns * (WIDE + NEAR) + GAP_X;
+  }
+  return {at, wide: width - GAP_X, high: height};
 }
 
 export class TaskMap {
@@ -59,10 +69,11 @@ export class TaskMap {
       this.canvas.style.width = `${width}px`; this.canvas.style.height = `${height}px`;
       this.wanted = true;
     }
-    const made = `${store.tasks.size} ${store.needs.length}`;
-    if (made !== this.made) { this.made = made; Object.assign(this, placed()); if (!this.moved) this.fit(); this.wanted = true; }
+    const made = `${store.tasks.size} ${store.needs.length} ${this.moved ? '' : `${width} ${height}`}`;
+    if (!width || !height) return;
+    if (made !== this.made) { this.made = made; Object.assign(this, placed(width / height)); if (!this.moved) this.fit(); this.wanted = true; }
     if (this.drawn !== store.version) { this.drawn = store.version; this.wanted = true; }
-    if (!this.wanted || !width) return;
+    if (!this.wanted) return;
     this.wanted = false;
     this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.draw(width, height);
@@ -70,8 +81,8 @@ export class TaskMap {
 
   fit() {
     const {clientWidth: width, clientHeight: height} = this.box;
-    this.scale = Math.min(3, (width - 40) / Math.max(1, this.width), (height - 40) / Math.max(1, this.height));
-    this.x = (width - this.width * this.scale) / 2; this.y = (height - this.height * this.scale) / 2;
+    this.scale = Math.min(3, (width - 40) / Math.max(1, this.wide), (height - 40) / Math.max(1, this.high));
+    this.x = (width - this.wide * this.scale) / 2; this.y = (height - this.high * this.scale) / 2;
     this.wanted = true;
   }
 

@@ -29,8 +29,9 @@ export function changed() {
   requestAnimationFrame(() => { dirty = false; for (const watch of watchers) watch(); });
 }
 
-// The time by the swarm's machine; of a swarm that has ended, when it did.
-export const now = () => store.swarm?.ended_at ?? Date.now() / 1000 + store.skew;
+// The time by the swarm's machine; of a swarm that has ended, when it did, and of one whose process died, when it was
+// heard of last.
+export const now = () => store.swarm?.ended_at ?? (store.swarm?.state === 'interrupted' ? store.at : Date.now() / 1000 + store.skew);
 
 export async function load() {
   const told = await get('snapshot');

@@ -8,6 +8,7 @@
 import {KIND, KINDS} from './lanes.js';
 import {clock, duration} from './format.js';
 import {now, store} from './store.js';
+import {idle, STRAIGHT} from './warp.js';
 
 const LABEL = 190, TOP = 26, MAP = 34, LANE = 26, DETAIL_S = .25;
 const OUTCOME_COLOURS = ['task-running', 'task-done', 'task-failed', 'task-cancelled', 'task-parked', 'task-failed', 'task-done', 'task-cancelled'];
@@ -31,8 +32,10 @@ export class Timeline {
     this.order = 'number';
     this.chosen = null;
     this.colours = null;
+    this.warp = STRAIGHT;
     this.wanted = true;
     this.undo = [];
+    this.measure();
     this.listen();
     this.theme();
     const frame = () => { if (this.gone) return; this.tick(); this.handle = requestAnimationFrame(frame); };
@@ -100,15 +103,28 @@ export class Timeline {
   span(t0, t1) {
     const middle = (t0 + t1) / 2, half = Math.max(.005, (t1 - t0) / 2);
     this.t0 = middle - half; this.t1 = middle + half;
+    this.measure();
     this.wanted = true;
     this.moved?.(this);
   }
 
+  measure() { this.w0 = this.warp.fold(this.t0); this.length = Math.max(.005, this.warp.fold(this.t1) - this.w0); }
+
   // Keep the end in sight, as much of the time as is seen now.
   track() { this.follow = true; this.wanted = true; }
 
-  x(time) { return LABEL + (time - this.t0) / (this.t1 - this.t0) * (this.width - LABEL); }
-  time(x) { return this.t0 + (x - LABEL) / (this.width - LABEL) * (this.t1 - this.t0); }
+  // Where the idle stretches are folded, the screen is even in the folded time, and only there.
+  x(time) { return LABEL + (this.warp.fold(time) - this.w0) / this.length * (this.width - LABEL); }
+  time(x) { return this.warp.unfold(this.w0 + (x - LABEL) / (this.width - LABEL) * this.length); }
+
+  // Fold the stretches in which nothing happened, or show all time evenly again.
+  fold() {
+    this.warp = this.warp === STRAIGHT ? idle(store.lanes.phases, store.swarm.started_at, now()) : STRAIGHT;
+    this.foldedAt = performance.now();
+    this.span(this.t0, this.t1);
+  }
+
+  get folded() { return this.warp !== STRAIGHT; }
 
   tick() {
     const scale = devicePixelRatio || 1, {clientWidth: width, clientHeight: height} = this.box;
@@ -118,7 +134,8 @@ export class Timeline {
       this.wanted = true;
     }
     this.width = width; this.height = height;
-    if (this.follow && !store.swarm.ended_at) { const length = this.t1 - this.t0; this.t1 = now() + length * .02; this.t0 = this.t1 - length; this.wanted = true; }
+    if (this.follow && !store.swarm.ended_at) { const {length} = this; this.t1 = now() + length * .02; this.t0 = this.warp.unfold(this.warp.fold(this.t1) - length); this.measure(); this.wanted = true; }
+    if (this.folded && !store.swarm.ended_at && performance.now() - this.foldedAt > 5000) { this.warp = STRAIGHT; this.fold(); }
     if (this.drawn !== store.version) { this.drawn = store.version; this.wanted = true; }
     if (!this.wanted || width < LABEL) return;
     this.wanted = false;
@@ -144,20 +161,34 @@ export class Timeline {
   }
 
   axis() {
-    const c = this.context, {colours} = this, length = this.t1 - this.t0;
-    const step = STEPS.find(one => one / length * (this.width - LABEL) > 90) ?? 86400;
+    const c = this.context, {colours} = this;
+    const step = STEPS.find(one => one / this.length * (this.width - LABEL) > 90) ?? 86400;
     c.font = '11px system-ui, sans-serif'; c.textBaseline = 'middle'; c.fillStyle = colours.dim; c.strokeStyle = colours.line;
     c.lineWidth = 1;
     c.beginPath();
     const zero = store.swarm.started_at;
+    let free = 0;
     for (let t = zero + Math.ceil((this.t0 - zero) / step) * step; t < this.t1; t += step) {
       const x = Math.round(this.x(t)) + .5;
-      if (x < LABEL) continue;
+      if (x < LABEL || x < free) continue;
+      free = this.folded ? x + 60 : 0;
       c.moveTo(x, TOP - 6); c.lineTo(x, this.height - MAP);
       c.fillText(duration(t - zero), x + 4, TOP / 2);
     }
     c.globalAlpha = .6; c.stroke(); c.globalAlpha = 1;
     c.fillText(clock(this.t0), 12, TOP / 2);
+    this.gaps();
+  }
+
+  // A folded stretch is a band that says how long it is.
+  gaps() {
+    const c = this.context;
+    for (const [from, to] of this.warp.gaps) {
+      if (to < this.t0 || from > this.t1) continue;
+      const left = Math.max(LABEL, this.x(from)), right = this.x(to);
+      c.fillStyle = this.colours.sunk; c.fillRect(left, TOP, Math.max(2, right - left), this.height - TOP - MAP);
+      c.fillStyle = this.colours.dim; c.fillText(`⇥ ${duration(to - from)}`, left + 2, TOP - 5);
+    }
   }
 
   lane(agent, y, row) {
@@ -175,7 +206,7 @@ export class Timeline {
     }
     c.save(); c.beginPath(); c.rect(LABEL, y, this.width - LABEL, laneHeight); c.clip();
     const gap = tall ? 3 : laneHeight > 4 ? .5 : 0, height = laneHeight - 2 * gap;
-    const detail = (this.t1 - this.t0) / (this.width - LABEL) < DETAIL_S && tall;
+    const detail = this.length / (this.width - LABEL) < DETAIL_S && tall;
     const tasks = store.lanes.tasks.get(agent), phases = store.lanes.phases.get(agent);
     if (tasks) this.bars(tasks, y + gap, height, span => colours[OUTCOME_COLOURS[tasks.ended[span] === Infinity ? 0 : tasks.outcome[span]]], detail ? .3 : .85);
     if (phases) this.phases(phases, y + gap, height, detail);
@@ -268,10 +299,14 @@ export class Timeline {
 
   zoom(factor, around = (this.t0 + this.t1) / 2) {
     this.follow = false;
-    this.span(around - (around - this.t0) * factor, around + (this.t1 - around) * factor);
+    const {warp} = this, at = warp.fold(around), w1 = this.w0 + this.length;
+    this.span(warp.unfold(at - (at - this.w0) * factor), warp.unfold(at + (w1 - at) * factor));
   }
 
-  pan(share) { this.follow = false; const by = share * (this.t1 - this.t0); this.span(this.t0 + by, this.t1 + by); }
+  pan(share) { this.follow = false; this.shift(this.w0, share * this.length); }
+
+  // Show as much from another place on, in the folded time.
+  shift(w0, by) { const {warp, length} = this; this.span(warp.unfold(w0 + by), warp.unfold(w0 + by + length)); }
 
   scroll(by) {
     const most = Math.max(0, this.agents().length * this.laneHeight - (this.height - TOP - MAP));
@@ -281,7 +316,7 @@ export class Timeline {
 
   down(event) {
     this.canvas.setPointerCapture(event.pointerId);
-    this.drag = {x: event.offsetX, y: event.offsetY, t0: this.t0, t1: this.t1, top: this.top, moved: false, map: event.offsetY > this.height - MAP};
+    this.drag = {x: event.offsetX, y: event.offsetY, w0: this.w0, top: this.top, moved: false, map: event.offsetY > this.height - MAP};
     if (this.drag.map) this.jumpTo(event.offsetX);
   }
 
@@ -293,8 +328,7 @@ export class Timeline {
     if (drag.map) { this.jumpTo(event.offsetX); return; }
     if (!drag.moved) return;
     this.follow = false;
-    const by = -dx / (this.width - LABEL) * (drag.t1 - drag.t0);
-    this.span(drag.t0 + by, drag.t1 + by);
+    this.shift(drag.w0, -dx / (this.width - LABEL) * this.length);
     this.top = drag.top;
     this.scroll(-dy);
   }
@@ -321,7 +355,7 @@ export class Timeline {
   hit(x, y) {
     const row = Math.floor((y - TOP + this.top) / this.laneHeight), agent = this.agents()[row];
     if (agent === undefined || y < TOP || y > this.height - MAP) return null;
-    const time = this.time(x), slack = 3 / (this.width - LABEL) * (this.t1 - this.t0);
+    const time = this.time(x), slack = 3 / (this.width - LABEL) * this.length;
     for (const name of ['phases', 'tasks']) {
       const lane = store.lanes[name].get(agent);
       if (!lane || x < LABEL) continue;
@@ -351,6 +385,7 @@ export class Timeline {
     else if (event.key === '0') this.fit();
     else if (event.key === 'a') this.fitLanes();
     else if (event.key === 'l') this.track();
+    else if (event.key === 'i') this.fold();
     else return;
     event.preventDefault();
   }

@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import pytest
 from benchmarks.inspecting import planting
+from benchmarks.inspecting.seeding import fill
 from tests.stepped import until
 
 from prong.harness.inspector.library import Library
@@ -132,6 +133,102 @@ def test_what_goes_wrong_is_on_the_first_page_with_its_evidence_and_a_remedy_tha
         assert planted.page in one.get_by_role("link", name="See it").get_attribute("href")
         one.get_by_role("button", name=planted.remedy, exact=True).click()
         until(lambda planted=planted: planting.has_worked(store, planted), f"{planted.remedy}: {planted.worked}")
+    for page in PAGES:  # each now with one of what it shows
+        tab.go(page, swarm.id)
+        until(lambda: tab.counts("main *") > 1 and "Reading …" not in tab.text(), page)
+
+
+def test_an_address_shows_the_same_to_somebody_else_and_back_leads_back(tab, swarm):
+    store = swarm.store()
+    work(store, 3)
+    with join(swarm.directory, "ada") as shared:
+        shared.SharedMap("m")["k"] = "the value"
+        shared.Lock("l").acquire()
+        began = store.row("select min(at) as at from event")["at"]
+        places = {
+            "tasks/2?view=graph": "what task 2 needs",
+            "tasks/3?view=map": "As a table",
+            "tasks?state=failed&text=task": "of 4 tasks",
+            "agents/task/2?view=fork": "was not forked",
+            "state/map/m?key=k": "Writes (1",
+            "events?kind=map.put": "1 found",
+            "past?seq=3&since=1": "What changed since event 1",
+            "cost?by=model": "No model was asked yet",
+            "locks?last=60": "the last minute",
+            f"timeline?t0={began - 5:.3f}&t1={began + 60:.3f}&fold=1": "All time",
+        }
+        for place, text in places.items():
+            tab.go(place, swarm.id)
+            tab.shows(text)
+            tab.page.reload()
+            tab.shows(text)
+        tab.go("tasks/2", swarm.id)
+        tab.shows("2 task 0")
+        tab.go("tasks/3", swarm.id)
+        tab.shows("3 task 1")
+        tab.page.go_back()
+        tab.shows("2 task 0")
+
+
+FOLDED = """async () => {
+  const {Warp, idle} = await import('/static/warp.js'), {Lane} = await import('/static/lanes.js');
+  const lane = new Lane();
+  for (const began of [0, 10, 1000, 1010]) lane.push(began, began + 10, 1, 0, 1, 0);
+  const warp = idle(new Map([[1, lane]]), 0, 1020), found = [];
+  for (let t = -5; t < 1030; t += .5) found.push(Math.abs(warp.unfold(warp.fold(t)) - t));
+  return [warp.gaps, Math.max(...found), warp.fold(1020) - warp.fold(0) < 60, new Warp([], 0).fold(7)];
+}"""
+
+
+def test_a_night_between_two_runs_is_folded_and_every_time_is_found_again(tab):
+    gaps, error, short, plain = tab.page.evaluate(FOLDED)
+    assert gaps == [[20, 1000]]
+    assert error < 1e-6
+    assert (short, plain) == (True, 7)
+
+
+def many(swarm, count):
+    """So many of everything that a page lists."""
+    store = swarm.store()
+    fill(swarm, agents=200, tasks=count, events=2 * count)
+    with store.transaction(None) as tx:
+        numbers = {"count": count, "now": tx.now}
+        series = "with recursive n (n) as (select 2 union all select n + 1 from n where n < :count)"
+        tx.execute(
+            f"insert into lock (name, holder, fence, lease_s, acquired_at, expires_at) {series}"
+            " select 'lock ' || n, n % 200 + 1, 1, 60, :now, :now + 60 from n", **numbers,
+        )  # fmt: skip
+        tx.execute(
+            f"insert into waiter (agent, task, kind, object, wants, state, since_at) {series}"
+            """ select n % 200 + 1, n, 'lock', 'lock ' || (n - 1), '{"shared": false}', 'waiting', :now from n""",
+            **numbers,
+        )  # fmt: skip
+        tx.execute(
+            f"insert into merge (task, base, commit_id, state, queued_at, ended_at) {series}"
+            " select n, 'a', 'b', 'merged', :now, :now from n", **numbers,
+        )  # fmt: skip
+        tx.execute(
+            "insert into model_call (task, agent, model, stop_reason, input_tokens, cache_read_tokens,"
+            f" cache_write_tokens, output_tokens, prefix_hash, started_at, first_byte_at, ended_at) {series}"
+            " select n, n % 200 + 1, 'm', 'end_turn', 1, 2, 3, 4, 'h', :now - 1, :now - 1, :now from n", **numbers,
+        )  # fmt: skip
+    with join(swarm.directory, "ada") as shared:
+        shared.SharedMap("large").update({f"key {n}": n for n in range(count)})
+
+
+@pytest.mark.long
+def test_every_page_bears_ten_thousand_of_everything_and_makes_few_elements(tab, swarm):
+    many(swarm, 10_000)
+    shown = {
+        "now": "running", "timeline": "200 agents", "tasks": "10,000 tasks", "tasks?view=map": "As a table",
+        "tasks/9000": "9000", "agents": "agent 1", "agents/task/9000": "Conversation", "locks": "Held (9,999)",
+        "state": "large", "state/map/large": "500 of 10,000 keys", "cost": "200 of", "events": "events",
+        "events?kind=task.claimed": "found", "merge": "1,000 of 9,999", "past": "After event",
+    }  # fmt: skip
+    for where, text in shown.items():
+        tab.go(where, swarm.id)
+        tab.shows(text)
+        assert tab.counts("main *") < 40_000, where
 
 
 def test_a_task_is_cancelled_by_keys_alone_and_says_first_what_it_hits(tab, swarm):

@@ -153,6 +153,7 @@ export const tasks = {
     const onsort = name => { note(query.sort === name && query.down ? {sort: '', down: ''} : {sort: name, down: query.sort === name ? '1' : ''}); changed(); };
     const inGraph = query.view === 'graph' && id, inMap = query.view === 'map';
     own.chosen = id;
+    if (own.map) own.map.wanted = true;
     const map = box => {
       own.map = new TaskMap(box, {choose: one => go('tasks', one, {...Object.fromEntries(route().query), view: 'map'}), chosen: () => own.chosen});
       return () => { own.map.destroy(); own.map = null; };

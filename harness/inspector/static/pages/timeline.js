@@ -4,7 +4,7 @@ import {h} from '../dom.js';
 import {clockMs, count, duration} from '../format.js';
 import {grid} from '../grid.js';
 import {KINDS} from '../lanes.js';
-import {link, note} from '../route.js';
+import {link, note, takeAway} from '../route.js';
 import {changed, now, store} from '../store.js';
 import {Timeline} from '../timeline.js';
 
@@ -28,6 +28,9 @@ function chosenSpan() {
         h('dt', {}, 'took'), h('dd', {}, ended === Infinity ? `${duration(now() - found.began[place])} so far` : duration(ended - found.began[place])),
       ] : ''));
 }
+
+// The stretch in sight, for pages that can look at a part of the run.
+const here = () => own.timeline ? {t0: own.timeline.t0.toFixed(0), t1: Math.min(own.timeline.t1, now()).toFixed(0)} : {};
 
 // The same spans as rows, newest first, for whoever cannot see or point at a canvas.
 function rows() {
@@ -55,7 +58,7 @@ function table() {
 
 export const timeline = {
   title: 'Timeline', scrolls: false,
-  keys: [['0', 'the whole run'], ['a', 'all lanes'], ['l', 'follow the end'], ['t', 'as a table'], ['← →', 'the span before or behind'], ['↑ ↓', 'another lane'], ['+ −', 'nearer, farther']],
+  keys: [['0', 'the whole run'], ['a', 'all lanes'], ['l', 'follow the end'], ['i', 'fold or show idle time'], ['t', 'as a table'], ['← →', 'the span before or behind'], ['↑ ↓', 'another lane'], ['+ −', 'nearer, farther']],
   leave() { own.chosen = null; },
   press(event) {
     if (event.key === 't') { own.table = !own.table; changed(); }
@@ -68,6 +71,7 @@ export const timeline = {
         moved: ({t0, t1}) => { clearTimeout(own.noting); own.noting = setTimeout(() => note({t0: t0.toFixed(3), t1: t1.toFixed(3)}), 250); },
       });
       const t0 = Number(where.query.get('t0')), t1 = Number(where.query.get('t1')), agent = Number(where.query.get('agent'));
+      if (where.query.get('fold')) own.timeline.fold();
       if (t0 && t1 > t0) { own.timeline.follow = false; own.timeline.span(t0, t1); }
       if (agent) own.timeline.select({agent, lane: null, place: -1});
       window.prong.timeline = own.timeline;
@@ -78,9 +82,11 @@ export const timeline = {
       h('div', {class: 'tools'},
         button('Whole run', '0', () => own.timeline?.fit()), button('All lanes', 'a', () => own.timeline?.fitLanes()),
         button(own.timeline?.follow ? 'Following' : 'Follow', 'l', () => own.timeline?.track()),
+        button(own.timeline?.folded ? 'All time' : 'Fold idle time', 'i', () => { own.timeline?.fold(); changed(); }),
         h('label', {}, 'lanes by', h('select', {onchange: event => { if (own.timeline) { own.timeline.order = event.target.value; own.timeline.wanted = true; } }},
           h('option', {value: 'number'}, 'number'), h('option', {value: 'alive'}, 'who is alive'), h('option', {value: 'busy'}, 'who is busy'))),
         button(own.table ? 'As a picture' : 'As a table', 't', () => { own.table = !own.table; changed(); }),
+        h('a', {class: 'button', href: link('locks', here())}, 'Locks then'), takeAway('perfetto.json', 'otlp.json'),
         h('span', {class: 'grow'}),
         store.phases ? '' : h('span', {class: 'dim', role: 'status'}, 'Reading calls and waits …'),
         h('span', {class: 'legend'}, KEY.map(([colour, text]) => h('span', {key: colour}, h('i', {class: `swatch ${colour}`}), text))),
