@@ -22,7 +22,7 @@ function forest() {
 function branch(task, {of, children}, depth, shown) {
   if (shown.left <= 0) return '';
   const row = store.tasks.row(task), t = store.tasks, agents = of.get(task) ?? [], kids = children.get(task) ?? [];
-  if (agents.length) shown.left--;
+  shown.left--;
   const prompt = t.input[row] + t.cache_read[row] + t.cache_write[row];
   return h('li', {key: task},
     h('a', {class: own.task === task ? 'twig chosen' : 'twig', href: link('agents', 'task', task), 'aria-current': own.task === task ? 'true' : null},

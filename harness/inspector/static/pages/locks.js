@@ -8,7 +8,8 @@ import {link, note} from '../route.js';
 import {changed, now, store} from '../store.js';
 
 const found = new Live('locks', {every: 500, idle: 2000});
-const own = {range: null};
+const own = {range: null, find: ''};
+const HELD = 300, WAITS = 500;  // so many rows are shown; the rest is counted
 const past = new Live('locks/episodes', {every: 10_000, asked: () => own.range});
 const RANGES = [['', 'the whole run'], ['60', 'the last minute'], ['600', 'the last 10 minutes'], ['3600', 'the last hour']];
 
@@ -26,14 +27,15 @@ function holders(wait, held) {
 
 const tasksOf = wait => { const left = open(wait); return [`${count(left.length)} of ${count(wait.tasks.length)} tasks: `, left.slice(0, 12).map((task, n) => [n ? ', ' : '', h('a', {href: link('tasks', task)}, String(task))]), left.length > 12 ? ' …' : '']; };
 
-function waiter(wait, byHolder, seen) {
+function waiter(wait, byHolder, seen, left) {
+  if (left.n-- <= 0) return '';
   const below = !byHolder || seen.has(wait.agent) ? [] : byHolder.get(wait.agent) ?? [];
   return h('li', {key: wait.id}, name(wait.agent, wait.task), ` waits ${duration(now() - wait.since_at)} for `, wait.kind === 'tasks' ? tasksOf(wait) : thing(wait.kind, wait.object),
-    below.length ? h('ul', {class: 'tree'}, below.map(one => waiter(one, byHolder, new Set([...seen, wait.agent])))) : '');
+    below.length ? h('ul', {class: 'tree'}, below.map(one => waiter(one, byHolder, new Set([...seen, wait.agent]), left))) : '');
 }
 
 function blocking({held, waiting}) {
-  const byHolder = new Map(), waits = new Set(waiting.map(one => one.agent)), loose = [];
+  const byHolder = new Map(), waits = new Set(waiting.map(one => one.agent)), loose = [], left = {n: WAITS};
   for (const wait of waiting) {
     const of = [...new Set(holders(wait, held))];
     if (!of.length) loose.push(wait);
@@ -41,17 +43,19 @@ function blocking({held, waiting}) {
   }
   const roots = [...byHolder.keys()].filter(agent => !waits.has(agent)).sort((a, b) => byHolder.get(b).length - byHolder.get(a).length);
   return h('section', {class: 'card'}, h('h2', {}, `Who blocks whom (${count(waiting.length)} wait)`),
-    roots.map(agent => h('div', {key: agent, class: 'block'}, h('b', {}, name(agent, store.agents.get(agent)?.task)), ` holds up ${byHolder.get(agent).length}`, h('ul', {class: 'tree'}, byHolder.get(agent).map(one => waiter(one, byHolder, new Set([agent])))))),
-    loose.length ? [h('h3', {key: 'loose'}, 'Waiting for what nobody holds alone'), h('ul', {class: 'plainlist', key: 'list'}, loose.map(one => waiter(one, null, new Set())))] : '',
-    waiting.length ? '' : h('p', {class: 'dim'}, 'Nobody waits.'));
+    roots.map(agent => left.n <= 0 ? '' : h('div', {key: agent, class: 'block'}, h('b', {}, name(agent, store.agents.get(agent)?.task)), ` holds up ${byHolder.get(agent).length}`, h('ul', {class: 'tree'}, byHolder.get(agent).map(one => waiter(one, byHolder, new Set([agent]), left))))),
+    loose.length ? [h('h3', {key: 'loose'}, 'Waiting for what nobody holds alone'), h('ul', {class: 'plainlist', key: 'list'}, loose.map(one => waiter(one, null, new Set(), left)))] : '',
+    left.n < 0 ? h('p', {class: 'dim'}, `${count(WAITS)} of them are shown.`) : '', waiting.length ? '' : h('p', {class: 'dim'}, 'Nobody waits.'));
 }
 
-function holding({held}, readOnly) {
-  return h('section', {class: 'card'}, h('h2', {}, `Held (${count(held.length)})`),
+function holding({held: all}, readOnly) {
+  const fit = own.find ? all.filter(one => one.name.includes(own.find)) : all, held = fit.slice(0, HELD);
+  return h('section', {class: 'card'}, h('h2', {}, `Held (${count(all.length)})`),
+    all.length > 20 ? h('div', {class: 'choices'}, h('label', {}, 'name has', h('input', {value: own.find, oninput: event => { own.find = event.target.value; changed(); }})), fit.length > HELD ? h('span', {class: 'dim', role: 'status'}, `${count(HELD)} of ${count(fit.length)} are shown`) : '') : '',
     held.length ? h('table', {}, h('thead', {}, h('tr', {}, ['what', 'by', 'since', 'lease ends', 'fence', ''].map(title => h(title ? 'th' : 'td', {key: title}, title)))),
       h('tbody', {}, held.map(one => h('tr', {key: `${one.kind} ${one.name} ${one.agent} ${one.fence ?? one.number}`}, h('td', {}, thing(one.kind, one.name), one.shared ? ' (shared)' : ''), h('td', {}, one.agent == null ? `kept for task ${one.task}` : name(one.agent, one.task)),
         h('td', {}, duration(now() - one.acquired_at)), h('td', {}, one.expires_at == null ? '–' : one.expires_at > now() ? `in ${duration(one.expires_at - now())}` : 'now'), h('td', {class: 'num'}, one.fence == null ? '' : String(one.fence)),
-        h('td', {}, one.kind === 'lock' && !one.shared ? button({label: 'Release…', op: 'release', target: {lock: one.name, fence: one.fence}, danger: true, readOnly, confirm: `Whoever waits for ${one.name} gets it now. What its holder writes under fence ${one.fence} is refused from then on.`}) : ''))))) : h('p', {class: 'dim'}, 'Nothing is held.'));
+        h('td', {}, one.kind === 'lock' && !one.shared ? button({label: 'Release…', op: 'release', target: {lock: one.name, fence: one.fence}, danger: true, readOnly, confirm: `Whoever waits for ${one.name} gets it now. What its holder writes under fence ${one.fence} is refused from then on.`}) : ''))))) : h('p', {class: 'dim'}, all.length ? 'Nothing that is held is called so.' : 'Nothing is held.'));
 }
 
 // Who waited for which lock in a stretch of time: the present alone says nothing of what was five minutes ago.
