@@ -2,6 +2,7 @@
 
 export const KIND = {task: 0, model: 1, tool: 2, wait: 3, merge: 4};
 export const KINDS = Object.keys(KIND);
+const FAILED = 2;
 const OUTCOMES = ['', 'done', 'failed', 'cancelled', 'returned', 'dead', 'ended', 'stopped'];
 
 export class Lane {
@@ -13,6 +14,8 @@ export class Lane {
     this.outcome = new Uint8Array(16);
     this.task = new Int32Array(16);
     this.name = new Int32Array(16);
+    this.changes = 0;
+    this.known = new Map();
   }
 
   push(began, ended, kind, outcome, task, name) {
@@ -23,9 +26,29 @@ export class Lane {
         this[key] = larger;
       }
     const at = this.n++;
+    this.changes++;
     this.began[at] = began; this.ended[at] = ended; this.kind[at] = kind;
     this.outcome[at] = outcome; this.task[at] = task; this.name[at] = name;
     return at;
+  }
+
+  // The spans as they look from afar: those that stand closer than `2 ** level` seconds and look alike are one run, and
+  // within such a stretch a failure hides what is not one.  Of phases only the waits, since nothing else is seen from
+  // there.  They are kept until the lane changes, so that a frame costs as many runs as there are pixels, and not spans.
+  runs(level, {waits}) {
+    const kept = this.known.get(waits);
+    if (kept?.level === level && kept.changes === this.changes) return kept;
+    const gap = 2 ** level, began = [], ended = [], look = [];
+    for (let i = 0, last = -1; i < this.n; i++) {
+      const shade = waits ? this.kind[i] : this.ended[i] === Infinity ? 0 : this.outcome[i];
+      if (waits && shade !== KIND.wait && shade !== KIND.merge) continue;
+      if (last >= 0 && look[last] === shade && this.began[i] - ended[last] < gap) ended[last] = Math.max(ended[last], this.ended[i]);
+      else if (last >= 0 && this.began[i] - began[last] < gap) { ended[last] = Math.max(ended[last], this.ended[i]); if (!waits && shade === FAILED) look[last] = FAILED; }
+      else { began.push(this.began[i]); ended.push(this.ended[i]); look.push(shade); last++; }
+    }
+    const made = {level, changes: this.changes, n: began.length, began, ended, look, after: this.after};
+    this.known.set(waits, made);
+    return made;
   }
 
   // The first span that ends after a time; spans of one lane end in nearly the order in which they begin.
@@ -89,6 +112,7 @@ export class Lanes {
     if (!found) return;
     const [lane, place] = found;
     lane.ended[place] = at;
+    lane.changes++;
     lane.outcome[place] = Math.max(0, OUTCOMES.indexOf(outcome));
     this.open.delete(key);
   }

@@ -208,33 +208,34 @@ export class Timeline {
     const gap = tall ? 3 : laneHeight > 4 ? .5 : 0, height = laneHeight - 2 * gap;
     const detail = this.length / (this.width - LABEL) < DETAIL_S && tall;
     const tasks = store.lanes.tasks.get(agent), phases = store.lanes.phases.get(agent);
-    if (tasks) this.bars(tasks, y + gap, height, span => colours[OUTCOME_COLOURS[tasks.ended[span] === Infinity ? 0 : tasks.outcome[span]]], detail ? .3 : .85);
-    if (phases) this.phases(phases, y + gap, height, detail);
+    const level = Math.floor(Math.log2(this.length / (this.width - LABEL))) + (tall ? -1 : 1);  // of low lanes nobody sees single pixels
+    if (tasks) this.bars(tasks.runs(level, {waits: false}), y + gap, height, OUTCOME_COLOURS, detail ? .3 : .85);
+    if (phases && detail) this.phases(phases, y + gap, height);
+    else if (phases) { const strip = Math.max(1.5, height * .28); this.bars(phases.runs(level, {waits: true}), y + gap + height - strip, strip, PHASE_COLOURS, 1); }
     c.restore();
   }
 
   // Bars closer than a pixel are one: what cannot be told apart costs nothing.
-  bars(lane, y, height, colour, alpha) {
-    const c = this.context, end = this.t1, present = now();
+  bars(runs, y, height, names, alpha) {
+    const c = this.context, {colours} = this, end = this.t1, present = now();
     c.globalAlpha = alpha;
     let covered = -1;
-    for (let i = lane.after(this.t0); i < lane.n && lane.began[i] < end; i++) {
-      const left = this.x(lane.began[i]), right = this.x(Math.min(lane.ended[i], present));
+    for (let i = runs.after(this.t0); i < runs.n && runs.began[i] < end; i++) {
+      const left = this.x(runs.began[i]), right = this.x(Math.min(runs.ended[i], present));
       if (right < covered) continue;
       const width = Math.max(1.2, right - left);
-      c.fillStyle = colour(i);
+      c.fillStyle = colours[names[runs.look[i]]];
       c.fillRect(left, y, width, height);
       covered = Math.max(right, left) + .25;
     }
     c.globalAlpha = 1;
   }
 
-  phases(lane, y, height, detail) {
+  phases(lane, y, height) {
     const c = this.context, end = this.t1, present = now(), strip = Math.max(1.5, height * .28);
     let covered = -1;
     for (let i = lane.after(this.t0); i < lane.n && lane.began[i] < end; i++) {
       const kind = lane.kind[i], waits = kind === KIND.wait || kind === KIND.merge;
-      if (!waits && !detail) continue;
       const left = this.x(lane.began[i]), right = this.x(Math.min(lane.ended[i], present));
       if (right < covered && right - left < .5) continue;
       c.fillStyle = lane.outcome[i] === 2 ? this.colours['task-failed'] : this.colours[PHASE_COLOURS[kind]];
@@ -274,18 +275,21 @@ export class Timeline {
     c.strokeRect(Math.max(LABEL, left), y + 1, Math.max(3, Math.min(this.width, right) - Math.max(LABEL, left)), MAP - 2);
   }
 
-  // How many agents were busy and how many waited, in 120 stretches of the whole run.
+  // How many agents were busy and how many waited, in 120 stretches of the whole run; each span costs the same.
   load() {
-    if (this.loaded && performance.now() - this.loaded.made < 1000) return this.loaded;
-    const busy = new Array(120).fill(0), waits = new Array(120).fill(0), zero = store.swarm.started_at, end = now(), step = Math.max(1e-3, (end - zero) / 120);
-    const add = (into, began, ended) => {
-      for (let i = Math.max(0, Math.floor((began - zero) / step)); i < 120 && zero + i * step < ended; i++)
-        into[i] += Math.max(0, Math.min(ended, zero + (i + 1) * step) - Math.max(began, zero + i * step)) / step;
+    if (this.loaded && performance.now() - this.loaded.made < Math.max(1000, 50 * this.loaded.tookMs)) return this.loaded;
+    const made = performance.now(), zero = store.swarm.started_at, end = now(), step = Math.max(1e-3, (end - zero) / 120);
+    const busy = new Float64Array(122), waits = new Float64Array(122), whole = {busy: new Float64Array(123), waits: new Float64Array(123)};
+    const add = (into, full, began, ended) => {
+      const x = Math.max(0, (began - zero) / step), y = Math.min(120, (Math.min(ended, end) - zero) / step), i = Math.floor(x), j = Math.floor(y);
+      if (!(y > x)) return;
+      if (i === j) { into[i] += y - x; return; }
+      into[i] += i + 1 - x; into[j] += y - j; full[i + 1]++; full[j]--;
     };
-    for (const lane of store.lanes.tasks.values()) for (let i = 0; i < lane.n; i++) add(busy, lane.began[i], Math.min(lane.ended[i], end));
-    for (const lane of store.lanes.phases.values()) for (let i = 0; i < lane.n; i++) if (lane.kind[i] >= KIND.wait) { add(waits, lane.began[i], Math.min(lane.ended[i], end)); add(busy, lane.began[i], Math.min(lane.ended[i], end)); }
-    for (let i = 0; i < 120; i++) busy[i] = Math.max(0, busy[i] - 2 * waits[i]);
-    this.loaded = {busy, waits, made: performance.now()};
+    for (const lane of store.lanes.tasks.values()) for (let i = 0; i < lane.n; i++) add(busy, whole.busy, lane.began[i], lane.ended[i]);
+    for (const lane of store.lanes.phases.values()) for (let i = 0; i < lane.n; i++) if (lane.kind[i] >= KIND.wait) add(waits, whole.waits, lane.began[i], lane.ended[i]);
+    for (let i = 0, b = 0, w = 0; i < 120; i++) { b += whole.busy[i]; w += whole.waits[i]; waits[i] += w; busy[i] = Math.max(0, busy[i] + b - waits[i]); }
+    this.loaded = {busy: busy.subarray(0, 120), waits: waits.subarray(0, 120), made, tookMs: performance.now() - made};
     return this.loaded;
   }
 
