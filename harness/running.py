@@ -66,9 +66,7 @@ def run_swarm(
                     return made
 
                 with keeping_caches(swarm, settings):
-                    return Supervisor(
-                        swarm, nurseries=nurseries, provider=providers_of(settings), is_over=over
-                    ).run()
+                    return Supervisor(swarm, nurseries=nurseries, provider=providers_of(settings), is_over=over).run()
         finally:
             nursery.close()
 

@@ -23,7 +23,7 @@ ERROR_CHARACTERS = 4_000
 
 
 def work_on(shared: Shared, member: Membership, slot: Slot, task: int, fence: int) -> Work:
-    """What an agent does for a task: ask a model, call its function, run its program, or have an outside agent do it."""
+    """What an agent does for a task: ask a model, call a function, run a program, or have an outside agent do it."""
     row = member.store.row("select program, role from task where id = :task", task=task)
     role = None if row is None else shared.roles.get(row["role"])
     if row is not None and row["program"] is None and role is not None and role.kind is not None:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 LAUNCH = f"{__name__}.launch"
 """Under this name the context of the command holds what goes on with the repository, the options, commit and key."""
 
-LEFT_OUT = ("push", "repo", "as_json")
 EXIT_CODES = {"failed": 1, "budget": 3, "approval": 4, "cache": 4, "stopped": 130}
 
 

@@ -161,7 +161,11 @@ def test_everything_that_can_be_said_is_understood():
 
 def _general(name):
     """The rule's name, without one of the user's own."""
-    for own, general in ((r"^roles\.\w+", "roles.NAME"), (r"^models\..+\.", "models.NAME."), (r"^(route\.\w+)\..*", r"\1")):
+    for own, general in (
+        (r"^roles\.\w+", "roles.NAME"),
+        (r"^models\..+\.", "models.NAME."),
+        (r"^(route\.\w+)\..*", r"\1"),
+    ):
         name = re.sub(own, general, name)
     return name
 
