@@ -261,10 +261,7 @@ def create(
             set_rules(tx, source, permissions, options.roles if source == FILE else None)
         open_account(tx, SWARM, lender=None, budget=Budget(options.bounds.tokens, options.bounds.usd))
         tx.event("swarm.created", object=name, goal=options.goal, branch=swarm.branch, base_commit=base)
-        if begin is None:
-            _begin(tx, options, base, program)
-        else:
-            begin(tx)
+        begin(tx) if begin is not None else _begin(tx, options, base, program)
     return swarm
 
 

@@ -168,11 +168,8 @@ def run(
     _launch(ctx, repository, options, rules, include_dirty=include_dirty, ui=ui, as_json=as_json)
 
 
-main.add_command(exec_like(run))
-main.add_command(apply_like(run))
-main.add_command(plan_like(run))
-main.add_command(map_like(run))
-main.add_command(vote_like(run))
+for like in (exec_like, apply_like, plan_like, map_like, vote_like):
+    main.add_command(like(run))
 
 
 @main.command(epilog="Example: prong resume")
