@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -184,7 +185,7 @@ def plan_like(run: click.Command) -> click.Command:
         text = _write(ctx, run, goal, asks, options)
         if apply and not yes:
             text = _approved(text)
-        path = _kept(text, output, ctx.meta[APPLYING].found, apply=apply)
+        path = _kept(text, output, ctx.meta[APPLYING].found, apply=apply, as_json=options["as_json"])
         if apply and path is not None:
             del ctx.meta[ENDED]
             _begin_apply(ctx, path, as_json=options["as_json"])
@@ -248,14 +249,15 @@ def _approved(text: str) -> str:
         text = click.edit(text, extension=".yaml") or text
 
 
-def _kept(text: str, output: Path | None, written_by: Swarm, *, apply: bool) -> Path | None:
+def _kept(text: str, output: Path | None, written_by: Swarm, *, apply: bool, as_json: bool) -> Path | None:
     """Write the plan where it was asked for, else to standard output; one that is to run is kept with its swarm."""
     if output is not None:
         output.write_text(text, "utf-8")
         click.echo(f"wrote {output}; look at it, then run it with: prong apply {output}", err=True)
         return output
     if not apply:
-        click.echo(text, nl=False)
+        told = json.dumps({"swarm": written_by.id, "plan": text}, ensure_ascii=False)
+        click.echo(told if as_json else text, nl=as_json)
         return None
     path = written_by.directory / "plan.yaml"
     path.write_text(text, "utf-8")
