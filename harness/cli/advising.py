@@ -49,7 +49,11 @@ def show_advice(swarm: Swarm) -> None:
     from prong.harness.advice import advise  # noqa: PLC0415  as above
     from prong.harness.run_figures import read_figures  # noqa: PLC0415  as above
 
-    figures = read_figures(swarm.store())
+    store = swarm.store()
+    row = store.row("select ended_at - started_at as seconds from swarm")
+    if row is None or (row["seconds"] or 0.0) < WORTH_S:  # its log need not even be read
+        return
+    figures = read_figures(store)
     for sentence in advise(figures) if figures.wall_s >= WORTH_S else ():
         _say(f"advice: {sentence}", err=True)
 

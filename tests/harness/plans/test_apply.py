@@ -157,13 +157,15 @@ def _has_begun(root):
 
 @pytest.mark.long
 def test_a_killed_plan_goes_on_with_the_same_command_and_does_nothing_twice(planned):
+    well = "".join(line for line in PLAN.splitlines(keepends=True) if "hard" not in line)  # nothing fails by itself
+    (planned / "plan.yaml").write_text(well)
     process = start(
         "apply", "--offline", "--script", SCRIPTS, "--sandbox", "off", "--latency", "0.4", "plan.yaml", cwd=planned
     )
     eventually(lambda: _has_begun(planned), "a task that is done")
     kill(process.pid)
     process.communicate()
-    apply("plan.yaml", cwd=planned, code=1)
+    apply("plan.yaml", cwd=planned)
     assert states(planned)["out"] == "done"
     titles = [row["title"] for row in rows_of(planned)]
     assert len(titles) == len(set(titles))
