@@ -25,6 +25,8 @@ from prong.harness.inspector.spans import KINDS, Spans
 from prong.state.secrets import masked
 
 SCOPE = "prong"
+"""What made the spans, and how the names begin for which the conventions have no word."""
+
 PROVIDER = "anthropic"
 
 _NANOSECONDS = 1_000_000_000
@@ -104,7 +106,7 @@ def _workflow(made: _Maker, swarm: dict[str, Any]) -> OtelSpan | None:
         return None
     attributes = {
         "gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": swarm["id"],
-        "prong.goal": swarm["goal"][:500], "gen_ai.request.model": swarm["model"], "prong.state": swarm["state"],
+        f"{SCOPE}.goal": swarm["goal"][:500], "gen_ai.request.model": swarm["model"], f"{SCOPE}.state": swarm["state"],
     }  # fmt: skip
     error = swarm["state"] if swarm["state"] == "failed" else None
     name = f"invoke_workflow {swarm['id']}"
@@ -124,12 +126,12 @@ def _agent(made: _Maker, row: dict[str, Any]) -> OtelSpan | None:
     attributes = {
         "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.id": str(row["id"]), "gen_ai.agent.name": row["name"],
         "gen_ai.agent.description": row["title"], "gen_ai.conversation.id": f"{made.swarm}/task/{row['task']}",
-        "gen_ai.provider.name": PROVIDER, "prong.task.id": row["task"], "prong.task.role": row["role"],
-        "prong.fork.context": row["context"],
+        "gen_ai.provider.name": PROVIDER, f"{SCOPE}.task.id": row["task"], f"{SCOPE}.task.role": row["role"],
+        f"{SCOPE}.fork.context": row["context"],
     }  # fmt: skip
     turn = made.turns.get(row["fork_point"] or 0)
     if turn is not None:
-        attributes["prong.fork.parent"] = row["parent"]
+        attributes[f"{SCOPE}.fork.parent"] = row["parent"]
     links = () if turn is None else (made.number("call", turn),)
     error = (row["failure"] or row["reason"] or "died") if row["state"] == "dead" or row["error"] else None
     name = f"invoke_agent {row['title']}"[:200]
@@ -151,7 +153,7 @@ def _call(made: _Maker, row: dict[str, Any]) -> OtelSpan | None:
         "gen_ai.usage.cache_creation.input_tokens": written,
     }  # fmt: skip
     if row["usd"] is not None:
-        attributes["prong.usd"] = row["usd"]
+        attributes[f"{SCOPE}.usd"] = row["usd"]
     parent = made.number("agent", row["agent"])
     return OtelSpan(made.number("call", row["id"]), parent, f"chat {row['model']}", "client", start, end, attributes)
 
@@ -166,15 +168,15 @@ def _others(connection: sqlite3.Connection, made: _Maker, last: int) -> Iterator
         end = one.ended_at if one.ended_at is not None else made.end
         if kind not in ("tool", "wait", "merge") or end is None:
             continue
-        attributes: dict[str, Any] = {"prong.task.id": one.task}
+        attributes: dict[str, Any] = {f"{SCOPE}.task.id": one.task}
         if kind == "tool":
             attributes |= {
                 "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": one.name, "gen_ai.tool.type": "function",
                 "gen_ai.tool.call.id": calls.get(one.seq, ""),
             }  # fmt: skip
         else:
-            attributes |= {"prong.wait.for": one.name}
-        name = f"execute_tool {one.name}" if kind == "tool" else f"prong.wait {one.name}"[:200]
+            attributes |= {f"{SCOPE}.wait.for": one.name}
+        name = f"execute_tool {one.name}" if kind == "tool" else f"{SCOPE}.wait {one.name}"[:200]
         yield OtelSpan(
             made.number(kind, one.seq), made.number("agent", one.agent), name, "internal",
             int(one.began_at * _NANOSECONDS), int(end * _NANOSECONDS), attributes,
