@@ -39,7 +39,7 @@ function over(told) {
 
 function forks(told) {
   const rows = told.forks.filter(one => one.children);
-  return h('section', {class: 'card'}, h('h2', {}, `Fork points (${count(rows.length)})`), rows.length ? h('table', {}, h('thead', {}, h('tr', {}, ['at message', 'of task', 'children', 'inherited', 'read from the cache', 'least', 'cache'].map(title => h('th', {key: title}, title)))),
+  return h('section', {class: 'card'}, h('h2', {}, `Fork points (${count(rows.length)})`), rows.length ? h('table', {}, h('thead', {}, h('tr', {}, ['at message', 'of task', 'children', 'inherited', 'read from the cache', 'least', 'cache'].map((title, n) => h('th', {key: title, class: n > 1 && n < 6 ? 'num' : ''}, title)))),
     h('tbody', {}, rows.slice(0, 200).map(one => h('tr', {key: one.id}, h('td', {}, String(one.id)), h('td', {}, one.parent ? h('a', {href: link('tasks', one.parent)}, String(one.parent)) : ''), h('td', {class: 'num'}, count(one.children)), h('td', {class: 'num'}, short(one.inherited)),
       h('td', {class: 'num'}, one.inherited ? percent(one.read / one.inherited) : '–'), h('td', {class: one.least != null && one.least < .95 ? 'num bad' : 'num'}, percent(one.least)), h('td', {}, one.state))))) : h('p', {class: 'dim'}, 'Nobody was forked yet.'),
     rows.length > 200 ? h('p', {class: 'dim'}, `200 of ${count(rows.length)} are shown.`) : '');

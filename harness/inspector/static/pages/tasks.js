@@ -163,7 +163,7 @@ export const tasks = {
       h('div', {class: id ? 'split broad' : 'one', key: 'body'},
         inGraph ? h('div', {class: 'scroll', key: 'graph'}, graph(around(id), {chosen: id}))
           : inMap ? h('div', {class: 'canvas', key: 'map', tabindex: 0, opaque: true, role: 'application', 'aria-roledescription': 'map', 'aria-label': `Map of ${count(store.tasks.size)} tasks and their needs. m shows a table of the same.`, mount: map})
-          : rows.length ? grid({key: 'tasks', label: 'Tasks', columns: COLUMNS, total: rows.length, cell: (index, column) => cell(rows[index], column), selected, choose, sort: query.sort ? {name: query.sort, down: Boolean(query.down)} : null, onsort})
+          : rows.length ? grid({key: 'tasks', label: 'Tasks', columns: id ? COLUMNS.filter(one => !['role', 'priority'].includes(one.name)) : COLUMNS, total: rows.length, cell: (index, column) => cell(rows[index], column), selected, choose, sort: query.sort ? {name: query.sort, down: Boolean(query.down)} : null, onsort})
             : h('p', {class: 'empty', key: 'none'}, store.tasks.size ? 'No task is like that.' : 'There is no task yet.'),
         id ? detail(id, shell) : ''));
   },
