@@ -110,7 +110,7 @@ def budget_overrun(store: Store) -> Planted:
         tx.execute("update account set tokens = 1000, settled_tokens = 990 where task = 0")
         tx.event("task.held", object=str(one), held="budget")
     worked = f"select held is null from task where id = {one}"
-    return Planted("1 tasks stand still because a budget is spent", "/cost", "Raise it to 1,500 tokens", worked)
+    return Planted("1 task stands still because a budget is spent", "/cost", "Raise it to 1,500 tokens", worked)
 
 
 def merge_conflict(store: Store) -> Planted:

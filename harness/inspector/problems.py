@@ -280,7 +280,7 @@ def _budget(moment: Moment) -> Iterator[Problem]:
     accounts = {row["account"]: row for row in rows if _share(row) > NEARLY} or {row["account"]: row for row in rows}
     if held:
         yield Problem(
-            "budget", "bad", f"{len(standing)} tasks stand still because a budget is spent",
+            "budget", "bad", f"{_many(standing, 'stands', 'stand')} still because a budget is spent",
             f"Tasks {', '.join(map(str, held))}.", None, ("cost",), tasks=held,
             remedies=tuple(_raise(row) for row in list(accounts.values())[:REMEDIES]),
         )  # fmt: skip
@@ -290,6 +290,10 @@ def _budget(moment: Moment) -> Iterator[Problem]:
             detail = "At its end tasks wait until somebody raises it."
             title = f"{_share(row):.0%} of the budget is spent"
             yield Problem("budget", "warn", title, detail, None, ("cost",), remedies=(_raise(row),))
+
+
+def _many(tasks: Sequence[int], one: str, more: str) -> str:
+    return f"1 task {one}" if len(tasks) == 1 else f"{len(tasks)} tasks {more}"
 
 
 def _share(row: dict[str, Any]) -> float:
@@ -320,7 +324,7 @@ def _lost_cache(moment: Moment) -> Iterator[Problem]:
     if not lost and not held:
         return
     tokens = sum(one.told.get("prefix_tokens", 0) - one.told.get("cache_read", 0) for one in lost)
-    waits = f" {len(held)} tasks wait for you to say whether they shall begin all the same." if held else ""
+    waits = f" {_many(held, 'waits', 'wait')} for you to say whether to begin all the same." if held else ""
     go_on = tuple(Remedy(f"Let task {task} begin all the same", "resume", {"task": task}) for task in held[:REMEDIES])
     yield Problem(
         "cache", "bad" if held or len(lost) > 1 else "warn", f"{len(lost)} forks did not read their parent's cache",

@@ -10,13 +10,15 @@ import {counts, now, store, totals} from '../store.js';
 const found = new Live('problems', {every: 700, idle: 1500});
 const OPEN = new Set(['running', 'parked', 'ready', 'blocked']);
 
-const since = at => at == null ? '' : `for ${duration(now() - at)}`;
+const OVER = new Set(['deadlock', 'cache', 'failed', 'merge', 'foreseen']);  // what happened once; the others last
+
+const since = ({kind, since_at: at}) => at == null ? '' : OVER.has(kind) ? `${duration(now() - at)} ago` : `for ${duration(now() - at)}`;
 
 function problem(one, readOnly) {
   const [page, ...rest] = one.page;
   return h('li', {key: `${one.kind} ${one.title}`, class: `problem ${one.severity}`},
     h('span', {class: 'mark', 'aria-hidden': 'true'}, one.severity === 'bad' ? '✖' : '!'),
-    h('div', {}, h('b', {}, one.title), ' ', h('span', {class: 'dim'}, since(one.since_at)), one.detail ? h('p', {}, cut(one.detail, 400)) : '',
+    h('div', {}, h('b', {}, one.title), ' ', h('span', {class: 'dim'}, since(one)), one.detail ? h('p', {}, cut(one.detail, 400)) : '',
       h('div', {class: 'choices'}, h('a', {class: 'button', href: link(page, ...rest)}, 'See it'),
         one.remedies.map(({label, op, target, args}) => button({label, op, target, args, danger: ['kill', 'cancel'].includes(op), readOnly,
           confirm: op === 'kill' ? 'Its process ends at once; its task goes on with another agent.' : op === 'cancel' ? 'The task and all below it end; what was done is kept, but not merged.' : null})))));
