@@ -38,8 +38,7 @@ def measure(how: str, quick: bool) -> Measured:  # noqa: FBT001  what a benchmar
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "shared"
-        for pace in (("calm", 2.0), ("flat out", 0.0)):
-            rows += _times(how, place, pace, clients, seconds)
+        rows += _times(how, place, clients, seconds)
         lost = _killing(how, Path(folder) / "tasks", clients, 100 if quick else TASKS)
         rows.append({"what": f"{how}, half of the clients killed", **lost})
     claims: list[Claim] = [
@@ -49,20 +48,22 @@ def measure(how: str, quick: bool) -> Measured:  # noqa: FBT001  what a benchmar
     return claims, rows
 
 
-def _times(how: str, place: Path, pace: tuple[str, float], clients: int, seconds: float) -> list[dict[str, Any]]:
-    what, pause_s = pace
-    with _connected(how, place, clients, "calls", str(seconds), str(pause_s)) as (callers, server_mb):
-        load = Load()
-        _go(callers)
-        told = [json.loads(_line(caller)) for caller in callers]
-        others = load.of_others_percent()
+def _times(how: str, place: Path, clients: int, seconds: float) -> list[dict[str, Any]]:
     rows = []
-    for kind in ("lock", "map"):
-        took = sorted(one for each in told for one in each[kind])
-        rows.append({
-            "what": f"{how}, {what}, {kind}", "clients": clients, "calls/s": round(len(took) / seconds),
-            "p50_ms": _share(took, 0.5), "p99_ms": _share(took, 0.99), "server_mb": server_mb, "others_%": others,
-        })  # fmt: skip
+    paces = {"calm": 2.0, "flat out": 0.0}
+    with _connected(how, place, clients, "calls", str(seconds), *map(str, paces.values())) as (callers, server_mb):
+        for pace in paces:
+            load = Load()
+            _go(callers)
+            told = [json.loads(_line(caller)) for caller in callers]
+            others = load.of_others_percent()
+            for kind in ("lock", "map"):
+                took = sorted(one for each in told for one in each[kind])
+                rows.append({
+                    "what": f"{how}, {pace}, {kind}", "clients": clients, "calls/s": round(len(took) / seconds),
+                    "p50_ms": _share(took, 0.5), "p99_ms": _share(took, 0.99), "server_mb": server_mb,
+                    "others_%": others,
+                })  # fmt: skip
     return rows
 
 

@@ -3,8 +3,9 @@
     python caller.py stdio PLACE NAME MODE        starts `prong mcp` for itself
     python caller.py http URL TOKEN NAME MODE
 
-It connects, prints `ready`, waits for a line, and then does as MODE says: `calls SECONDS PAUSE` times calls and prints
-the times as JSON; `work` claims and completes tasks until none is left and prints each when it has begun and ended it.
+It connects, prints `ready`, waits for a line, and then does as MODE says: `calls SECONDS PAUSE...` times calls and
+prints the times as JSON, after a line for each pause; `work` claims and completes tasks until none is left, and says
+when it begins and ends one.
 """
 
 from __future__ import annotations
@@ -128,11 +129,11 @@ def main(how: str, *words: str) -> None:
     caller = Caller(Stdio(*words[:count]) if how == "stdio" else Http(*words[:count]))
     caller.call("lock", op="status", name=name)
     print("ready", flush=True)
-    sys.stdin.readline()
-    if mode[0] == "calls":
-        print(json.dumps(calls(caller, name, float(mode[1]), float(mode[2]))), flush=True)
+    for pause_s in mode[2:]:
         sys.stdin.readline()
-    else:
+        print(json.dumps(calls(caller, name, float(mode[1]), float(pause_s))), flush=True)
+    sys.stdin.readline()
+    if mode[0] == "work":
         work(caller)
 
 
