@@ -87,13 +87,15 @@ class RuleKeeper:
         elif key == "on_lost_cache":
             set_on_lost_cache(tx, new.on_lost_cache)
         elif key == "budget.tokens":
-            return _set_budget(tx, Budget(tokens=new.budget.tokens), "tokens")
+            return _set_budget(tx, Budget(tokens=new.budget.tokens), "tokens", new)
         elif key == "budget.usd":
-            return _set_budget(tx, Budget(usd=new.budget.usd), "nanousd")
+            return _set_budget(tx, Budget(usd=new.budget.usd), "nanousd", new)
         return None
 
 
-def _set_budget(tx: Transaction, budget: Budget, unit: Unit) -> str | None:
+def _set_budget(tx: Transaction, budget: Budget, unit: Unit, new: Rules) -> str | None:
+    if budget == Budget() and new == Rules.none():  # moved away for a moment, say: that must not cost a fortune
+        return "not: the file says nothing any more, and a bound is dropped only where it says something else"
     try:
         if budget == Budget():  # it stands there no more
             drop_bound(tx, SWARM, unit)

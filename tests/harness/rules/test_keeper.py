@@ -62,8 +62,12 @@ def test_a_bound_that_stands_there_no_more_is_gone_and_the_other_is_set(keeper, 
         eventually(lambda: told, "the first reading")
         (root / "PRONG.md").write_text("---\nbudget: {usd: 9}\n---\n")
         eventually(lambda: len(told) > 1, "the change")
+        assert bound(keeper) == (None, 9.0)
+        assert changes(keeper)["budget.tokens"] == "now"
+        (root / "PRONG.md").unlink()
+        eventually(lambda: len(told) > 2, "the end of the file")
     assert bound(keeper) == (None, 9.0)
-    assert changes(keeper)["budget.tokens"] == "now"
+    assert changes(keeper)["budget.usd"].startswith("not: ")
 
 
 def test_a_file_that_is_wrong_is_told_and_changes_nothing(keeper, root):
