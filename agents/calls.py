@@ -4,7 +4,8 @@ Calls run together unless they touch the same thing: one that conflicts with cal
 ended.  An ordered one (a lock, a barrier, a wait) touches everything, so that it ends before those behind it begin.
 Calls that only touch what is shared and cannot have to wait are one transaction where they stand side by side: ten
 puts cost little more than one.  A call whose second run could do harm is written down when it begins and when it ends,
-so that an agent that takes over after a death neither repeats it nor pretends to know how it went.
+so that an agent that takes over after a death neither repeats it nor pretends to know how it went.  So is the result of
+one that has waited for something that may never come again: an event, say, that is cleared by now.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,6 +41,15 @@ _UNCERTAIN = (
     "This agent was restarted while the call was under way. It may have run wholly, partly or not at all: "
     "look at what is there before you do it again."
 )
+_ENDED = "select id, result from tool_call where task = :task and state = 'ended'"
+
+_END_UNCERTAIN = "update tool_call set state = 'ended', result = :result, ended_at = :now where id = :id"
+
+_END_WAITED = """
+insert into tool_call (id, task, name, state, result, started_at, ended_at)
+values (:id, :task, :name, 'ended', :result, :now, :now)
+"""
+
 _CUT = "The answer was cut off at its token limit, so nothing of it was run. Call again with a smaller input."
 
 
@@ -95,6 +105,7 @@ class Calls:
         self._work = work
         self._hide = hide
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="call")
+        self._ended = {row["id"]: row["result"] for row in member.store.rows(_ENDED, task=task)}
         self._log = structlog.get_logger().bind(task=task)
 
     def run(self, turn: Message) -> list[dict[str, Any]]:
@@ -178,13 +189,17 @@ class Calls:
         if tool is None:
             known = ", ".join(sorted(self._toolbox.tools))
             return Result(f"There is no tool {shown(call.name)}. The tools are: {known}.", is_error=True)
-        with self._work.working():
+        with self._work.working(), self._calling(call.key):
             before = self._refused(tool, call) or self._begin(call, tool)
             if before is not None:
                 return before
             result = self._guarded(tool, call)
         self._end(call, tool, result)
         return result
+
+    def _calling(self, key: str) -> AbstractContextManager[None]:
+        calling = self._member.calling
+        return nullcontext() if calling is None else calling.call(key)
 
     def _refused(self, tool: Tool, call: ToolCall) -> Result | None:
         """Why the call may not run, where somebody has something against it."""
@@ -227,15 +242,20 @@ class Calls:
                     name=call.name,
                     now=tx.now,
                 )
+            elif call.key in self._ended:  # by a process that was ended while a later call of the turn waited
+                return Result(**json.loads(self._ended[call.key]))
             tx.event("tool.began", object=call.name, call=call.id, input=self._hide(_shown(call.input)))
         return None
 
     def _end(self, call: ToolCall, tool: Tool, result: Result) -> None:
+        waited = self._member.calling is not None and self._member.calling.ended(call.key)
         with self._member.transaction() as tx:
-            if tool.replay == "uncertain":
+            if tool.replay == "uncertain" or waited:
                 tx.execute(
-                    "update tool_call set state = 'ended', result = :result, ended_at = :now where id = :id",
+                    _END_UNCERTAIN if tool.replay == "uncertain" else _END_WAITED,
                     id=call.key,
+                    task=self._task,
+                    name=call.name,
                     result=json.dumps({"text": result.text, "is_error": result.is_error}, ensure_ascii=False),
                     now=tx.now,
                 )

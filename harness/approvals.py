@@ -118,7 +118,8 @@ def ask(
             if row is not None and row["state"] != "waiting":
                 return _refusal(row)
             tx.execute("update approval set agent = :agent where id = :id", agent=me.agent, id=number)
-            place.enrol(tx, WAITER, str(number), timeout=None)
+            if place.take_up(tx, WAITER, str(number)) is None:
+                place.enrol(tx, WAITER, str(number), timeout=None)
         if told is not None:
             told(number)
         place.wait()

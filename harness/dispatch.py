@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prong.harness import scheduler, scopes
+from prong.harness import scheduler, scopes, sleeping
 from prong.harness.admission import Crew, Limits, Providers, Refusal
 from prong.harness.hedging import hedge
 from prong.harness.plans.gates import open_steps
@@ -40,9 +40,6 @@ CROWD = 100
 
 UNBORN_S = 60.0
 """How long an agent may take from its order to its first heartbeat, in seconds: a nursery warms up first."""
-
-SLEEP_TOGETHER = 50
-"""How many processes are put to sleep in one round."""
 
 AHEAD = 128
 """So many tasks beyond those that could start are looked at where some might be kept back for what others write."""
@@ -65,11 +62,11 @@ select waiter.id, waiter.since_at, task.id as task, task.level, task.path_s, tas
 """
 
 _SLEEPERS = """
-select waiter.id, waiter.since_at, task.id as task, task.level, task.path_s, task.role
+select min(waiter.id) as id, min(waiter.since_at) as since_at, task.id as task, task.level, task.path_s, task.role
   from task join agent on agent.id = task.agent join waiter on waiter.agent = agent.id
  where task.state not in ('done', 'failed', 'cancelled') and task.state = 'parked' and task.held = 'asleep'
-   and task.paused = 0 and agent.pid is null and waiter.state <> 'waiting'{of_roles}
- order by task.level desc, task.path_s desc, waiter.id limit :most
+   and task.paused = 0 and agent.pid is null and (waiter.state <> 'waiting' or waiter.until_at <= :now){of_roles}
+ group by task.id order by task.level desc, task.path_s desc, waiter.id limit :most
 """
 
 # A line is read for each role that has a bound and has room, and once for all others: whoever stands behind the tasks
@@ -84,21 +81,6 @@ _CREWS = """
 select name, agents, (select count(*) from task where role = name and role <> ''
                          and state not in ('done', 'failed', 'cancelled') and state = 'running') as running
   from role where agents is not null
-"""
-
-# Those whose wait says nothing that a repeated call would not say again, and who hold nothing that somebody must renew.
-_DROWSY = """
-select agent.id as agent, task.id as task from task join agent on agent.id = task.agent
-  join waiter on waiter.agent = agent.id
- where task.state not in ('done', 'failed', 'cancelled') and task.state = 'parked' and task.held is null
-   and agent.state = 'parked' and agent.pid is not null
-   and waiter.kind in ('tasks', 'approval') and waiter.state = 'waiting' and waiter.until_at is null
-   and not exists (select 1 from waiter other where other.agent = agent.id and other.id <> waiter.id)
-   and not exists (select 1 from lock where holder = agent.id)
-   and not exists (select 1 from lock_share where holder = agent.id)
-   and not exists (select 1 from permit where holder = agent.id)
-   and not exists (select 1 from queue_message where holder = agent.id)
- order by waiter.since_at limit :most
 """
 
 # The tasks that wait or are waited for, those that were raised before, and as far as it bears on them who needs them.
@@ -156,6 +138,7 @@ class Dispatcher:
         self._pressure: tuple[float, Pressure] | None = None
         self._unseen = 0
         self._raise_again_at = 0.0
+        self._renew_at = 0.0
         self._mark: tuple[int, ...] = ()
         self._told = ""
 
@@ -163,6 +146,7 @@ class Dispatcher:
         """Fill the free slots, in one transaction; what is to be done after it."""
         open_steps(self._store)
         hedge(self._store, slots=self.slots)
+        self._renew()
         if not self._is_due():
             return Orders()
         provider = self._provider(self._store.clock.now()) if self._provider else None
@@ -183,21 +167,29 @@ class Dispatcher:
     def pause_s(self, longest: float) -> float:
         """How long nothing becomes ready by time alone, in seconds, at most `longest`."""
         now = self._store.clock.now()
-        row = self._store.row("select min(not_before) as at from task where not_before > :now", now=now)
-        return longest if row is None or row["at"] is None else min(longest, max(0.0, row["at"] - now))
+        later = ("select min(not_before) as at from task where not_before > :now", sleeping.NEXT)
+        rows = [row for query in later if (row := self._store.row(query, now=now)) is not None]
+        return min([longest, *(max(0.0, float(row["at"]) - now) for row in rows if row["at"] is not None)])
 
     def _is_due(self) -> bool:
         """Whether anybody wants a slot, or too many wait: reading that takes no place among the writers."""
         wants = self._store.row(
             "select exists (select 1 from task where state = 'ready' and paused = 0)"
-            " or exists (select 1 from waiter where kind = 'slot' and state = 'waiting')"
-            " or exists (select 1 from task where state not in ('done', 'failed', 'cancelled') and state = 'parked'"
-            "             and held = 'asleep') as wants"
+            " or exists (select 1 from waiter where kind = 'slot' and state = 'waiting') as wants"
         )
+        asleep = self._store.row(sleeping.DUE, now=self._store.clock.now())
         awake = self._store.row(_AWAKE)
         assert wants is not None
+        assert asleep is not None
         assert awake is not None
-        return bool(wants["wants"]) or awake["awake"] > self.parked
+        return bool(wants["wants"] or asleep["due"]) or awake["awake"] > self.parked
+
+    def _renew(self) -> None:
+        """Keep what agents asleep hold, every few seconds."""
+        now = time.monotonic()
+        if now >= self._renew_at:
+            self._renew_at = now + sleeping.RENEW_S
+            sleeping.renew(self._store)
 
     def _snapshot(self, tx: Transaction, pressure: Pressure | None, found: Providers | None) -> Snapshot:
         paused = tx.row("select paused from swarm")
@@ -266,35 +258,14 @@ class Dispatcher:
 
     def _wake(self, tx: Transaction, task: int, row: Row) -> Mapping[str, Any]:
         """What it waited for has come: its call is made again, by another process, and finds it."""
-        agent = row["agent"]
-        tx.execute("delete from waiter_task where waiter in (select id from waiter where agent = :agent)", agent=agent)
-        tx.execute("delete from waiter where agent = :agent", agent=agent)
-        tx.execute(
-            "update agent set state = 'starting', expires_at = :at where id = :agent", agent=agent,
-            at=tx.now + UNBORN_S,
-        )  # fmt: skip
+        sleeping.wake(tx, row["agent"], within_s=UNBORN_S)
         tx.event("task.unparked", object=str(task), task=task, woken=True)
-        return {"agent": agent, "incarnation": row["incarnation"], "task": task, "fence": row["fence"]}
+        return {"agent": row["agent"], "incarnation": row["incarnation"], "task": task, "fence": row["fence"]}
 
     def _sleep(self, tx: Transaction) -> tuple[int, ...]:
-        """End the processes that have waited longest, as far as there are too many.
-
-        The agent stays a member and keeps its place; only what that process writes from now on is refused.
-        """
+        """End the processes that have waited longest, as far as there are too many."""
         excess = tx.value(_AWAKE) - self.parked
-        if excess <= 0:
-            return ()
-        rows = tx.rows(_DROWSY, most=min(excess, SLEEP_TOGETHER))
-        for row in rows:
-            tx.execute(
-                "update agent set state = 'asleep', incarnation = incarnation + 1, expires_at = null where id = :agent",
-                agent=row["agent"],
-            )
-            tx.execute("update task set held = 'asleep' where id = :task", task=row["task"])
-            tx.event("agent.asleep", object=str(row["agent"]), task=row["task"])
-        if rows:
-            tx.buried()
-        return tuple(row["agent"] for row in rows)
+        return sleeping.put_to_sleep(tx, excess) if excess > 0 else ()
 
     def _raise(self, tx: Transaction) -> None:
         """Whoever holds or makes what somebody more urgent waits for becomes as urgent; so low never holds up high."""

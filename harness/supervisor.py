@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from prong.agents import fork_point
 from prong.agents.nursery import Exited, Forked, Nursery, adopt_orphans, children, end_orphans
-from prong.harness import pressure
+from prong.harness import pressure, sleeping
 from prong.harness.admission import Providers
 from prong.harness.dispatch import Dispatcher
 from prong.harness.hearing import LOOK_S, ears, stopped_by_signals, watch_gate
@@ -217,10 +217,10 @@ class Supervisor:
         tx.ring_scheduler()
 
     def _bury_all(self, reason: str) -> None:
-        """All agents are gone, and none of their tasks is to blame."""
+        """All processes of agents are gone, and no task is to blame; who was asleep goes on waiting."""
         with self._store.transaction(None) as tx:
-            for row in tx.rows("select id from agent where ended_at is null and task is not null"):
-                self._bury(tx, row["id"], reason, blame=False)
+            for agent in sleeping.go_on(tx):
+                self._bury(tx, agent, reason, blame=False)
 
     def _bury_silent(self, nursery: Nursery) -> None:
         """End whoever has not beaten its heart in time, and whoever's task was taken away.

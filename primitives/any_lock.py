@@ -195,11 +195,12 @@ class AnyLock:
     def _try(self, timeout: float | None, wanted: Wanted) -> Grant | None:
         with Place(self._member, withdraw=partial(self._withdraw, wanted)) as place:
             with self._member.transaction() as tx:
-                grant = self._take(tx, place, wanted)
-                if grant is None and line.is_movable(tx, self.name):
+                kept = place.take_up(tx, "lock", self.name)
+                grant = self._take(tx, place, wanted) if kept is None else None
+                if kept is None and grant is None and line.is_movable(tx, self.name):
                     line.move(tx, self.name)
                     grant = self._take(tx, place, wanted)
-                if grant is None:
+                if kept is None and grant is None:
                     if timeout == 0:
                         return None
                     place.enrol(tx, "lock", self.name, timeout=timeout, wants=wanted.as_dict())

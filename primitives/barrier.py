@@ -226,13 +226,23 @@ class _Visit:
         """Arrive by `come` and wait, or run the action; None where only the round before came to its end."""
         with Place(self._member, withdraw=self._withdraw) as self._place:
             with self._member.transaction() as tx:
-                self._begin(tx, come(tx), timeout)
+                if not self._take_up(tx):
+                    self._begin(tx, come(tx), timeout)
             if self._arrival is not None and self._arrival.action is not None:
                 self._act(self._arrival)
             while self._waits:
                 self._wait()
         del self._place  # which knows us, too: a circle would stay until it is collected
         return self._end
+
+    def _take_up(self, tx: Transaction) -> bool:
+        kept = self._place.take_up(tx, "barrier", self._name)
+        if kept is None:
+            return False
+        index = kept.wants["index"]
+        self._arrival = None if index is None else Arrival(index)
+        self._waits = True
+        return True
 
     def _begin(self, tx: Transaction, found: Passage | Arrival | str | None, timeout: float | None) -> None:
         if found is None:

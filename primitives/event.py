@@ -118,10 +118,11 @@ class Event:
             return False
         with Place(self._member) as place:
             with self._member.transaction() as tx:
-                if self._is_set_in(tx):
-                    return True
-                place.enrol(tx, "event", self.name, timeout=patience)
-                tx.event("event.waiting", object=self.name)
+                if place.take_up(tx, "event", self.name) is None:
+                    if self._is_set_in(tx):
+                        return True
+                    place.enrol(tx, "event", self.name, timeout=patience)
+                    tx.event("event.waiting", object=self.name)
             return place.wait().state == "granted"
 
     def statistics(self) -> EventStatistics:

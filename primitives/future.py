@@ -189,12 +189,14 @@ class Future(Mirrored):
             return
         with Place(self.member) as place:
             with self.member.transaction() as tx:
-                if tx.row(
-                    "select 1 from future where name = :name and state not in ('pending', 'running')", name=self.name
-                ):
-                    return
-                limit = timeout if timeout is not None and timeout < FOREVER_S else None
-                place.enrol(tx, "future", self.name, timeout=limit)
+                if place.take_up(tx, "future", self.name) is None:
+                    if tx.row(
+                        "select 1 from future where name = :name and state not in ('pending', 'running')",
+                        name=self.name,
+                    ):
+                        return
+                    limit = timeout if timeout is not None and timeout < FOREVER_S else None
+                    place.enrol(tx, "future", self.name, timeout=limit)
             place.wait()
 
     def statistics(self) -> FutureStatistics:

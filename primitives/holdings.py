@@ -23,9 +23,14 @@ def renew(tx: Transaction, *, lease_s: float | None = member.LEASE_S) -> None:
     assert tx.member is not None
     if lease_s is not None:
         member.beat(tx, lease_s=lease_s)
-    lock.renew_held_by(tx, tx.member.agent)
-    permits.renew_held_by(tx, tx.member.agent)
-    delivery.renew_held_by(tx, tx.member.agent)
+    renew_for(tx, tx.member.agent)
+
+
+def renew_for(tx: Transaction, agent: int) -> None:
+    """Extend the leases of all that a member holds of whom the caller knows that it lives."""
+    lock.renew_held_by(tx, agent)
+    permits.renew_held_by(tx, agent)
+    delivery.renew_held_by(tx, agent)
 
 
 def bury(tx: Transaction, agent: int, *, state: str, reason: str, task: int | None) -> bool:

@@ -76,7 +76,7 @@ class ListReading(Sequence[Any]):
             with Place(self._member) as place:
                 with self._member.transaction() as tx:
                     found = self._texts(index, stop)
-                    if not found:
+                    if not found and place.take_up(tx, "list", self.name) is None:
                         place.enrol(tx, "list", self.name, timeout=timeout, wants={"index": index})
                 if not found:
                     place.wait()

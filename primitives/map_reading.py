@@ -134,12 +134,16 @@ class MapReading(Mapping[str, Any]):
             return found
         with Place(self._member) as place:
             with self._member.transaction() as tx:
-                found = map_rows.changed(store, self.name, wants, found.version)
-                if found.entries:
-                    return found
-                place.enrol(tx, "map", self.name, timeout=timeout, wants=wants)
+                kept = place.take_up(tx, "map", self.name)
+                seen: int = found.version if kept is None else kept.wants["since"]
+                if kept is None:
+                    found = map_rows.changed(store, self.name, wants, seen)
+                    if found.entries:
+                        return found
+                    seen = found.version
+                    place.enrol(tx, "map", self.name, timeout=timeout, wants={**wants, "since": seen})
             place.wait()
-        return map_rows.changed(store, self.name, wants, found.version)
+        return map_rows.changed(store, self.name, wants, seen)
 
     def changes(
         self, key: str | None = None, *, prefix: str | None = None, since: int | None = None

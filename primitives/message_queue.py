@@ -384,11 +384,12 @@ class MessageQueue(QueueReader):
 
         with Place(self._member, withdraw=withdraw) as place:
             with self._member.transaction() as tx:
-                number = self._put(tx, letter, item)
-                if number is not None:
-                    place.granted(tx, message=number)
-                    return number
-                place.enrol(tx, "room", self.name, timeout=timeout, wants=letter._asdict())
+                if place.take_up(tx, "room", self.name) is None:
+                    number = self._put(tx, letter, item)
+                    if number is not None:
+                        place.granted(tx, message=number)
+                        return number
+                    place.enrol(tx, "room", self.name, timeout=timeout, wants=letter._asdict())
             outcome = place.wait()
             if outcome.state == "broken":
                 raise ShutDown(self.name, outcome.data.get("closed", "orderly"))

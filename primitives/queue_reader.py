@@ -257,9 +257,10 @@ class QueueReader:
                     self.settle(tx)
                 for message in ended:
                     self._end(tx, message.id, message.deliveries)
-                rows = self._at_once(tx, count, named, place)
-                closed = None if rows else delivery.closed(tx, self.name)
-                if not rows and closed is None and timeout != 0:
+                kept = place.take_up(tx, "queue", self.name) if named is not None else None
+                rows = self._at_once(tx, count, named, place) if kept is None else []
+                closed = None if rows or kept is not None else delivery.closed(tx, self.name)
+                if not rows and kept is None and closed is None and timeout != 0:
                     wants = {"count": count, "delivery": named, "for_good": self._for_good and named is None}
                     place.enrol(tx, "queue", self.name, timeout=timeout, wants=wants)
             self._settled = self._settled or not self._member.store.inside_atomic

@@ -177,12 +177,13 @@ class Semaphore:
     def _try(self, patience: float | None, lease_s: float | EllipsisType | None, key: str | None) -> bool:
         with Place(self._member, withdraw=self._withdraw) as place:
             with self._member.transaction() as tx:
-                got = self._has(tx, key) or self._take(tx, place, lease_s, key)
-                if got or patience == 0:
-                    return self._told(got, lease_s)
-                wants = {"bounded": self._bounded, "lease_s": self._lease(lease_s), "key": key}
-                place.enrol(tx, "semaphore", self.name, timeout=patience, wants=wants)
-                tx.event("semaphore.waiting", object=self.name)
+                if place.take_up(tx, "semaphore", self.name) is None:
+                    got = self._has(tx, key) or self._take(tx, place, lease_s, key)
+                    if got or patience == 0:
+                        return self._told(got, lease_s)
+                    wants = {"bounded": self._bounded, "lease_s": self._lease(lease_s), "key": key}
+                    place.enrol(tx, "semaphore", self.name, timeout=patience, wants=wants)
+                    tx.event("semaphore.waiting", object=self.name)
             return self._told(place.wait().state == "granted", lease_s)
 
     def release(self, n: int = 1, *, key: str | None = None) -> None:

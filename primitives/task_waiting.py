@@ -29,18 +29,19 @@ def wait_tasks(
     timeout = checked_timeout(timeout)
     with Place(member) as place:
         with member.transaction() as tx:
-            found = [find(tx, number) for number in numbers]
-            _refuse_own_line(tx, numbers)
-            _refuse_circle(tx, numbers, any if mode == "all" else all)
-            satisfied = (all if mode == "all" else any)(task.final for task in found)
-            if satisfied or timeout == 0:
-                return found
             which = ", ".join(map(str, numbers[:10]))
-            ticket = place.enrol(tx, "tasks", which, timeout=timeout, wants={"mode": mode, "tasks": numbers})
-            for number in numbers:
-                tx.execute(
-                    "insert into waiter_task (waiter, task) values (:waiter, :task)", waiter=ticket.waiter, task=number
-                )
+            if place.take_up(tx, "tasks", which) is None:
+                found = [find(tx, number) for number in numbers]
+                _refuse_own_line(tx, numbers)
+                _refuse_circle(tx, numbers, any if mode == "all" else all)
+                satisfied = (all if mode == "all" else any)(task.final for task in found)
+                if satisfied or timeout == 0:
+                    return found
+                ticket = place.enrol(tx, "tasks", which, timeout=timeout, wants={"mode": mode, "tasks": numbers})
+                for number in numbers:
+                    tx.execute(
+                        "insert into waiter_task (waiter, task) values (:w, :task)", w=ticket.waiter, task=number
+                    )
         place.wait()
     with member.transaction() as tx:
         return [find(tx, number) for number in numbers]

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+from prong.state.calling import Calling
 from prong.state.store import Store
 from prong.state.ticket import Ticket
 from prong.state.transaction import Member, Transaction
@@ -31,7 +32,12 @@ def no_parking(_ticket: Ticket) -> AbstractContextManager[None]:
 
 
 class Membership:
-    """A process's place in a swarm: the store, who it is there, and how it parks.  Every primitive is made with one."""
+    """A process's place in a swarm: the store, who it is there, and how it parks.  Every primitive is made with one.
+
+    An agent's has the tool calls that it makes, too.
+    """
+
+    calling: Calling | None = None
 
     def __init__(self, store: Store, me: Member, parking: Parking = no_parking) -> None:
         self.store = store

@@ -307,8 +307,9 @@ create table waiter (
     outcome   text,                              -- JSON
     since_at  real not null,
     until_at  real,                              -- null: for ever
-    running   integer not null default 0         -- how many other threads its process had as it began: while fewer
+    running   integer not null default 0,        -- how many other threads its process had as it began: while fewer
                                                  -- of them wait than that, the process is not blocked
+    call      text                               -- the tool call that waits: made again it finds its place; null: none
 ) strict;
 create index waiter_object on waiter (kind, object, id) where state = 'waiting';
 

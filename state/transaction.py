@@ -181,7 +181,11 @@ class Transaction:
             self._store.forget_door()
 
     def _ring_all(self) -> None:
-        woken = [self._store.bells.ring(slot) for slot in self._slots_to_ring]
+        bells = self._store.bells
+        woken = [bells.ring(slot) for slot in self._slots_to_ring]
+        if not all(woken) and max(self._slots_to_ring) > MERGER_SLOT:
+            # Nobody sleeps on one of them: its agent may have no process now, and then it is the scheduler that hears.
+            bells.ring(SCHEDULER_SLOT)
         if any(woken):
             os.sched_yield()
 

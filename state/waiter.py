@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from prong.state import process
 from prong.state.bell import slot_of
+from prong.state.calling import Kept
 from prong.state.errors import StoreError, WaitInsideAtomic
 from prong.state.member import Membership
 from prong.state.store import Store
@@ -67,14 +68,18 @@ class Outcome:
 
 
 def enrol(
-    tx: Transaction, kind: str, object: str, *, timeout: float | None, wants: dict[str, Any] | None = None
-) -> Ticket:
-    """Take a place at the end of the line for an object; `timeout` in seconds, None for ever."""
+    tx: Transaction, kind: str, object: str, *, timeout: float | None, wants: dict[str, Any] | None = None,
+    call: str | None = None,
+) -> Ticket:  # fmt: skip
+    """Take a place at the end of the line for an object; `timeout` in seconds, None for ever.
+
+    `call` is the tool call that waits, where it may be made again by another process.
+    """
     assert tx.member is not None, "only a member can wait"
     tx.sweep_locks()
     waiter = tx.insert(
-        "insert into waiter (agent, task, kind, object, wants, state, since_at, until_at, running)"
-        " values (:agent, :task, :kind, :object, :wants, 'waiting', :now, :until, :running)",
+        "insert into waiter (agent, task, kind, object, wants, state, since_at, until_at, running, call)"
+        " values (:agent, :task, :kind, :object, :wants, 'waiting', :now, :until, :running, :call)",
         agent=tx.member.agent,
         task=tx.member.task,
         kind=kind,
@@ -83,6 +88,7 @@ def enrol(
         now=tx.now,
         until=None if timeout is None else tx.now + timeout,
         running=process.threads_beside_me(),
+        call=call,
     )
     return Ticket(waiter, kind, object)
 
@@ -161,11 +167,22 @@ class Place:
     ) -> Ticket:
         """Take a place at the end of the line, as the function of that name does."""
         self._taken_in = tx
-        self._ticket = enrol(tx, kind, object, timeout=timeout, wants=wants)
+        calling = self._member.calling
+        call = None if calling is None else calling.waits(kind)
+        self._ticket = enrol(tx, kind, object, timeout=timeout, wants=wants, call=call)
         self._until = None if timeout is None else tx.now + timeout
         # Nobody can decide before this is committed: while the bell has not rung the row need not be looked at.
         self._bell = self._member.store.bells.read(self._ticket.slot)
         return self._ticket
+
+    def take_up(self, tx: Transaction, kind: str, object: str) -> Kept | None:
+        """Take the place that the same call had in a process that was ended while it waited; None where it had none."""
+        calling = self._member.calling
+        kept = None if calling is None else calling.taken_up(kind, object)
+        if kept is not None:
+            self._taken_in = tx
+            self._ticket, self._until, self._bell = kept.ticket, kept.until_at, None
+        return kept
 
     def granted(self, tx: Transaction, **data: Any) -> None:
         """Nobody was in line, and the caller got at once what `withdraw` would have to give back."""
@@ -182,6 +199,7 @@ class Place:
         store = self._member.store
         if store.inside_atomic:
             raise WaitInsideAtomic(self._ticket.kind, self._ticket.object)
+        parks = parks and not (self._bell is None and self._is_over(store))
         with self._member.parking(self._ticket) if parks else nullcontext():
             self._left = _sleep_until_decided(store, self._ticket, look, self._bell, self._until)
         if self._left is not None and self._ticket.kind != "tasks":  # whose row others refer to
@@ -210,6 +228,14 @@ class Place:
             # Nobody is to be granted what nobody waits for: this process's next transaction takes the row away.
             if self._ticket is not None:
                 self._member.store.read_waits.append(self._ticket.waiter)
+
+    def _is_over(self, store: Store) -> bool:
+        """Whether the wait has ended before it was begun here, so that no slot need be given up for it."""
+        if self._until is not None and self._until <= store.clock.now():
+            return True
+        assert self._ticket is not None
+        row = store.row(_LOOK, waiter=self._ticket.waiter)
+        return row is None or row["state"] != "waiting"
 
     def _leave(self, tx: Transaction) -> None:
         """Undo what an exception has left half done."""

@@ -20,6 +20,7 @@ from prong.harness.agent.program_work import work_on
 from prong.harness.agent.shared import Shared, share
 from prong.primitives import holdings, lock, permits
 from prong.state import Deposed, Member, Membership, StoreError, TaskLost
+from prong.state.calling import Calling
 from prong.state.member import LEASE_S
 
 
@@ -48,6 +49,7 @@ def register(shared: Shared, order: nursery.Order) -> tuple[Membership, Slot]:
     me = Member(order["agent"], order["incarnation"], order["task"])
     slot = Slot(shared.store, me, order["fence"])
     member = Membership(shared.store, me, slot.parking)
+    member.calling = Calling(shared.store, me.agent)
     with member.transaction() as tx:
         tx.execute("update agent set state = 'running' where id = :agent", agent=me.agent)
         tx.event("agent.running", object=str(me.agent))

@@ -9,7 +9,7 @@ from prong.agents.tools.inputs import Inputs
 from prong.agents.tools.tool import Answer, Tool, ToolCall, ToolError
 from prong.harness.tools import catalogue, definitions
 from prong.harness.tools.answers import answer, made_once, name_of, op_of, read, timeout_of
-from prong.primitives import Barrier, Event, Lock, NotHeld, PermitLost, Semaphore
+from prong.primitives import Barrier, Event, Lock, NotHeld, PermitLost, Semaphore, lock_line
 from prong.primitives.barrier import PARTIES
 from prong.primitives.lock_line import Grant
 from prong.state import Membership
@@ -73,6 +73,8 @@ class LockTools:
     def _acquire(self, lock: Lock, timeout: float | None, *, shared: bool, key: str) -> tuple[Grant, bool]:
         """The grant, and whether the agent had it already; the class would let it wait for itself."""
         held = lock.held()
+        if held is not None and self._has_got(lock, key):  # the call is made again, by another process of the agent
+            return held, False
         if held is not None and held.shared and not shared:
             raise ToolError(
                 f"You share lock {lock.name!r} and cannot have it alone as well. Release it first, and then acquire it:"
@@ -85,6 +87,10 @@ class LockTools:
         grant = lock.grant
         assert grant is not None, "it was acquired just now"
         return grant, False
+
+    def _has_got(self, lock: Lock, key: str) -> bool:
+        with self._member.transaction() as tx:
+            return lock_line.find(tx, lock.name, key) is not None
 
     def _refusal(self, lock: Lock) -> str:
         """Who holds it until when, and what to do instead."""

@@ -240,14 +240,12 @@ def test_an_agent_asleep_is_not_taken_for_silent(sleeper, store, clock):
     assert store.row("select expires_at from agent where id = :agent", agent=order["agent"])["expires_at"] is None
 
 
-@pytest.mark.parametrize("hold", ["lock", "timeout", "second wait"])
-def test_who_holds_something_or_cannot_repeat_its_wait_stays_awake(make, dispatcher, store, hold):
+@pytest.mark.parametrize("hold", ["timeout", "second wait"])
+def test_who_waits_for_something_outside_of_a_call_that_can_be_made_again_stays_awake(make, dispatcher, store, hold):
     make()
     rounds = dispatcher(slots=1, parked=0)
     (order,) = rounds.round().forks
     member = Membership(store, Member(order["agent"], 1, order["task"]))
-    if hold == "lock":
-        Lock(member, "index").acquire()
     child = make()
     waiting = park(store, order, [child])
     with store.transaction(None) as tx:
