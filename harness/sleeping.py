@@ -86,7 +86,7 @@ def wake(tx: Transaction, agent: int, *, within_s: float) -> None:
 
 
 def go_on(tx: Transaction) -> list[int]:
-    """The processes of all agents are gone: the numbers of those who cannot do without; who sleeps can, or was to wake."""
+    """The processes of all agents are gone: the numbers of those who need one; who slept, or was to wake, sleeps."""
     for row in tx.rows(
         "select agent.id as agent, task.id as task from agent join task on task.agent = agent.id"
         " where agent.ended_at is null and agent.state = 'starting' and agent.incarnation > 1"
