@@ -18,6 +18,8 @@ STATES = ("blocked", "ready", "running", "parked", "done", "failed", "cancelled"
 _HELD = ("budget", "cache")
 """What a task without an agent is held for until a person does something."""
 
+_LIVES = ("alive", "stopped")
+
 SELDOM = """kind in
     ('command.cancel', 'command.pause', 'scheduler.admits', 'scheduler.refuses', 'swarm.created', 'swarm.running')"""
 """The condition of the index `event_seldom`, word by word: a query that contains it reads no other events."""
@@ -67,8 +69,31 @@ class AgentStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SupervisorStatus:
+    """The process that runs a swarm: `alive`, `stopped` (Ctrl-Z, SIGSTOP), `dead` without a word, or `none`."""
+
+    pid: int | None
+    state: str
+
+    @property
+    def advice(self) -> str | None:
+        """What to do about one that stands still."""
+        if self.state != "stopped":
+            return None
+        return (
+            f"Its supervisor (process {self.pid}) is stopped, so nothing starts and nothing is merged. Let it go on"
+            f" with: kill -CONT {self.pid}, or fg in its terminal"
+        )
+
+
+NO_SUPERVISOR = SupervisorStatus(None, "none")
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """A swarm at one moment.  `state` is `interrupted` where it should be running, but nobody supervises it.
+
+    Times count from the first start on: waiting, pauses, and the time in which nobody ran the swarm are in them.
 
     `paused` is whether a person paused all of it; `refused` why the scheduler starts nobody just now, in words;
     `approvals` are the calls that a person is asked about.
@@ -89,6 +114,7 @@ class Status:
     paused: bool = False
     refused: str | None = None
     approvals: tuple[Asked, ...] = ()
+    supervisor: SupervisorStatus = NO_SUPERVISOR
 
     def counts(self) -> Mapping[str, int]:
         """How many tasks are in each state."""
@@ -99,6 +125,7 @@ class Status:
         return {
             "swarm": self.swarm,
             "state": self.state,
+            "supervisor": asdict(self.supervisor),
             "paused": self.paused,
             "refused": self.refused,
             "approvals": [
@@ -137,7 +164,8 @@ def read_status(store: Store) -> Status:
     with store.snapshot():
         swarm = store.row("select * from swarm")
         assert swarm is not None, "a swarm's row is written when it is made"
-        unsupervised = swarm["state"] == "running" and not is_supervised(store)
+        supervisor = supervisor_of(store)
+        unsupervised = is_interrupted(swarm, supervised=supervisor.state in _LIVES)
         now = _now(store, swarm, unsupervised=unsupervised)
         tasks = tuple(_task(row, now=now, unsupervised=unsupervised) for row in store.rows(_TASKS))
         agents = store.rows("select id, pid, task, state, reason from agent where task is not null order by id")
@@ -163,6 +191,7 @@ def read_status(store: Store) -> Status:
         paused=bool(swarm["paused"]),
         refused=None if refusal is None else json.loads(refusal["data"])["detail"],
         approvals=asked,
+        supervisor=supervisor,
     )
 
 
@@ -184,8 +213,7 @@ select task.*, (select max(id) from agent where agent.task = task.id) as last_ag
 
 def _task(row: Row, *, now: float, unsupervised: bool) -> TaskStatus:
     ended_at = row["ended_at"] or now
-    gone = unsupervised and row["state"] in ("running", "parked") and row["held"] not in _HELD
-    state = "ready" if gone else row["state"]
+    state = shown_state(row, interrupted=unsupervised)
     return TaskStatus(
         id=row["id"],
         parent=row["parent"],
@@ -211,6 +239,18 @@ def _task(row: Row, *, now: float, unsupervised: bool) -> TaskStatus:
     )
 
 
+def is_interrupted(swarm: Row, *, supervised: bool) -> bool:
+    """Whether a swarm should be running, but nobody supervises it."""
+    return swarm["state"] == "running" and not supervised
+
+
+def shown_state(task: Row, *, interrupted: bool) -> str:
+    """A task's state as people are told it: in an interrupted swarm what ran is ready, and who slept waits on."""
+    gone = interrupted and task["state"] in ("running", "parked") and task["held"] not in (*_HELD, "asleep")
+    state: str = "ready" if gone else task["state"]
+    return state
+
+
 def _waits_for(row: Row) -> str | None:
     """What it waits for: a primitive, or an endpoint or a branch that makes trouble just now."""
     if row["trouble"] is None:
@@ -224,7 +264,7 @@ def _waits_for(row: Row) -> str | None:
 
 def _agent(row: Row, *, unsupervised: bool) -> AgentStatus:
     """Without a supervisor no agent lives, whatever the last one had time to write."""
-    gone = unsupervised and row["state"] not in ("ended", "dead")
+    gone = unsupervised and row["state"] not in ("ended", "dead", "asleep")
     return AgentStatus(row["id"], row["pid"], row["task"], "dead" if gone else row["state"], row["reason"])
 
 
@@ -239,18 +279,27 @@ def _now(store: Store, swarm: Row, *, unsupervised: bool) -> float:
 
 
 def is_supervised(source: Store) -> bool:
-    """Whether a supervisor's process lives; a younger one that was given its number does not count."""
+    """Whether a supervisor's process lives, even if it stands still."""
+    return supervisor_of(source).state in _LIVES
+
+
+def supervisor_of(source: Store) -> SupervisorStatus:
+    """The swarm's supervisor; a younger process that was given its number does not count."""
     row = source.row("select supervisor_pid as pid from swarm where state = 'running'")
     if row is None or row["pid"] is None:
-        return False
+        return NO_SUPERVISOR
+    pid: int = row["pid"]
     began = source.row(
         f"select max(at) as at from event where {SELDOM} and kind in ('swarm.created', 'swarm.running')"  # noqa: S608  a constant
     )
     try:
-        process = psutil.Process(row["pid"])
-        return began is not None and process.create_time() <= began["at"] and process.status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        if began is None or process.create_time() > began["at"]:
+            return SupervisorStatus(pid, "dead")
+        how = process.status()
     except psutil.Error:
-        return False
+        return SupervisorStatus(pid, "dead")
+    return SupervisorStatus(pid, {psutil.STATUS_ZOMBIE: "dead", psutil.STATUS_STOPPED: "stopped"}.get(how, "alive"))
 
 
 def last_refusal(source: Store) -> Row | None:

@@ -290,7 +290,7 @@ def set_on_lost_cache(tx: Transaction, what: str) -> None:
 
 def all_swarms(repository: Repository) -> list[Swarm]:
     """All swarms of a repository, oldest first."""
-    found = (_at(repository, repository.root / FOLDER / name) for name in _names(repository))
+    found = (_at(repository, repository.root / FOLDER / name) for name in names(repository))
     return [one for one in found if one is not None]
 
 
@@ -305,7 +305,7 @@ def at_directory(directory: Path) -> Swarm:
 
 def find(repository: Repository, name: str | None) -> Swarm:
     """The swarm of that id or unique prefix, or the newest; raises `NoSwarm`."""
-    known = tuple(_names(repository))
+    known = tuple(names(repository))
     matching = [name] if name in known else [one for one in known if one.startswith(name or "")]
     if name is not None and len(matching) > 1:
         raise NoSwarm(str(repository.root), name, known)
@@ -316,7 +316,8 @@ def find(repository: Repository, name: str | None) -> Swarm:
     raise NoSwarm(str(repository.root), name, known if name is not None else ())
 
 
-def _names(repository: Repository) -> list[str]:
+def names(repository: Repository) -> list[str]:
+    """The ids of all swarms of a repository, oldest first; some may have nothing in them yet."""
     return sorted(path.parent.name for path in (repository.root / FOLDER).glob("*/state.db"))
 
 

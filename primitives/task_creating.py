@@ -41,6 +41,17 @@ returning *
 """
 
 
+# Counting refuses what would be too many, and tells in the same statement what every new task is made with.
+_COUNT = """
+update task_count set open = open + :number, total = total + :number
+ where :number = 0 or (open + :number <= most_open and total + :number <= most_total
+   and (:parent is null or (:depth <= most_depth
+        and (select count(*) from task where parent = :parent) + :number <= most_children)))
+returning *, exists (select 1 from account where task = 0) as budgeted,
+          (select estimate_s from role where name = '') as usual_s
+"""  # no row: one of the limits is reached
+
+
 def create_task(tx: Transaction, plan: Plan) -> tuple[Task, bool]:
     """Create a task as a child of the acting member's; the same key a second time returns the first task, and False.
 
@@ -70,12 +81,11 @@ def create_tasks(tx: Transaction, plans: Sequence[Plan]) -> list[tuple[Task, boo
     """
     for plan in plans:
         _check(plan)
-    family = _Family(tx)
     known = _known(tx, plans)
     fresh = {place: plan for place, plan in enumerate(plans) if plan.key is None or plan.key not in known}
     by_key = {plan.key: place for place, plan in fresh.items() if plan.key is not None}
     fresh = {place: plan for place, plan in fresh.items() if plan.key is None or by_key[plan.key] == place}
-    family.refuse(len(fresh))
+    family = _Family(tx, len(fresh))
     within, before = _needs(tx, fresh, by_key, known)
     estimates = {place: family.estimate_s(plan.role) for place, plan in fresh.items()}
     paths = ranking.longest_paths(estimates, within)
@@ -83,9 +93,8 @@ def create_tasks(tx: Transaction, plans: Sequence[Plan]) -> list[tuple[Task, boo
     for place in _in_order(fresh, within):
         needs = [made[one] for one in within[place]] + [find(tx, one) for one in before[place]]
         made[place] = _create(tx, family, fresh[place], needs, estimate_s=estimates[place], path_s=paths[place])
-    family.count(len(fresh))
     if fresh:
-        task_line.offer(tx)
+        task_line.offer(tx, last=made[next(iter(fresh))].id if len(fresh) == 1 else None)
     return [
         (made[place], True) if place in made else (_same_key(tx, plan, known, by_key, made), False)
         for place, plan in enumerate(plans)
@@ -153,50 +162,49 @@ def set_role(
 
 
 class _Family:
-    """What the tasks to be made have in common: their parent, and the limits that they count against."""
+    """What the tasks to be made have in common: their parent, and the limits against which so many more are counted.
 
-    def __init__(self, tx: Transaction) -> None:
+    Raises `TooManyTasks` where they would be too many.
+    """
+
+    def __init__(self, tx: Transaction, number: int) -> None:
         self._tx = tx
         self.parent = tx.member.task if tx.member else None
         row = None
         if self.parent is not None:
-            row = tx.row("select state, fence, depth, paused from task where id = :task", task=self.parent)
+            row = tx.row("select state, fence, depth, paused, account from task where id = :task", task=self.parent)
         if row is not None and row["state"] in ("done", "failed", "cancelled"):
             # It was taken away, and its agent has not heard of it: it must not make new ones before it does.
             raise TaskLost(self.parent or 0, row["fence"] - 1, row["state"], row["fence"])
         self.depth = row["depth"] + 1 if row else 0
         self.paused = row["paused"] if row else 0
-        self.account = budget.account_of(tx, self.parent)
-        limits = tx.row("select * from task_count")
-        assert limits is not None, "the schema makes it"
+        limits = tx.row(_COUNT, number=number, depth=self.depth, parent=self.parent)
+        if limits is None:
+            raise self._too_many(number)
         self._limits = limits
+        own = row["account"] if row is not None else None
+        self.account = budget.SWARM if own is None and limits["budgeted"] else own
         self.level = ranking.level(0, None, tx.now, limits["ageing_s"])
         self._roles: dict[str, Row | None] = {}
 
-    def refuse(self, number: int) -> None:
-        """Raise `TooManyTasks` where that many more would be too many."""
-        if not number:  # they are all there already
-            return
-        limits = self._limits
+    def _too_many(self, number: int) -> TooManyTasks:
+        """Which limit is reached, and what is left of each."""
+        limits = self._tx.row("select * from task_count")
+        assert limits is not None, "the schema makes it"
         most: dict[Limit, int] = {"open": limits["most_open"], "tasks": limits["most_total"]}
         left: dict[Limit, int] = {"open": most["open"] - limits["open"], "tasks": most["tasks"] - limits["total"]}
         if self.parent is not None:
             children = self._tx.value("select count(*) from task where parent = :parent", parent=self.parent)
             most |= {"children": limits["most_children"], "depth": limits["most_depth"]}
             left |= {"children": most["children"] - children, "depth": most["depth"] - self.depth + 1}
-        for limit, rest in left.items():
-            if rest < (1 if limit == "depth" else number):
-                raise TooManyTasks(limit, most[limit], {name: max(0, value) for name, value in left.items()})
-
-    def count(self, number: int) -> None:
-        """They are made."""
-        if number:
-            self._tx.execute("update task_count set open = open + :number, total = total + :number", number=number)
+        reached = next(limit for limit, rest in left.items() if rest < (1 if limit == "depth" else number))
+        return TooManyTasks(reached, most[reached], {name: max(0, value) for name, value in left.items()})
 
     def estimate_s(self, role: str) -> float:
         """How long a task of this role is expected to run."""
         row = self._role(role)
-        return ranking.ESTIMATE_S if row is None or row["estimate_s"] is None else row["estimate_s"]
+        learnt: float | None = row["estimate_s"] if row is not None else self._limits["usual_s"] if not role else None
+        return ranking.ESTIMATE_S if learnt is None else learnt
 
     def priority(self, plan: Plan) -> int:
         """The plan's priority, or its role's."""
@@ -214,9 +222,9 @@ class _Family:
         return write_scope.checked(plan.writes) or (row["writes"] if row is not None else None)
 
     def _role(self, role: str) -> Row | None:
-        if role not in self._roles:
+        if role and role not in self._roles:
             self._roles[role] = self._tx.row("select * from role where name = :role", role=role)
-        return self._roles[role]
+        return self._roles.get(role)
 
 
 def _check(plan: Plan) -> None:

@@ -13,14 +13,23 @@ from prong.primitives import ranking
 from prong.primitives.errors import UnknownTask
 from prong.primitives.place import Place
 from prong.primitives.values import checked_timeout
-from prong.state import Membership, TaskLost, Transaction, waiter
+from prong.state import Membership, Row, TaskLost, Transaction, waiter
 from prong.state.waiter import Outcome
 
-_HEAD = """
-select id from task where state = 'ready' and paused = 0 and (not_before is null or not_before <= :now)
-   and not exists (select 1 from swarm where paused = 1)
- order by level desc, path_s desc, id limit 1
+_CLAIM = """
+update task set state = 'running', held = null, agent = :agent, attempt = attempt + 1, fence = fence + 1,
+                not_before = null, started_at = coalesce(started_at, :now)
 """
+
+_CLAIMED = "returning id, fence, attempt"
+
+_TAKE_HEAD = f"""
+{_CLAIM} where id = (
+    select id from task where state = 'ready' and paused = 0 and (not_before is null or not_before <= :now)
+       and not exists (select 1 from swarm where paused = 1)
+     order by level desc, path_s desc, id limit 1)
+{_CLAIMED}
+"""  # noqa: S608  put together from constants of this file; no row: nothing is ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +42,11 @@ class Claim:
 
 def claim(tx: Transaction, task: int, agent: int) -> int | None:
     """Give a ready task to an agent and return the fence; None where it is not ready any more."""
-    row = tx.row(
-        "update task set state = 'running', held = null, agent = :agent, attempt = attempt + 1, fence = fence + 1,"
-        " not_before = null, started_at = coalesce(started_at, :now)"
-        " where id = :task and state = 'ready' and paused = 0 returning fence, attempt",
-        task=task,
-        agent=agent,
-        now=tx.now,
-    )
+    row = tx.row(f"{_CLAIM} where id = :task and state = 'ready' and paused = 0 {_CLAIMED}", task=task, agent=agent,
+                 now=tx.now)  # fmt: skip
     if row is None:
         return None
-    tx.event("task.claimed", object=str(task), task=task, holder=agent, attempt=row["attempt"], fence=row["fence"])
+    _tell_claim(tx, task, agent, row)
     fence: int = row["fence"]
     return fence
 
@@ -83,13 +86,18 @@ def wait_next(member: Membership, timeout: float | None = None) -> Claim | None:
     return Claim(**outcome.data) if outcome.state == "granted" else None
 
 
-def offer(tx: Transaction) -> None:
-    """Something may have become ready: give it to those who wait for work, and tell the scheduler."""
+def offer(tx: Transaction, *, last: int | None = None) -> None:
+    """Something may have become ready: give it to those who wait for work, and tell the scheduler.
+
+    `last` is the only task that has, if it is one: when it is given away nothing is left.
+    """
     while (row := waiter.first(tx, "work", "")) is not None:
         claimed = _take(tx, row["agent"])
         if claimed is None:
             break
         waiter.grant(tx, row["id"], task=claimed.task, fence=claimed.fence)
+        if claimed.task == last:
+            break
     tx.ring_scheduler()
 
 
@@ -146,9 +154,16 @@ def window(tx: Transaction) -> int:
 
 
 def _take(tx: Transaction, agent: int) -> Claim | None:
-    row = tx.row(_HEAD, now=tx.now)
-    fence = None if row is None else claim(tx, row["id"], agent)
-    return None if row is None or fence is None else Claim(row["id"], fence)
+    row = tx.row(_TAKE_HEAD, now=tx.now, agent=agent)
+    if row is None:
+        return None
+    _tell_claim(tx, row["id"], agent, row)
+    return Claim(row["id"], row["fence"])
+
+
+def _tell_claim(tx: Transaction, task: int, agent: int, row: Row) -> None:
+    told = f'{{"holder":{agent},"attempt":{row["attempt"]},"fence":{row["fence"]}}}'
+    tx.logged("task.claimed", str(task), told, task)
 
 
 def _put_back(tx: Transaction, left: Outcome) -> None:

@@ -103,7 +103,7 @@ create table task (
     gated         integer not null default 0,    -- 1: it stays blocked after its needs until its plan lets it start
     hedge         integer not null default 0,    -- 1: a second copy of it may run where it is a straggler
     hedge_of      integer references task,       -- the task of which it is a second copy; null: it is none
-    key           text unique,                   -- idempotency key: the same key makes no second task
+    key           text,                          -- idempotency key: the same key makes no second task
     created_at    real not null,
     ready_at      real,
     started_at    real,
@@ -118,11 +118,12 @@ create index task_may_hedge on task (id) where hedge = 1;
 create index task_hedge on task (hedge_of) where hedge_of is not null;
 create index task_later on task (not_before) where not_before is not null;
 create index task_held on task (account) where held is not null;
-create index task_parent on task (parent);
+create index task_parent on task (parent) where parent is not null;
 create index task_said on task (level desc, path_s desc, id)
     where state = 'ready' and paused = 0 and writes is not null;
 create index task_unsaid on task (level desc, path_s desc, id) where state = 'ready' and paused = 0 and writes is null;
-create index task_fork on task (fork_point);
+create index task_fork on task (fork_point) where fork_point is not null;
+create unique index task_key on task (key) where key is not null;
 create index task_account on task (account) where account > 0 and state not in ('done', 'failed', 'cancelled');
 
 create table task_need (

@@ -182,11 +182,11 @@ class Transaction:
 
     def _ring_all(self) -> None:
         bells = self._store.bells
-        woken = [bells.ring(slot) for slot in self._slots_to_ring]
-        if not all(woken) and max(self._slots_to_ring) > MERGER_SLOT:
+        woken = {slot: bells.ring(slot) for slot in self._slots_to_ring}
+        if any(slot > MERGER_SLOT and not rang for slot, rang in woken.items()):
             # Nobody sleeps on one of them: its agent may have no process now, and then it is the scheduler that hears.
             bells.ring(SCHEDULER_SLOT)
-        if any(woken):
+        if any(woken.values()):
             os.sched_yield()
 
 

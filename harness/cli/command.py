@@ -36,6 +36,7 @@ from prong.harness.cli.planning import APPLYING, ENDED, apply_like, plan_like, s
 from prong.harness.cli.pricing import models, pricing, roles_asking
 from prong.harness.cli.roles import roles
 from prong.harness.cli.shared import COMMANDS
+from prong.harness.cli.swarms import swarms
 from prong.harness.cli.voting import vote_like
 from prong.harness.cli.watching import watch
 from prong.harness.repository.git import RepositoryError
@@ -83,7 +84,7 @@ def main() -> None:
 main.add_command(emulator)
 for command in (
     *steering.COMMANDS, *approvals.COMMANDS, *ending.COMMANDS, *COMMANDS, ui, watch, export, mcp, connect, cost,
-    roles, advice,
+    roles, advice, swarms,
 ):  # fmt: skip
     main.add_command(command)
 
@@ -202,7 +203,11 @@ def resume(swarm: str | None, *, task: int | None, repo: Path, as_json: bool) ->
 @REPO
 @_JSON
 def status(swarm: str | None, *, repo: Path, as_json: bool) -> None:
-    """Show how a swarm stands."""
+    """Show how a swarm stands.
+
+    Times count from the first start on, of the swarm as of each task: waiting, pauses and the time in which nobody ran
+    it are in them.
+    """
     from prong.harness.status import read_status  # noqa: PLC0415  each command imports what it needs
 
     found = find(Repository.open(repo), swarm)
@@ -218,6 +223,8 @@ def status(swarm: str | None, *, repo: Path, as_json: bool) -> None:
     console.print(picture(now, width=console.width, height=10_000))
     if now.paused:
         click.echo(f"It is paused. Let it go on with: prong resume {found.id}")
+    if now.supervisor.advice is not None:
+        click.echo(now.supervisor.advice)
     _advise(found, now.state)
 
 

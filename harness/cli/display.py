@@ -142,6 +142,7 @@ def _asked(one: Asked) -> str:
 def headline(status: Status) -> Text:
     """The swarm, its state, and how many tasks are in each, in one line."""
     state = f"{status.state}, paused" if status.paused else status.state
+    state += ", its supervisor is stopped" if status.supervisor.state == "stopped" else ""
     text = Text.assemble(("prong ", "bold"), (status.swarm, "bold cyan"), "  ", (state, "bold"), "  ")
     for state, count in status.counts().items():
         if count:

@@ -49,7 +49,7 @@ CREATE_TASK = _tool(
             "description": "When a need fails: fail (default): it fails too. continue: it starts when all have ended,"
             " and reads what failed. any: it starts as soon as one of them is done.",
         },
-        "priority": {"type": "integer", "description": "Higher starts first; 0 is usual."},
+        "priority": {"type": ["integer", "string"], "description": "Higher starts first; 0 is usual; or its name."},
         "role": {
             "type": "string",
             "description": "What kind of work it is, such as test or review: the name of a role in PRONG.md, or one"

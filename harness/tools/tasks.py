@@ -12,7 +12,7 @@ from prong.agents.tools.inputs import Inputs, shown
 from prong.agents.tools.tool import Answer, Tool, ToolCall, ToolError
 from prong.harness.repository.ignored import NotCopied, TooMuchIgnored
 from prong.harness.routing import role_for
-from prong.harness.rules.rules import Route
+from prong.harness.rules.rules import Route, Rules, load
 from prong.harness.rules.values import similar
 from prong.harness.tools import catalogue, definitions, result_schema
 from prong.harness.tools.answers import answer, read, timeout_of
@@ -104,6 +104,18 @@ class TaskTools:
         self._turn = turn
         self._snapshots = {}
 
+    def _priority(self, inputs: Inputs, call: ToolCall) -> int | None:
+        """The number, or that of the name which the repository's rules give one; None where none was named."""
+        given = call.input.get("priority")
+        if not isinstance(given, str):
+            return inputs.integer("priority", least=-1_000_000, most=1_000_000) if "priority" in inputs else None
+        row = self._member.store.row("select repository from swarm")
+        try:
+            rules = load(row["repository"]) if row is not None else Rules.none()
+            return rules.priority(given)
+        except Invalid as error:
+            raise inputs.refuse(f"`priority`: {error}.") from None
+
     def create_task(self, call: ToolCall) -> Answer:
         """The tool `create_task`."""
         inputs = read(call, definitions.CREATE_TASK)
@@ -119,7 +131,7 @@ class TaskTools:
             prompt=inputs.filled("prompt", most_characters=PROMPT_BYTES),
             context=context,
             needs=numbers_of(inputs, call, "needs"),
-            priority=inputs.integer("priority", least=-1_000_000, most=1_000_000) if "priority" in inputs else None,
+            priority=self._priority(inputs, call),
             role=role,
             on_failed_need=cast("OnFailedNeed", policy),
             attempts=inputs.integer("attempts", least=1, most=1_000) if "attempts" in inputs else None,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prong.harness.status import shown_state
 from prong.harness.why import ended, parked, running, waiting
 from prong.harness.why.moment import Moment, Reason
 from prong.primitives.errors import UnknownTask
@@ -47,7 +48,7 @@ def explain(store: Store, task: int) -> Explanation:
         row = moment.task(task)
         if row is None:
             raise UnknownTask(task)
-        return Explanation(task, row["title"], row["state"], _reasons(moment, row))
+        return Explanation(task, row["title"], _state(moment, row), _reasons(moment, row))
 
 
 def explain_open(store: Store) -> list[Explanation]:
@@ -62,7 +63,7 @@ def _open(moment: Moment) -> Iterator[Explanation]:
         " order by id"
     )
     for row in begun:
-        yield _one(row, _short(moment, row))
+        yield _one(row, _short(moment, row), _state(moment, row))
     before = 0
     for row in moment.source.rows("select * from task where state = 'ready' order by level desc, path_s desc, id"):
         yield _one(row, [*parked.asks(moment, row), *waiting.ready(moment, row, before=before)][0])
@@ -74,8 +75,12 @@ def _open(moment: Moment) -> Iterator[Explanation]:
         yield _one(row, waiting.needing(needs[row["id"]]))
 
 
-def _one(row: Row, reason: Reason) -> Explanation:
-    return Explanation(row["id"], row["title"], row["state"], [reason])
+def _one(row: Row, reason: Reason, state: str | None = None) -> Explanation:
+    return Explanation(row["id"], row["title"], state or row["state"], [reason])
+
+
+def _state(moment: Moment, task: Row) -> str:
+    return shown_state(task, interrupted=moment.interrupted)
 
 
 def _reasons(moment: Moment, task: Row) -> list[Reason]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from prong.harness.status import SELDOM, is_supervised, last_refusal
+from prong.harness.status import SELDOM, SupervisorStatus, is_interrupted, last_refusal, supervisor_of
 from prong.state import Row, Store
 
 NAMES = 6
@@ -40,14 +40,24 @@ class Moment:
     now: float
     wall: float
     swarm: Row
-    supervised: bool
+    supervisor: SupervisorStatus
 
     @classmethod
     def read(cls, source: Store) -> Moment:
         """The moment of an open snapshot."""
         swarm = source.row("select * from swarm")
         assert swarm is not None, "a swarm's row is written when it is made"
-        return cls(source, source.clock.now(), source.clock.wall(), swarm, is_supervised(source))
+        return cls(source, source.clock.now(), source.clock.wall(), swarm, supervisor_of(source))
+
+    @property
+    def supervised(self) -> bool:
+        """Whether anybody runs the swarm, even if he stands still."""
+        return self.supervisor.state in ("alive", "stopped")
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody should run it, and nobody does."""
+        return is_interrupted(self.swarm, supervised=self.supervised)
 
     @cached_property
     def running(self) -> Sequence[int]:
@@ -83,6 +93,8 @@ class Moment:
         if not self.supervised:
             detail = f"Nobody supervises the swarm, so nothing starts. Go on with: prong resume {swarm}"
             found.append(Reason("unsupervised", detail))
+        if self.supervisor.advice is not None:
+            found.append(Reason("supervisor_stopped", self.supervisor.advice, {"process": self.supervisor.pid}))
         if self.swarm["paused"]:
             who = self.who("command.pause", ["swarm"])
             detail = f"The swarm is paused{who.words}. Let it go on with: prong resume {swarm}"

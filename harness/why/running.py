@@ -76,13 +76,15 @@ def _foreseen(moment: Moment, task: Row) -> list[Reason]:
 
 def _worker(moment: Moment, task: Row, agent: Row) -> Reason:
     process = "no process" if agent["pid"] is None else f"process {agent['pid']}"
-    since_s = moment.now - agent["started_at"]
+    until = moment.now if moment.supervised else max(agent["beat_at"], agent["started_at"])  # its last sign of life
+    since_s = until - agent["started_at"]
+    has = "has" if moment.supervised or agent["task"] is None else "had"
     attempt = f", in attempt {task['attempt']}" if task["attempt"] > 1 else ""
     failed = f" ({task['failures']} of {task['attempts']} failed)" if task["failures"] else ""
     who = f"Agent {agent['id']}" if agent["task"] is not None else f"The program {agent['name']}"
     return Reason(
         "agent",
-        f"{who} ({process}) has worked on it for {span(since_s)}{attempt}{failed}.",
+        f"{who} ({process}) {has} worked on it for {span(since_s)}{attempt}{failed}.",
         {"agent": agent["id"], "pid": agent["pid"], "since_s": round(since_s, 3), "attempt": task["attempt"]},
     )
 
