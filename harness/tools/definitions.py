@@ -49,7 +49,10 @@ CREATE_TASK = _tool(
             "description": "When a need fails: fail (default): it fails too. continue: it starts when all have ended,"
             " and reads what failed. any: it starts as soon as one of them is done.",
         },
-        "priority": {"type": ["integer", "string"], "description": "Higher starts first; 0 is usual; or its name."},
+        "priority": {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "description": "Higher starts first; 0 is usual; or its name from the rules.",
+        },
         "role": {
             "type": "string",
             "description": "What kind of work it is, such as test or review: the name of a role in PRONG.md, or one"
