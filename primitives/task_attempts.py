@@ -11,6 +11,7 @@ Pauses grow as powers of two with jitter, so that those that failed together do 
 from __future__ import annotations
 
 import random
+from typing import Literal
 
 from prong.primitives import budget, task_line
 from prong.primitives.errors import TooManyTasks, WrongTaskState
@@ -43,8 +44,8 @@ def give_back(tx: Transaction, task: int, *, agent: int, reason: str, blame: boo
     """
     row = tx.row(
         "update task set state = 'ready', held = null, agent = null, fence = fence + 1,"
-        " stalled = stalled + (:blame and state = 'running')"
-        " where id = :task and agent = :agent and state in ('running', 'parked') returning stalled, attempt",
+        " stalled = stalled + (:blame and state = 'running'), worn = worn + :blame"
+        " where id = :task and agent = :agent and state in ('running', 'parked') returning stalled, worn",
         task=task,
         agent=agent,
         blame=int(blame),
@@ -58,8 +59,8 @@ def give_back(tx: Transaction, task: int, *, agent: int, reason: str, blame: boo
     if blame and row["stalled"] >= STALLED:
         error = f"it is poisoned: its agent died {row['stalled']} times without getting any further: {reason}"
         finish(tx, task, "failed", error=error, failure="crash")
-    elif blame and row["attempt"] >= WORN_OUT:
-        finish(tx, task, "failed", error=f"its agents died {row['attempt']} times: {reason}", failure="crash")
+    elif blame and row["worn"] >= WORN_OUT:
+        finish(tx, task, "failed", error=f"its agents died {row['worn']} times: {reason}", failure="crash")
     task_line.offer(tx)
 
 
@@ -91,9 +92,16 @@ def fail(tx: Transaction, task: int, fence: int, *, error: str, failure: Failure
     return True
 
 
-def hold_for_budget(tx: Transaction, task: int, fence: int, *, reason: str, result: str | None) -> None:
-    """Park a task whose budget is spent; it keeps its conversation, and what it has found so far as its result."""
+def hold_for_budget(
+    tx: Transaction, task: int, fence: int, *, reason: str, result: str | None,
+    bound_of: Literal["account", "agent"] = "account",
+) -> None:  # fmt: skip
+    """Park a task whose budget is spent; it keeps its conversation, and what it has found so far as its result.
+
+    One that is held by the bound of its one agent does not go on because an account has more again.
+    """
     _park(tx, task, fence, "budget", reason=reason, result=result)
+    tx.execute("update task set held_by = :bound_of where id = :task", bound_of=bound_of, task=task)
 
 
 def hold_for_cache(tx: Transaction, task: int, fence: int, *, reason: str) -> None:
@@ -246,8 +254,8 @@ def _reopen(tx: Transaction, task: int) -> None:
     states = [need["state"] for need in _needs(tx, task)]
     row = tx.row(
         "update task set state = 'blocked', held = null, error = null, failure = null, failures = 0, stalled = 0,"
-        " result_asked = 0, paused = 0, fence = fence + 1, ended_at = null, ready_at = null, kept_branch = null"
-        " where id = :task"
+        " worn = 0, result_asked = 0, paused = 0, fence = fence + 1, ended_at = null, ready_at = null,"
+        " kept_branch = null where id = :task"
         " returning on_failed_need, account, gated",
         task=task,
     )

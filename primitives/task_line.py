@@ -111,13 +111,13 @@ def hold(tx: Transaction, task: int, fence: int) -> None:
 
 
 def free_held(tx: Transaction, accounts: Sequence[int]) -> list[int]:
-    """Let those go on that were held for these budgets, which were raised; returns their numbers."""
+    """Let those go on that were held for these accounts, which were raised; returns their numbers."""
     freed = [
         row["id"]
         for account in accounts
         for row in tx.rows(
             "update task set state = 'ready', held = null, error = null where held = 'budget' and state = 'parked'"
-            " and account = :account returning id",
+            " and account = :account and held_by = 'account' returning id",
             account=account,
         )
     ]

@@ -65,6 +65,7 @@ create table task (
     state         text not null
                   check (state in ('blocked', 'ready', 'running', 'parked', 'done', 'failed', 'cancelled')),
     held          text check (held in ('budget', 'asleep', 'cache')), -- why it is parked and no process waits for it
+    held_by       text not null default 'account' check (held_by in ('account', 'agent')), -- whose budget is spent
     paused        integer not null default 0,    -- 1: it neither starts nor goes on until somebody says so
     role          text not null default '',      -- what kind of work it is; '': none that has a name
     depth         integer not null default 0,    -- how many tasks it stands below
@@ -79,6 +80,7 @@ create table task (
     failures      integer not null default 0,    -- attempts that failed
     failure       text,                          -- what kind of failure the last one was
     stalled       integer not null default 0,    -- agents lost in a row without one new message
+    worn          integer not null default 0,    -- agents lost in all
     not_before    real,                          -- when the next attempt may begin; null: at once
     account       integer,                       -- whose budget it spends: a task's number, 0 for the swarm's, or null
     writes        text,                          -- JSON: patterns of the files that it is to change; null: not said
@@ -109,7 +111,8 @@ create table task (
     started_at    real,
     ended_at      real
 ) strict;
-create index task_line on task (level desc, path_s desc, id) where state = 'ready' and paused = 0;
+-- It holds who backs off, too, with until when, so that they are passed over without a look at their rows.
+create index task_line on task (level desc, path_s desc, id, not_before) where state = 'ready' and paused = 0;
 create index task_open on task (state, id) where state not in ('done', 'failed', 'cancelled');
 create index task_raised on task (id) where raised is not null;
 create index task_of_role on task (role, state) where role <> '' and state not in ('done', 'failed', 'cancelled');

@@ -89,7 +89,7 @@ class Work:
                         continue
                     handed_in = self._is_handed_in(taken)
             except OutOfBudget as error:
-                self._wait_for_budget(str(error))
+                self._wait_for_budget(error)
                 return str(error)
             except CacheLost as error:
                 return self._without_cache(error)
@@ -131,10 +131,10 @@ class Work:
         )
         return row is not None
 
-    def _wait_for_budget(self, reason: str) -> None:
+    def _wait_for_budget(self, error: OutOfBudget) -> None:
         with self._member.transaction() as tx:
             result = partial_result(self._conversation)
-            tasks.hold_for_budget(tx, self._task, self._fence, reason=reason, result=result)
+            tasks.hold_for_budget(tx, self._task, self._fence, reason=str(error), result=result, bound_of=error.kind)
 
     def _without_cache(self, error: CacheLost) -> str:
         """The prompt cache is lost before this fork has begun: wait for a person, or do as the rules say."""

@@ -5,8 +5,10 @@ PRONG_PARKED=1000 .venv/bin/python -m pytest -s -n 0 -m long tests/harness/test_
 parks a thousand agents at one barrier, and prints how many processes that took.
 """
 
+import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -65,22 +67,32 @@ def test_whose_task_is_cancelled_in_its_sleep_is_gone(root):
         assert len(broken) == 1
 
 
+def counted(gathering):
+    """How many processes there were at most, and how many agents slept at once; the last comes when they all do."""
+    most, asleep = 0, 0
+    while gathering.process.poll() is None:
+        most = max(most, tree(gathering.process.pid))
+        row = gathering.store.row("select count(*) as asleep from agent where state = 'asleep'")
+        asleep = max(asleep, row["asleep"])
+        if asleep == CROWD - 1 - KEPT:
+            (gathering.shared / "come").touch()
+        time.sleep(0.1)
+    return most, asleep
+
+
 @pytest.mark.long
 @pytest.mark.timeout(CROWD * 6 + 120)
 def test_a_thousand_agents_at_one_barrier_need_few_processes(root):
     """Goal: who waits costs a row.  Method: so many agents arrive at one barrier, and somebody counts processes."""
     limits = ["--open-tasks", CROWD + 10, "--children", CROWD + 10, "--parked", KEPT, "--agents", 8]
     began = time.monotonic()
-    most, asleep = 0, 0
     with swarm(root, "--offline", "--script", SCRIPTS, *map(str, limits), f"Gather {CROWD}") as gathering:
-        while gathering.process.poll() is None:
-            most = max(most, tree(gathering.process.pid))
-            row = gathering.store.row("select count(*) as asleep from agent where state = 'asleep'")
-            asleep = max(asleep, row["asleep"])
-            if asleep == CROWD - 1 - KEPT:
-                (gathering.shared / "come").touch()
-            time.sleep(0.1)
-        end = gathering.end()
+        with ThreadPoolExecutor(1) as watching:
+            counting = watching.submit(counted, gathering)
+            out, _ = gathering.process.communicate()  # which tells of all agents: more than a pipe holds
+        most, asleep = counting.result()
+        assert gathering.process.returncode == 0, gathering.story()
+        end = json.loads(out)
     took_s = time.monotonic() - began
     print(f"{CROWD} agents: at most {most} processes, {asleep} asleep at once, {took_s:.0f} s")  # noqa: T201  a report
     assert end["tasks"]["done"] == CROWD + 1

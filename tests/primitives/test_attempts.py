@@ -125,6 +125,16 @@ def test_a_task_whose_budget_is_spent_is_parked_with_what_it_found_and_goes_on_w
         do(tasks.hold, task, fence)
 
 
+def test_a_task_that_one_agents_bound_holds_does_not_go_on_because_an_account_has_more(do, make, begin, row):
+    task = make()
+    _, fence = begin(task)
+    do(tasks.hold_for_budget, task, fence, reason="the agent's tokens are spent", result=None, bound_of="agent")
+    do(lambda tx: tx.execute("update task set account = 7"))
+    assert do(tasks.free_held, [7]) == []
+    assert do(tasks.pause, task, paused=False) == [task]
+    assert (row(task)["state"], row(task)["held"]) == ("ready", None)
+
+
 # Trying again.
 
 
