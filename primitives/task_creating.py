@@ -30,6 +30,11 @@ from prong.state import Invalid, Row, TaskLost, Transaction
 LEVELS_RAISED = 64
 """How far up the line of its needs a new task's path and priority are told, in tasks."""
 
+_OPEN_NEEDS = """
+select need from task_need join task on task.id = need
+ where task_need.task = :task and state not in ('done', 'failed', 'cancelled')
+"""
+
 _INSERT = """
 insert into task (parent, title, prompt, context, state, role, depth, priority, level, estimate_s, path_s,
                   on_failed_need, attempts, paused, fork_point, brief_of, base_commit, key, created_at, ready_at,
@@ -383,14 +388,7 @@ def _lift(tx: Transaction, task: int, row: Row, path_s: float, raised: int | Non
 
 def open_needs(tx: Transaction, task: int) -> list[int]:
     """What a task needs that has not ended."""
-    return [
-        row["need"]
-        for row in tx.rows(
-            "select need from task_need join task on task.id = need where task_need.task = :task"
-            " and state not in ('done', 'failed', 'cancelled')",
-            task=task,
-        )
-    ]
+    return [row["need"] for row in tx.rows(_OPEN_NEEDS, task=task)]
 
 
 def _same_key(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal
 
 from prong.agents import brief, conversation, fork_point, models
 from prong.agents.answers import ModelFailed
@@ -89,7 +90,7 @@ class Work:
                         continue
                     handed_in = self._is_handed_in(taken)
             except OutOfBudget as error:
-                self._wait_for_budget(error)
+                self._wait_for_budget(str(error), bound_of=error.kind)
                 return str(error)
             except CacheLost as error:
                 return self._without_cache(error)
@@ -131,10 +132,10 @@ class Work:
         )
         return row is not None
 
-    def _wait_for_budget(self, error: OutOfBudget) -> None:
+    def _wait_for_budget(self, reason: str, *, bound_of: Literal["account", "agent"]) -> None:
         with self._member.transaction() as tx:
             result = partial_result(self._conversation)
-            tasks.hold_for_budget(tx, self._task, self._fence, reason=str(error), result=result, bound_of=error.kind)
+            tasks.hold_for_budget(tx, self._task, self._fence, reason=reason, result=result, bound_of=bound_of)
 
     def _without_cache(self, error: CacheLost) -> str:
         """The prompt cache is lost before this fork has begun: wait for a person, or do as the rules say."""

@@ -82,7 +82,7 @@ class WorkerWork(Work):
                 while not self._has_handed_in():
                     self._heed_pause()
             except (OutOfBudget, Spent) as error:
-                self._wait_for_budget(str(error))
+                self._wait_for_budget(str(error), bound_of=error.kind if isinstance(error, OutOfBudget) else "account")
                 return str(error)
             except (WorkerFailed, NotStarted) as error:
                 failure: tasks.Failure = error.failure if isinstance(error, WorkerFailed) else "request"

@@ -7,9 +7,7 @@ import io
 import json
 import os
 import sys
-import time
 from collections.abc import Collection
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,13 +23,14 @@ from prong.harness.cli.confining import confining, jail, warn
 from prong.harness.cli.connect import connect
 from prong.harness.cli.cost import cost
 from prong.harness.cli.defaults import READS_RULES, from_file, given, may_send_key, rules_of_repository
-from prong.harness.cli.executing import PROGRAM, exec_like, has_changes, show_output, who_plays
+from prong.harness.cli.executing import PROGRAM, exec_like, show_output, who_plays
 from prong.harness.cli.inspect import beside, export, ui
 from prong.harness.cli.launching import LAUNCH
+from prong.harness.cli.looking import advise, log, status, tasks
 from prong.harness.cli.mapping import map_like
 from prong.harness.cli.mcp import mcp
 from prong.harness.cli.permitting import permissions, permitting
-from prong.harness.cli.places import REPO, pushed, starting, starting_commit
+from prong.harness.cli.places import JSON, REPO, SWARM, pushed, starting, starting_commit
 from prong.harness.cli.planning import APPLYING, ENDED, apply_like, plan_like, show_plan
 from prong.harness.cli.pricing import models, pricing, roles_asking
 from prong.harness.cli.roles import roles
@@ -44,13 +43,9 @@ from prong.harness.repository.repository import Repository
 from prong.harness.rules.rules import Rules
 from prong.harness.swarms import Offline, Options, Swarm, create, find
 from prong.state import ProngError
-from prong.state.secrets import masked
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
 EXIT_CODES = {"done": 0, "failed": 1, "budget": 3, "approval": 4, "cache": 4, "stopped": 130}
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object (or one a line) and nothing else.")
-_SWARM = click.argument("swarm", required=False)
 
 
 class _Group(click.Group):
@@ -83,8 +78,8 @@ def main() -> None:
 
 main.add_command(emulator)
 for command in (
-    *steering.COMMANDS, *approvals.COMMANDS, *ending.COMMANDS, *COMMANDS, ui, watch, export, mcp, connect, cost,
-    roles, advice, swarms,
+    status, tasks, log, *steering.COMMANDS, *approvals.COMMANDS, *ending.COMMANDS, *COMMANDS, ui, watch, export, mcp,
+    connect, cost, roles, advice, swarms,
 ):  # fmt: skip
     main.add_command(command)
 
@@ -118,7 +113,7 @@ for command in (
 @permitting
 @confining
 @click.option("--ui", is_flag=True, help="Serve the inspector beside it, and open it in the browser.")
-@_JSON
+@JSON
 @click.pass_context
 def run(
     ctx: click.Context, /, goal: str, *, repo: Path, slots: int, model: str | None, base_url: str | None,
@@ -174,10 +169,10 @@ for like in (exec_like, apply_like, plan_like, map_like, vote_like):
 
 
 @main.command(epilog="Example: prong resume")
-@_SWARM
+@SWARM
 @click.option("--task", type=int, help="Only let this paused task, and all below it, go on.")
 @REPO
-@_JSON
+@JSON
 def resume(swarm: str | None, *, task: int | None, repo: Path, as_json: bool) -> None:
     """Go on with a swarm that was stopped, killed or paused, or in which something was opened again."""
     from prong.harness import control  # noqa: PLC0415  each command imports what it needs
@@ -196,79 +191,6 @@ def resume(swarm: str | None, *, task: int | None, repo: Path, as_json: bool) ->
     key = _key(found.options)
     _check_endpoint(found.options, key, told(found.store()))
     _run(found, key, as_json=as_json)
-
-
-@main.command(epilog="Example: prong status --json")
-@_SWARM
-@REPO
-@_JSON
-def status(swarm: str | None, *, repo: Path, as_json: bool) -> None:
-    """Show how a swarm stands.
-
-    Times count from the first start on, of the swarm as of each task: waiting, pauses and the time in which nobody ran
-    it are in them.
-    """
-    from prong.harness.status import read_status  # noqa: PLC0415  each command imports what it needs
-
-    found = find(Repository.open(repo), swarm)
-    now = read_status(found.store())
-    if as_json:
-        click.echo(json.dumps(now.as_json()))
-        return
-    from rich.console import Console  # noqa: PLC0415
-
-    from prong.harness.cli.display import WIDE, picture  # noqa: PLC0415
-
-    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
-    console.print(picture(now, width=console.width, height=10_000))
-    if now.paused:
-        click.echo(f"It is paused. Let it go on with: prong resume {found.id}")
-    if now.supervisor.advice is not None:
-        click.echo(now.supervisor.advice)
-    _advise(found, now.state)
-
-
-@main.command(epilog="Example: prong tasks --json")
-@_SWARM
-@REPO
-@_JSON
-def tasks(swarm: str | None, *, repo: Path, as_json: bool) -> None:
-    """List tasks with their results and errors."""
-    from prong.harness.cli.display import printable  # noqa: PLC0415
-    from prong.harness.status import read_status, tokens  # noqa: PLC0415
-
-    for task in read_status(find(Repository.open(repo), swarm).store()).tasks:
-        if as_json:
-            click.echo(_json_line({**asdict(task), "usage": tokens(task.usage)}))
-            continue
-        click.echo(printable(f"{task.id:>4}  {task.state:<9} {task.title}"))
-        for text in (task.error, task.result):
-            for line in (text or "").splitlines():
-                click.echo(printable(f"      {line}"))
-
-
-@main.command(epilog="Example: prong log --follow")
-@_SWARM
-@REPO
-@click.option("--follow", "-f", is_flag=True, help="Go on printing what happens until the swarm ends.")
-@click.option("--task", type=int, help="Only what concerns this task.")
-@_JSON
-def log(swarm: str | None, *, repo: Path, follow: bool, task: int | None, as_json: bool) -> None:
-    """Print what happened in a swarm, in order."""
-    from prong.harness.cli.display import events_after, line  # noqa: PLC0415
-    from prong.harness.status import read_status  # noqa: PLC0415
-
-    store = find(Repository.open(repo), swarm).store()
-    seq = 0
-    while True:
-        over = not follow or read_status(store).state != "running"
-        for row in events_after(store, seq, limit=1_000_000):
-            seq = row["seq"]
-            if task in (None, row["task"]):
-                click.echo(_json_line({**dict(row), "data": json.loads(row["data"])}) if as_json else line(row))
-        if over:
-            return
-        time.sleep(0.1)
 
 
 def _launch(
@@ -325,7 +247,7 @@ def _end(swarm: Swarm, state: str, *, as_json: bool) -> NoReturn:
     else:
         show_plan(swarm)
         show_advice(swarm)
-        _advise(swarm, state, err=show_output(swarm))
+        advise(swarm, state, err=show_output(swarm))
         if state == "approval":
             approvals.show_waiting(swarm)
     sys.exit(EXIT_CODES[state] if all_pushed else EXIT_CODES["failed"])
@@ -337,27 +259,6 @@ def _ignore(_swarm: Swarm, _state: str) -> None:
 
 def _quiet(_swarm: Swarm, _over: object) -> None:
     """The display of `--json`: nothing until the end."""
-
-
-def _advise(swarm: Swarm, state: str, *, err: bool = False) -> None:
-    changed = has_changes(swarm)
-    merged = f"What was merged is on {swarm.branch}" if changed else "Nothing was merged"
-    advice = {
-        "done": f"The result is branch {swarm.branch}. See it with: git log -p {swarm.branch} --not HEAD"
-        if changed
-        else "No file was changed, so there is nothing to merge.",
-        "failed": f"Not every task is done. {merged}; see why with: prong tasks {swarm.id}",
-        "stopped": f"Stopped; nothing is lost. Go on with: prong resume {swarm.id}",
-        "budget": f"A budget is spent, so tasks wait. See which with: prong why; raise it with: prong budget; then go"
-        f" on with: prong resume {swarm.id}",
-        "approval": "It needs a person: somebody has to say whether calls may run. Answer them with: prong approve, or"
-        f" prong deny; then go on with: prong resume {swarm.id}",
-        "cache": "The prompt cache of forks is lost, so tasks wait for you. See what they would cost with: prong why;"
-        f" let one go on with: prong resume {swarm.id} --task N; then: prong resume {swarm.id}",
-        "interrupted": f"Its process was killed; nothing is lost. Go on with: prong resume {swarm.id}",
-        "running": f"It runs. Follow it with: prong log --follow {swarm.id}",
-    }
-    click.echo(advice[state], err=err)
 
 
 def _key(options: Options) -> str | None:
@@ -389,11 +290,6 @@ def _check_script(path: Path) -> None:
         load_scripts(path)
     except ScriptsNotFound as error:
         raise click.UsageError(str(error)) from None
-
-
-def _json_line(data: Any) -> str:
-    """One line for a program, in which nothing looks like a key."""
-    return masked(json.dumps(data))
 
 
 def _note(text: str) -> None:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from prong.harness.cli.places import REPO
+from prong.harness.cli.places import JSON, REPO, SWARM
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import Swarm, all_swarms, find
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from prong.harness.cleaning import Cleaned, Plan
     from prong.harness.repository.landing import How
 
-_SWARM = click.argument("swarm", required=False)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object (or one a line) and nothing else.")
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 _HEADS = (
     "diff ",
@@ -39,11 +37,11 @@ _HEADS = (
 
 
 @click.command(epilog="Example: prong diff --stat")
-@_SWARM
+@SWARM
 @click.option("--task", type=int, help="Only what this task has changed: on the branch, or so far in its workspace.")
 @click.option("--stat", is_flag=True, help="Only how much each file has changed.")
 @REPO
-@_JSON
+@JSON
 def diff(swarm: str | None, *, task: int | None, stat: bool, repo: Path, as_json: bool) -> None:
     """Show what the swarm has changed against where it started.
 
@@ -70,13 +68,13 @@ def diff(swarm: str | None, *, task: int | None, stat: bool, repo: Path, as_json
 
 
 @click.command(epilog="Example: prong merge --squash")
-@_SWARM
+@SWARM
 @click.option("--ff-only", "how", flag_value="ff-only", help="Only where your branch has not gone on since.")
 @click.option("--no-ff", "how", flag_value="no-ff", help="A merge commit in any case.")
 @click.option("--squash", "how", flag_value="squash", help="One commit with all changes.")
 @click.option("--message", "-m", help="The message of the commit that is made.")
 @REPO
-@_JSON
+@JSON
 def merge(swarm: str | None, *, how: How | None, message: str | None, repo: Path, as_json: bool) -> None:
     """Merge what the swarm made into the branch that you have checked out.
 
@@ -113,7 +111,7 @@ def merge(swarm: str | None, *, how: How | None, message: str | None, repo: Path
 @click.argument("names", nargs=-1, required=True, metavar="[SWARM] NAME")
 @click.option("--task", type=int, help="Not of the swarm's result, but of what this task made, merged or not.")
 @REPO
-@_JSON
+@JSON
 def branch(names: tuple[str, ...], *, task: int | None, repo: Path, as_json: bool) -> None:
     """Make an ordinary branch NAME of what the swarm made; it is yours from then on."""
     from prong.harness import results  # noqa: PLC0415  as above
@@ -134,7 +132,7 @@ def branch(names: tuple[str, ...], *, task: int | None, repo: Path, as_json: boo
 @click.option("--dry-run", "-n", is_flag=True, help="Only say what would be removed.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @REPO
-@_JSON
+@JSON
 def clean(swarms: tuple[str, ...], *, dry_run: bool, yes: bool, repo: Path, as_json: bool) -> None:
     """Remove what swarms have left behind; never work that is in no branch of yours.
 
@@ -163,13 +161,13 @@ def clean(swarms: tuple[str, ...], *, dry_run: bool, yes: bool, repo: Path, as_j
 
 
 @click.command(epilog="Example: prong report --html -o report.html")
-@_SWARM
+@SWARM
 @click.option("--html", "as_html", is_flag=True, help="One page for a browser, instead of Markdown.")
 @click.option(
     "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="A file; standard output if left out."
 )
 @REPO
-@_JSON
+@JSON
 def report(swarm: str | None, *, as_html: bool, output: Path | None, repo: Path, as_json: bool) -> None:
     """Tell what was asked, what came of it, what it cost, and what is left."""
     from prong.harness.report import facts, markdown, page  # noqa: PLC0415  as above

@@ -46,6 +46,12 @@ def _fetched(address: str) -> Path:
 REPOSITORY = _Place(remote.find_clone)
 """The type of `--repo` for a swarm that has run."""
 
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object (or one a line) and nothing else.")
+"""The option of what prints data."""
+
+SWARM = click.argument("swarm", required=False)
+"""Which swarm; the newest if left out."""
+
 REPO = click.option(
     "--repo", type=REPOSITORY, default=".", show_default="here", help="The repository, a folder in it, or its address."
 )

@@ -15,6 +15,7 @@ from prong.agents.tools.tool import Answer, Replay, Tool, ToolCall
 from prong.agents.tools.touch import EVERYTHING, FILES, TELLS, ByOperation, changes, reads, touched
 from prong.harness.tools import definitions
 from prong.harness.tools.results import RESULTS, Shape, output_schema
+from prong.harness.tools.unsent import UNSENT
 
 Reader = Literal["agents", "clients"]
 """To whom a tool is offered: our own agents, or outside clients over MCP, which bring a shell and an editor."""
@@ -98,9 +99,7 @@ _KEY = ("map", "{map}", "{key}")
 
 def _workspace(definition: Mapping[str, Any], title: str, annotations: Annotations, replay: Replay) -> Record:
     name = definition["name"]
-    return Record(
-        definition, title, annotations, FILES[name], replay, offered=_AGENTS, inputs=definitions.UNSENT.get(name)
-    )
+    return Record(definition, title, annotations, FILES[name], replay, offered=_AGENTS, inputs=UNSENT.get(name))
 
 
 def _task(definition: Mapping[str, Any], title: str, annotations: Annotations, **how: Any) -> Record:
