@@ -159,7 +159,7 @@ class WorkerWork(Work):
         ran = run(
             [str(program), *words[1:]], words=self._home / WORDS, scratch=self._scratch, workspace=self._directory,
             environment=environment, sandbox=sandbox, seen=lambda path: self._seen(path, start), clock=self._clock,
-            take=self._record.take, heed=self._heed,
+            take=self._record.take, heed=self._heed, hide=self._shared.hide,
         )  # fmt: skip
         self._record.flush()
         with self._member.transaction() as tx:

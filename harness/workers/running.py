@@ -148,13 +148,14 @@ class Clock:
 def run(
     arguments: Sequence[str], *, words: Path, scratch: Path, workspace: Path, environment: Mapping[str, str],
     sandbox: Sandbox | None, seen: Callable[[Path], Path], clock: Clock, take: Callable[[Heard], object],
-    heed: Callable[[], object],
+    heed: Callable[[], object], hide: Callable[[str], str],
 ) -> Ran:  # fmt: skip
     """Run a command to its end.  `take` gets what it tells, `heed` is asked now and then; what they raise ends it.
 
-    `words` is its standard input; `seen` tells where the command finds what we find elsewhere.
+    `words` is its standard input; `seen` tells where the command finds what we find elsewhere.  `hide` takes the user's
+    keys out of what it prints: it has some.
     """
-    watched = _Watched(clock, take, heed)
+    watched = _Watched(clock, take, heed, hide)
     errors = Path(tempfile.mkstemp(prefix="errors-", suffix=".txt", dir=scratch)[1])
     ours, theirs = socket.socketpair()
     with contextlib.ExitStack() as undo:
@@ -168,7 +169,7 @@ def run(
                 workspace=workspace, environment=environment, sandbox=sandbox,
             )  # fmt: skip
         code = _watch(process, ours, watched)
-        told = errors.read_text("utf-8", "replace")[-ERROR_CHARACTERS:].strip()
+        told = hide(errors.read_text("utf-8", "replace"))[-ERROR_CHARACTERS:].strip()
     passed = f"{process.passed}, so it was ended" if process.passed else ""
     return _ran(code, watched, told, problem=watched.problem or passed)
 
@@ -176,7 +177,9 @@ def run(
 class _Watched:
     """What is known of a run while it goes on."""
 
-    def __init__(self, clock: Clock, take: Callable[[Heard], object], heed: Callable[[], object]) -> None:
+    def __init__(
+        self, clock: Clock, take: Callable[[Heard], object], heed: Callable[[], object], hide: Callable[[str], str]
+    ) -> None:  # fmt: skip
         self.reader = Reader()
         self.lines = Lines(self._line)
         self.asks = ""
@@ -184,6 +187,7 @@ class _Watched:
         self._clock = clock
         self._take = take
         self._heed = heed
+        self._hide = hide
 
     def go_on(self) -> float | None:
         """For how many seconds it need not be asked again; None: it is over."""
@@ -194,7 +198,7 @@ class _Watched:
         return None if self.problem or self.asks else LOOK_S
 
     def _line(self, data: bytes) -> None:
-        for heard in self.reader.read(data):
+        for heard in self.reader.read(self._hide(data.decode(errors="replace")).encode()):
             if isinstance(heard, Asks):
                 self.asks = self.asks or heard.text
             self._take(heard)

@@ -13,6 +13,8 @@ from prong.harness.swarms import find
 
 WORKER = Path(__file__).with_name("worker.py")
 
+TOKEN = "a-token-of-mine-1234567"
+
 RULES = """\
 ---
 limits: {attempts: 2}
@@ -62,7 +64,7 @@ def swarm(root, tmp_path):
     def run(goal, code):
         prong(
             "run", "--offline", "--script", tmp_path / "scripts.py", "--agents", 4, "--json", goal, cwd=root, code=code,
-            MY_TOKEN="mine", OTHER_TOKEN="not mine", ANTHROPIC_API_KEY="a key",
+            MY_TOKEN=TOKEN, OTHER_TOKEN="not mine", ANTHROPIC_API_KEY="a key",
         )  # fmt: skip
         store = find(Repository.open(root), None).store()
         return store, {row["title"]: dict(row) for row in store.rows("select * from task")}
@@ -94,6 +96,7 @@ def test_outside_agents_do_tasks_and_whatever_goes_wrong_with_them_is_told(swarm
     seen = tasks["environment"]["result"].split()
     assert "MY_TOKEN" in seen
     assert not {"OTHER_TOKEN", "ANTHROPIC_API_KEY"} & set(seen)
+    assert not store.rows("select 1 from message where content like :token", token=f"%{TOKEN}%")
     shared = Repository.open(root).git("show", f"{find(Repository.open(root), None).branch}:shared.txt")
     assert "Created task" in shared
     assert store.row("select json(value) as value from map_entry where key = 'worker'")["value"] == "7"

@@ -107,7 +107,7 @@ def main():
         emit(type="control_request", request_id="1", request={"subtype": "can_use_tool", "tool_name": "Bash"})
         hang()
     elif what == "environment":
-        say(" ".join(sorted(os.environ)))
+        say(f"My token is {os.environ['MY_TOKEN']}.")
         end(" ".join(sorted(os.environ)))
     elif what == "spend":
         for number in range(100):
