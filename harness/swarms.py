@@ -254,15 +254,20 @@ def create(
             pid=os.getpid(),
             now=tx.now,
         )
-        options.bounds.set_limits(tx)
-        set_roles(tx, options.roles)
-        tell(tx, options.models)
-        for source, permissions in options.permissions.items():
-            set_rules(tx, source, permissions, options.roles if source == FILE else None)
-        open_account(tx, SWARM, lender=None, budget=Budget(options.bounds.tokens, options.bounds.usd))
+        _set_all(tx, options)
         tx.event("swarm.created", object=name, goal=options.goal, branch=swarm.branch, base_commit=base)
         begin(tx) if begin is not None else _begin(tx, options, base, program)
     return swarm
+
+
+def _set_all(tx: Transaction, options: Options) -> None:
+    """Make hold what the options say."""
+    options.bounds.set_limits(tx)
+    set_roles(tx, options.roles)
+    tell(tx, options.models)
+    for source, permissions in options.permissions.items():
+        set_rules(tx, source, permissions, options.roles if source == FILE else None)
+    open_account(tx, SWARM, lender=None, budget=Budget(options.bounds.tokens, options.bounds.usd))
 
 
 def _begin(tx: Transaction, options: Options, base: str, program: str | None) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import sys
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +16,7 @@ from prong.agents.emulator.cli import command as emulator
 from prong.agents.models import EMULATOR_MODEL, told
 from prong.harness.cli import approvals, ending, steering
 from prong.harness.cli.advising import advice, show_advice
+from prong.harness.cli.asking import check_endpoint, key_of
 from prong.harness.cli.bounds import bounding, bounds, merge_rules, overridden
 from prong.harness.cli.confining import confining, jail, warn
 from prong.harness.cli.connect import connect
@@ -188,8 +187,8 @@ def resume(swarm: str | None, *, task: int | None, repo: Path, as_json: bool) ->
     if state in ("done", "failed") and not control.has_open_tasks(found):
         _end(found, state, as_json=as_json)
     warn(found.options.jail)
-    key = _key(found.options)
-    _check_endpoint(found.options, key, told(found.store()))
+    key = key_of(found.options)
+    check_endpoint(found.options, key, told(found.store()))
     _run(found, key, as_json=as_json)
 
 
@@ -204,9 +203,9 @@ def _launch(
         if applying.is_done:
             _end(applying.found, "done", as_json=as_json)
     warn(options.jail)
-    key = _key(options)
+    key = key_of(options)
     may_send_key(ctx, options.base_url)
-    _check_endpoint(options, key, {model.id for model in options.models})
+    check_endpoint(options, key, {model.id for model in options.models})
     base = starting_commit(repository, include_dirty=include_dirty, push=options.push)
     if LAUNCH in ctx.meta:  # a command with other work goes on from here
         ctx.meta[LAUNCH](repository, options, base, key)
@@ -261,27 +260,6 @@ def _quiet(_swarm: Swarm, _over: object) -> None:
     """The display of `--json`: nothing until the end."""
 
 
-def _key(options: Options) -> str | None:
-    if options.offline is not None:
-        return None
-    key = os.environ.get("ANTHROPIC_API_KEY")
-    if not key:
-        name = click.get_current_context().info_name
-        without = {"run": "prong run --offline GOAL", "exec": "prong exec --offline PROGRAM"}.get(name or "")
-        try_it = f", or try Prong without a model: {without}" if without else ""
-        raise click.UsageError(f"ANTHROPIC_API_KEY is not set; set it{try_it}")
-    return key
-
-
-def _check_endpoint(options: Options, key: str | None, known: Collection[str]) -> None:
-    """Refuse models that cannot be asked before anything is made for them; of those `known` all was said."""
-    if options.offline is not None:
-        return
-    from prong.harness import endpoint_check  # noqa: PLC0415  only a run that asks a model needs it
-
-    names = [options.model, *(role.model for role in options.roles.values() if role.model is not None)]
-    for note in endpoint_check.check(names, base_url=options.base_url, api_key=key, known=known):
-        _note(note)
 
 
 def _check_script(path: Path) -> None:

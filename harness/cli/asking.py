@@ -1,0 +1,34 @@
+"""Before a run: the key of the person, and whether the models can be asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+import click
+
+from prong.harness.swarms import Options
+
+
+def key_of(options: Options) -> str | None:
+    """The key of the environment; None offline; raises `UsageError` where there is none."""
+    if options.offline is not None:
+        return None
+    key = os.environ.get("ANTHROPIC_API_KEY")
+    if not key:
+        name = click.get_current_context().info_name
+        without = {"run": "prong run --offline GOAL", "exec": "prong exec --offline PROGRAM"}.get(name or "")
+        try_it = f", or try Prong without a model: {without}" if without else ""
+        raise click.UsageError(f"ANTHROPIC_API_KEY is not set; set it{try_it}")
+    return key
+
+
+def check_endpoint(options: Options, key: str | None, known: Collection[str]) -> None:
+    """Refuse models that cannot be asked before anything is made for them; of those `known` all was said."""
+    if options.offline is not None:
+        return
+    from prong.harness import endpoint_check  # noqa: PLC0415  only a run that asks a model needs it
+
+    names = [options.model, *(role.model for role in options.roles.values() if role.model is not None)]
+    for note in endpoint_check.check(names, base_url=options.base_url, api_key=key, known=known):
+        click.echo(note, err=True)
