@@ -260,8 +260,6 @@ def _quiet(_swarm: Swarm, _over: object) -> None:
     """The display of `--json`: nothing until the end."""
 
 
-
-
 def _check_script(path: Path) -> None:
     """Refuse a file that holds no script before anything is made for it."""
     try:
