@@ -124,7 +124,8 @@ create index task_held on task (account) where held is not null;
 create index task_parent on task (parent) where parent is not null;
 create index task_said on task (level desc, path_s desc, id)
     where state = 'ready' and paused = 0 and writes is not null;
-create index task_unsaid on task (level desc, path_s desc, id) where state = 'ready' and paused = 0 and writes is null;
+create index task_unsaid on task (level desc, path_s desc, id, not_before)
+    where state = 'ready' and paused = 0 and writes is null;
 create index task_fork on task (fork_point) where fork_point is not null;
 create unique index task_key on task (key) where key is not null;
 create index task_account on task (account) where account > 0 and state not in ('done', 'failed', 'cancelled');
