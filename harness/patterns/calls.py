@@ -57,9 +57,9 @@ def returned(result: Any) -> dict[str, Any]:
 
 
 def raised(error: BaseException) -> dict[str, Any]:
-    """What a call raised, as it stands in the task: with a pickle where the type is not the interpreter's own."""
+    """What a call raised, as it stands in the task: with a pickle where its arguments do not tell all of it."""
     told: dict[str, Any] = {"error": remote.described(error)}
-    if type(error).__module__ != "builtins":
+    if type(error).__module__ != "builtins" or isinstance(error, OSError):  # which knows a file besides
         try:
             pickled = remote.packed(error)
         except Exception:  # noqa: BLE001  then its description must do
