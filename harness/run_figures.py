@@ -28,6 +28,15 @@ select at, kind, object, data from event
  order by seq
 """
 
+# What `Spans.take` is told of.
+_SPANS = """
+select seq, at, agent, task, kind, object, data from event
+ where seq <= :until and kind in (
+    'task.claimed', 'task.done', 'task.failed', 'task.cancelled', 'task.returned', 'task.backs_off', 'task.parked',
+    'task.unparked', 'model.answered', 'tool.began', 'tool.ended', 'agent.dead', 'agent.ended', 'swarm.stopped')
+ order by seq
+"""
+
 _CALLS = """
 select model, input_tokens as input, cache_read_tokens as read, cache_write_tokens as written, output_tokens as output,
        usd, task, message is not null as own from model_call order by task, id
@@ -48,7 +57,7 @@ def read_figures(store: Store) -> Figures:
         fold = Spans()
         until = source.row("select coalesce(max(seq), 0) as seq, coalesce(max(at), 0) as at from event")
         assert until is not None
-        for row in source.rows(log.READ, after=0, until=until["seq"]):
+        for row in source.rows(_SPANS, until=until["seq"]):
             fold.take(tuple(row))
         rows = {row["id"]: row for row in source.rows("select id, title, parent from task")}
         needs = source.rows("select task, need from task_need")
