@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Collection
 
 import click
@@ -32,3 +33,24 @@ def check_endpoint(options: Options, key: str | None, known: Collection[str]) ->
     names = [options.model, *(role.model for role in options.roles.values() if role.model is not None)]
     for note in endpoint_check.check(names, base_url=options.base_url, api_key=key, known=known):
         click.echo(note, err=True)
+
+
+def may_start(options: Options, *, trust: bool) -> None:
+    """Ask, or refuse where nobody can be asked, before a file of the repository starts a program or gives it variables.
+
+    Which of their programs people have installed is theirs; how it is started, and with what, is the file's.
+    """
+    told = [
+        f"role {name} starts {(role.command or role.kind)!r}"
+        + (f" with {' '.join(role.arguments)!r}" if role.arguments else "")
+        + (f" and your {', '.join(role.environment)}" if role.environment else "")
+        for name, role in options.roles.items()
+        if role.kind is not None and (role.command or role.arguments or role.environment)
+    ]
+    if trust or not told:
+        return
+    what = f"PRONG.md of this repository says how outside agents are started: {'; '.join(told)}"
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{what}. If you want that, say so with --trust, or set PRONG_RUN_TRUST=1")
+    if not click.confirm(f"{what}. Go on?", err=True):
+        raise click.UsageError("nothing was started; change PRONG.md, or remove the role")

@@ -16,7 +16,7 @@ from prong.agents.emulator.cli import command as emulator
 from prong.agents.models import EMULATOR_MODEL, told
 from prong.harness.cli import approvals, ending, steering
 from prong.harness.cli.advising import advice, show_advice
-from prong.harness.cli.asking import check_endpoint, key_of
+from prong.harness.cli.asking import check_endpoint, key_of, may_start
 from prong.harness.cli.bounds import bounding, bounds, merge_rules, overridden
 from prong.harness.cli.confining import confining, jail, warn
 from prong.harness.cli.connect import connect
@@ -118,7 +118,7 @@ def run(
     ctx: click.Context, /, goal: str, *, repo: Path, slots: int, model: str | None, base_url: str | None,
     max_tokens: int, offline: bool, scripts: tuple[Path, ...], latency: float, as_json: bool,
     check: str | None, check_timeout: float, include_dirty: bool, push: bool, sandbox: str, network: bool,
-    ui: bool,
+    trust: bool, ui: bool,
     **bounded: Any,
 ) -> None:  # fmt: skip
     """Launch a swarm on a repository to reach GOAL.
@@ -160,6 +160,7 @@ def run(
         merging=merge_rules(rules, check=check, timeout_s=check_timeout),
         jail=jail(rules, repository.root, sandbox=sandbox, network=network),
     )
+    may_start(options, trust=trust)
     _launch(ctx, repository, options, rules, include_dirty=include_dirty, ui=ui, as_json=as_json)
 
 

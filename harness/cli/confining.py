@@ -21,11 +21,15 @@ _OPTIONS = (
     ),
     click.option("--no-sandbox", "sandbox", flag_value="off", help="The same as --sandbox off."),
     click.option("--network/--no-network", default=False, help="Whether the commands of agents reach the network."),
+    click.option(
+        "--trust", is_flag=True, envvar="PRONG_RUN_TRUST",
+        help="Start outside agents with the commands, arguments and variables that PRONG.md names, without a question.",
+    ),
 )  # fmt: skip
 
 
 def confining(command: F) -> F:
-    """Add the options to a command, which gets them as `sandbox` and `network`."""
+    """Add the options to a command, which gets them as `sandbox`, `network` and `trust`."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

@@ -65,7 +65,7 @@ def started(root, tmp_path):
             pytest.skip("there can be no network namespace here, which only root may make")
         shell = (
             f'ip link set lo up; "$0" {HERE / "responses.py"} {PORT} {script} 2>/dev/null & helper=$!;'
-            ' "$0" -m prong.harness run --offline --script "$1" --agents 5 --json "$2"; code=$?;'
+            ' "$0" -m prong.harness run --offline --trust --script "$1" --agents 5 --json "$2"; code=$?;'
             " kill $helper; exit $code"
         )
         command = ["unshare", "-n", "sh", "-c", shell, sys.executable, HERE / "clis_script.py", goal]

@@ -63,8 +63,8 @@ def swarm(root, tmp_path):
 
     def run(goal, code):
         prong(
-            "run", "--offline", "--script", tmp_path / "scripts.py", "--agents", 4, "--json", goal, cwd=root, code=code,
-            MY_TOKEN=TOKEN, OTHER_TOKEN="not mine", ANTHROPIC_API_KEY="a key",
+            "run", "--offline", "--trust", "--script", tmp_path / "scripts.py", "--agents", 4, "--json", goal, cwd=root,
+            code=code, MY_TOKEN=TOKEN, OTHER_TOKEN="not mine", ANTHROPIC_API_KEY="a key",
         )  # fmt: skip
         store = find(Repository.open(root), None).store()
         return store, {row["title"]: dict(row) for row in store.rows("select * from task")}
@@ -75,6 +75,14 @@ def swarm(root, tmp_path):
 
 def events(store, kind):
     return [json.loads(row["data"]) for row in store.rows("select data from event where kind = :kind", kind=kind)]
+
+
+def test_what_a_repository_starts_and_gives_of_ours_is_asked_for_first(root):
+    commit(root, {"PRONG.md": RULES})
+    told = prong("run", "--offline", "Have all done", cwd=root, code=2).stderr
+    assert "role helper starts 'python3 worker.py' and your MY_TOKEN; role once starts" in told
+    assert "say so with --trust" in told
+    assert not (root / ".prong").exists()
 
 
 def test_outside_agents_do_tasks_and_whatever_goes_wrong_with_them_is_told(swarm, root):
