@@ -182,6 +182,7 @@ def watch(*modules, where):
     return done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_nothing_happens_at_import_time():
     from_below = sorted(SOURCES, key=lambda module: len(MAY_IMPORT[module.split(".")[1]]))
     assert watch(*from_below, where=ROOT / ".src") == ""

@@ -153,6 +153,9 @@ LONG = {
         "patterns",
         "permissions",
         "inspector",
+        "mcp",
+        "models",
+        "plans",
     )
 }
 """Pages of which each runs several swarms."""

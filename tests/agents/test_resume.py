@@ -92,7 +92,11 @@ def _check(emulator, store):
     line = [message.wire() for message in at_work.conversation(store)]
     final = _bytes(line)
     first = line[0]
-    sent = [one["body"]["messages"] for one in emulator.journal(bodies=True) if one["path"] == "/v1/messages"]
+    sent = [
+        one["body"]["messages"]
+        for one in emulator.journal(bodies=True)
+        if one["path"] == "/v1/messages" and one["body"]
+    ]
     sent = [_without_marks(messages) for messages in sent]
     ours = [messages for messages in sent if messages[0] == first]
     assert len(ours) >= len(TURNS)

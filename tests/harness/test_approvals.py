@@ -182,6 +182,7 @@ def test_a_denied_call_does_not_run_and_its_model_reads_why(root):
     assert not (Swarm(root).store.directory / "shared" / "ran").exists()
 
 
+@pytest.mark.long
 def test_an_agent_is_told_of_its_inbox_between_two_turns(root):
     process = start("run", "--offline", "--script", SCRIPTS, "Write to one another", cwd=root)
     out, err = process.communicate(timeout=120)

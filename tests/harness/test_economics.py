@@ -113,6 +113,7 @@ def lose_cache(root, emulator, *more):
     return process.returncode, told, problems
 
 
+@pytest.mark.long
 def test_a_lost_cache_is_found_by_the_first_child_and_stops_the_others_until_a_person_lets_them_go(long_file):
     with EmulatorProcess(script_files=[SCRIPTS]) as emulator:
         code, told, problems = lose_cache(long_file, emulator)

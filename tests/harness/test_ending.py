@@ -245,6 +245,7 @@ except NoSwarm:
 """
 
 
+@pytest.mark.long
 def test_killed_at_any_call_of_git_cleaning_goes_on_the_next_time(made, root, tmp_path):
     left = made.leave("left", {"left.txt": "left\n"}, "failed")
     made.done("a", {"a.txt": "a\n"})

@@ -210,6 +210,7 @@ def test_with_one_slot_a_holder_of_what_an_urgent_task_waits_for_goes_first(root
         assert steps[want:][:5] == [("claimed", 6), ("unparked", 2), ("done", 2), ("unparked", 6), ("done", 6)]
 
 
+@pytest.mark.long
 def test_cancel_ends_a_subtree_within_its_time_although_an_agent_stands_still(root):
     with swarm(root, *OFFLINE, "Lead those who cling") as clinging:
         eventually(lambda: sum("982" in " ".join(one.cmdline()) for one in processes_of(root)) >= 2, "both at work")

@@ -36,6 +36,7 @@ def tree(pid):
         return 0
 
 
+@pytest.mark.long
 def test_who_sleeps_goes_on_where_it_stood_when_the_supervisor_was_killed_meanwhile(root):
     with swarm(root, "--offline", "--script", SCRIPTS, "--parked", "0", "--agents", "2", "Gather 4") as gathering:
         gathering.until(ASLEEP, "the sleep of three", count=3)

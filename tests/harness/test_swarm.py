@@ -63,6 +63,7 @@ def test_a_parent_that_waits_for_ten_children_finishes_on_one_slot(root):
     assert store.row("select round from barrier where name = 'all'")["round"] == 1
 
 
+@pytest.mark.long
 def test_never_more_agents_run_than_there_are_slots(root):
     run("Meet, all of you", "--agents", "3", cwd=root)
     store = find(Repository.open(root), None).store()
@@ -318,6 +319,7 @@ def test_two_supervisors_on_one_swarm_refuse_with_who_holds_it(root):
     process.communicate(timeout=30)
 
 
+@pytest.mark.long
 def test_cancel_ends_a_task_and_all_below_it_and_their_processes(root):
     process = start("run", "--offline", "--script", SCRIPTS, "Sleep long", cwd=root)
     eventually(lambda: runs(root, "985"), "the sleeping command")

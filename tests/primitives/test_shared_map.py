@@ -560,6 +560,7 @@ def test_an_interrupted_watch_leaves_nothing(spawn, in_line, until, store):
     until(lambda: not store.rows("select 1 from waiter where state = 'waiting'"), "the row gone")
 
 
+@pytest.mark.long
 def test_a_watch_that_is_interrupted_at_any_line_leaves_nothing(notes, interrupt_at, waiters):
     for n in range(1, 500):
         if not interrupt_at(n, lambda: notes.watch("a", timeout=0.001)):

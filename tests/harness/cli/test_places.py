@@ -2,11 +2,13 @@
 
 import json
 
+import pytest
 from tests.harness.repositories import files_of, fingerprint, make_repository, run, write
 from tests.harness.swarming import prong
 from tests.harness.swarming import run as run_swarm
 
 
+@pytest.mark.long
 def test_a_swarm_on_an_address_pushes_its_branch_and_is_found_again(tmp_path):
     theirs = make_repository(tmp_path / "theirs", {"plain.txt": "one\n"})
     run(tmp_path, "clone", "-q", "--bare", str(theirs), "origin.git")

@@ -106,6 +106,7 @@ def test_anything_with_a_number_is_shown_and_what_is_not_there_is_refused(swarm,
         assert "there is" in prong("show", name, code=2)
 
 
+@pytest.mark.long
 def test_the_inspector_beside_a_run_tells_its_link_and_ends_with_it(swarm):
     root = swarm.repository.root
     running = start("run", "--offline", "--script", SCRIPTS, "--ui", "--latency", "0.2", "fan out", cwd=root)

@@ -138,6 +138,7 @@ def test_what_goes_wrong_is_on_the_first_page_with_its_evidence_and_a_remedy_tha
         until(lambda: tab.counts("main *") > 1 and "Reading …" not in tab.text(), page)
 
 
+@pytest.mark.long
 def test_an_address_shows_the_same_to_somebody_else_and_back_leads_back(tab, swarm):
     store = swarm.store()
     work(store, 3)

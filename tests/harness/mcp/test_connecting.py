@@ -18,7 +18,9 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=
 VALUES = st.recursive(st.none() | st.integers() | TEXTS, lambda one: st.lists(one) | st.dictionaries(TEXTS, one))
 
 
-@pytest.mark.parametrize("client", KINDS)
+@pytest.mark.parametrize(
+    "client", [name if name == "codex" else pytest.param(name, marks=pytest.mark.long) for name in KINDS]
+)
 def test_the_command_writes_what_works_and_takes_it_away_again(client, tmp_path):
     root = make_repository(tmp_path / "repository")
     kind = KINDS[client]

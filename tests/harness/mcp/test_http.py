@@ -86,7 +86,7 @@ def test_saying_goodbye_gives_back_what_was_held(served, tmp_path):
     run(scene())
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("mode", ["auto", pytest.param("legacy", marks=pytest.mark.long)])
 def test_what_a_killed_process_held_goes_to_the_next(served, tmp_path, mode):
     told = served.for_agents()
     holder = subprocess.Popen(

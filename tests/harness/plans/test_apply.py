@@ -131,6 +131,7 @@ def test_a_dry_run_and_a_mistake_make_nothing(planned):
     assert all_swarms(Repository.open(planned)) == []
 
 
+@pytest.mark.long
 def test_a_plan_is_written_by_a_model_that_is_asked_again_and_then_run(planned):
     prong("plan", "--offline", "--script", SCRIPTS, "--apply", "Do it well", cwd=planned, code=2)  # nobody can be asked
     assert all_swarms(Repository.open(planned)) == []
