@@ -59,6 +59,10 @@ _AGENT_CONFIGURATION = {
 _HARNESS_CONFIGURATION = {
     "core.excludesfile": "/dev/null",
     "core.attributesfile": "/dev/null",
+    # What is written here is read once or twice, by us: no second link, no checksum, no compression.
+    "core.createobject": "rename",
+    "core.loosecompression": "0",
+    "index.skiphash": "true",
 }
 # Large checkouts are written by several processes; small ones are quicker by one.
 _PARALLEL = ("-c", "checkout.workers=0", "-c", "checkout.thresholdForParallelism=10000")

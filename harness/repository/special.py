@@ -6,6 +6,7 @@ as much as most commands do.
 
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,15 @@ def refuse(directory: Path) -> None:
                 kind = _KINDS.get(stat.S_IFMT(_mode(Path(place, name))))
                 if kind is not None:
                     raise NotAFile(os.path.relpath(Path(place, name), directory), kind)
+
+
+def files_below(root: Path, folder: str) -> Iterator[str]:
+    """Files and links below a folder, relative to the root; whatever is called .git is left out."""
+    for place, folders, files in os.walk(root / folder):
+        below = os.path.relpath(place, root)
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        folders[:] = [name for name in folders if name != ".git" and name not in links]
+        yield from (str(Path(below, name)) for name in (*files, *links) if name != ".git")
 
 
 def _mode(path: Path) -> int:

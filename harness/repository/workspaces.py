@@ -18,12 +18,13 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from prong.harness.repository import ignored, special
+from prong.harness.repository import ignored, loose, special
 from prong.harness.repository.cloning import (
     AGENT_BRANCH,
     BASE_REF,
@@ -143,13 +144,21 @@ class Workspace:
         Ignored files are contained if the agent added or committed them.  Nothing in the workspace changes, and the
         same state gives the same commit.
         """
-        head, tree = self._present()
+        if (self._places.private / _KNOWN).exists():
+            head, tree = self._present()
+        else:
+            with ThreadPoolExecutor(1, thread_name_prefix="base") as beside:
+                beside.submit(self._tree_and_time, self.base)  # mostly that is the head, and it is known in time
+                head, tree = self._present()
         if tree is None:
             return head
         before, when = self._tree_and_time(head)
         if tree == before:
             return head
-        return self._commit(tree, head, "A snapshot of uncommitted work", Author(AGENT.name, AGENT.email, int(when)))
+        return loose.write_commit(
+            self._places.private / "objects", tree=tree, parent=head, message="A snapshot of uncommitted work",
+            author=AGENT, at=int(when),
+        )  # fmt: skip
 
     def snapshot_with_ignored(self) -> str:
         """The same, always a commit of its own, to which the ignored files belong as they are now: see `ignored`.
@@ -166,7 +175,7 @@ class Workspace:
 
     def _tree_and_time(self, commit: str) -> list[str]:
         """Tree and commit time, which are remembered for the last commit that was asked for."""
-        note = self._places.private / "known"
+        note = self._places.private / _KNOWN
         with suppress(OSError):
             known, *rest = note.read_text().split(" ")
             if known == commit:
@@ -342,7 +351,7 @@ class Workspace:
             if not path.endswith("/"):
                 yield path
                 continue
-            files = list(_files_below(self.directory, path))
+            files = list(special.files_below(self.directory, path))
             ignored = self._ignored(files)
             yield from (file for file in files if file not in ignored)
 
@@ -381,17 +390,9 @@ _STATUS = ("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames
 _FULL_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LINK_MODE = "160000"
 _DISTRUSTED = "distrusted"
+_KNOWN = "known"
 
 
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _files_below(root: Path, folder: str) -> Iterator[str]:
-    """Files and links below a folder, relative to the root; whatever is called .git is left out."""
-    for place, folders, files in os.walk(root / folder):
-        below = os.path.relpath(place, root)
-        links = [name for name in folders if Path(place, name).is_symlink()]
-        folders[:] = [name for name in folders if name != ".git" and name not in links]
-        yield from (str(Path(below, name)) for name in (*files, *links) if name != ".git")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tests.harness.repositories import (
 
 from prong.harness.repository import ignored
 from prong.harness.repository.cloning import Places
+from prong.harness.repository.git import AGENT, Author, commit_variables, git
 from prong.harness.repository.repository import Repository
 from prong.harness.repository.workspaces import Workspace
 
@@ -90,6 +92,26 @@ def test_the_same_state_gives_the_same_snapshot_with_head_as_its_parent(root, wo
     assert Workspace.open(workspace.directory).snapshot() == first
     show(workspace, first)
     assert parents(root, first) == [own]
+
+
+@pytest.mark.parametrize("kind", ["sha1", "sha256"])
+def test_a_snapshot_is_the_commit_that_git_would_have_written(tmp_path, kind):
+    root = make_repository(tmp_path / "r", START, f"--object-format={kind}")
+    repository = Repository.open(root)
+    workspace = Workspace.create(repository, tmp_path / "w", repository.head())
+    write(workspace.directory, {"plain.txt": "ä\n"})
+    made = workspace.snapshot()
+    private = Places(workspace.directory).private
+    tree, when = git("--git-dir=.", "log", "-1", "--format=%T %ct", made, cwd=private).split()
+    message = "A snapshot of uncommitted work\n"
+    variables = commit_variables(*[Author(AGENT.name, AGENT.email, int(when))] * 2)
+    theirs = subprocess.run(
+        ["git", "commit-tree", tree, "-p", repository.head()], cwd=private, env=os.environ | variables, input=message,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert theirs.stdout.strip() == made
+    assert when == git("log", "-1", "--format=%ct", cwd=root)
+    git("--git-dir=.", "fsck", "--no-dangling", cwd=private)
 
 
 def test_an_edit_that_keeps_size_and_second_is_seen(workspace):
