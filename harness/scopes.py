@@ -9,13 +9,12 @@ is what at least half of its kind have changed: of the tasks of its role, or whe
 
 from __future__ import annotations
 
-import functools
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from prong.harness.repository.leasing import compiled
+from prong.harness.overlap import both_say, by_folder, meant
 from prong.harness.scheduler import Clashes
 from prong.state import Row, Store, Transaction
 
@@ -104,50 +103,6 @@ def learn(tx: Transaction, task: int, paths: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-def overlap(one: str, other: str) -> bool:
-    """Whether some file may be meant by both patterns; a name without a suffix stands for all below it, too.
-
-    >>> [overlap("src/**", other) for other in ("src/a.py", "**/a.py", "src", "docs/**", "*.md")]
-    [True, True, True, False, False]
-    >>> overlap("a*c/x", "ab*/?"), overlap("a*c/x", "ab*d/x"), overlap("*.py", "src/*.py")
-    (True, False, False)
-    >>> overlap("**/test_*.py", "src/b.py"), overlap(".github", ".github/workflows/*.yml")
-    (False, True)
-    """
-    return _meet(_parts(one), _parts(other), _same_part, many="**")
-
-
-def _parts(pattern: str) -> tuple[str, ...]:
-    """The parts between slashes, and all below; `**` within a part may stand for several."""
-    parts = ["**" if "**" in part else part for part in pattern.removeprefix("./").rstrip("/").split("/")]
-    # What has a suffix is a file: else `**/*.py` would meet every file there is, were that a folder.
-    return (*parts,) if "." in parts[-1][1:] else (*parts, "**")
-
-
-def _same_part(one: str, other: str) -> bool:
-    return _meet(tuple(one), tuple(other), lambda a, b: a == b or "?" in (a, b), many="*")
-
-
-def _meet(one: Sequence[str], other: Sequence[str], same: Callable[[str, str], bool], *, many: str) -> bool:
-    """Whether two rows have a common reading, where `many` stands for any number of anything."""
-    reach = [all(part == many for part in other[:count]) for count in range(len(other) + 1)]
-    for left in one:
-        row = [reach[0] and left == many]
-        for place, right in enumerate(other):
-            if many in (left, right):  # it stands for nothing, or for one more of the other row
-                row.append(reach[place + 1] or row[place])
-            else:
-                row.append(reach[place] and same(left, right))
-        reach = row
-    return reach[-1]
-
-
-@functools.lru_cache(maxsize=10_000)
-def _declared_overlap(one: str, other: str) -> bool:
-    """The same of what is stored with two tasks."""
-    return any(overlap(mine, theirs) for mine in json.loads(one) for theirs in json.loads(other))
-
-
 def _scopes(source: Transaction | Store, rows: Iterable[Row]) -> dict[int, Scope]:
     """What is known of tasks; those of whom nothing is are left out."""
     usual: dict[str, frozenset[str]] = {}
@@ -172,11 +127,10 @@ def _clashes(candidates: Sequence[Scope], everybody: Sequence[Scope], under_way:
     declared: dict[int, frozenset[int]] = {}
     learnt: dict[int, frozenset[int]] = {}
     means: dict[str, frozenset[str]] = {}
-    changed = frozenset(path for one in everybody for path in one.touches)
+    below = by_folder({path for one in everybody for path in one.touches})
     for one in everybody:
         if one.writes is not None and one.writes not in means:
-            patterns = [compiled(pattern) for pattern in json.loads(one.writes)]
-            means[one.writes] = frozenset(path for path in changed if any(each.fullmatch(path) for each in patterns))
+            means[one.writes] = meant(one.writes, below)
     groups: dict[Scope, set[int]] = defaultdict(set)  # most tasks are like many others
     for one in everybody:
         groups[replace(one, task=0)].add(one.task)
@@ -193,7 +147,7 @@ def _clashes(candidates: Sequence[Scope], everybody: Sequence[Scope], under_way:
 
 
 def _both_say(one: Scope, other: Scope) -> bool:
-    return one.writes is not None and other.writes is not None and _declared_overlap(one.writes, other.writes)
+    return one.writes is not None and other.writes is not None and both_say(one.writes, other.writes)
 
 
 def _likely(one: Scope, other: Scope, files: Mapping[Scope, frozenset[str]]) -> bool:

@@ -10,11 +10,10 @@ the lock's holder of that moment, the one of the newest fence, who decides.
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from prong.harness.repository.patterns import compiled
 from prong.harness.repository.repository import Repository
 from prong.state import Row, Store, Transaction
 
@@ -34,8 +33,6 @@ select lock, holder, task, fence, expires_at from lock_share
    and (expires_at is null or expires_at > :now)
  order by 1, 4
 """
-
-_WILD = {"**/": "(?:.*/)?", "/**": "(?:/.*)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,8 @@ def of_others(source: Store | Transaction, task: int, *, acts_for: int | None = 
 def in_the_way(leases: Iterable[Lease], paths: Iterable[str]) -> dict[str, Lease]:
     """The paths that a lease covers, each with the first that does."""
     patterns = [(compiled(lease.pattern), lease) for lease in leases]
-    found = ((path, next((lease for pattern, lease in patterns if pattern.fullmatch(path)), None)) for path in paths)
+    named = (path for path in paths if path)
+    found = ((path, next((lease for pattern, lease in patterns if pattern.fullmatch(path)), None)) for path in named)
     return {path: lease for path, lease in found if lease is not None}
 
 
@@ -91,11 +89,4 @@ def covers(pattern: str, path: str) -> bool:
     >>> [covers("src", "src/a.py"), covers("*.py", "a.py"), covers("*.py", "src/a.py"), covers("**/*.py", "src/a.py")]
     [True, True, False, True]
     """
-    return compiled(pattern).fullmatch(path) is not None
-
-
-@functools.lru_cache(maxsize=1_000)
-def compiled(pattern: str) -> re.Pattern[str]:
-    """The pattern as a regular expression for whole paths."""
-    parts = re.split(r"(/\*\*$|\*\*/|\*\*|\*|\?)", pattern.removeprefix("./").rstrip("/"))
-    return re.compile("".join(_WILD.get(part, re.escape(part)) for part in parts) + "(?:/.*)?", re.DOTALL)
+    return bool(compiled(pattern).fullmatch(path))

@@ -1,5 +1,8 @@
 """Who would conflict with whom: by what tasks say that they will write, and by what is known of them and their kind."""
 
+import json
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,8 +10,8 @@ from hypothesis import strategies as st
 from prong.harness import scopes
 from prong.harness.dispatch import AHEAD, Dispatcher
 from prong.harness.foresight import Watch
+from prong.harness.overlap import both_say, by_folder, meant, overlap
 from prong.harness.repository.leasing import covers
-from prong.harness.scopes import overlap
 from prong.primitives import Plan, create_task
 from prong.primitives import task as tasks
 from prong.primitives.task import set_role
@@ -26,6 +29,36 @@ def test_patterns_that_both_cover_a_path_overlap(one, other, path):
     assert overlap(one, other) == overlap(other, one)
     if covers(one, path) and covers(other, path):
         assert overlap(one, other)
+
+
+@given(st.lists(PATTERNS, min_size=1, max_size=4), st.lists(PATTERNS, min_size=1, max_size=4), st.lists(PATHS))
+def test_what_is_told_of_many_patterns_at_once_is_what_each_pair_of_them_tells(some, others, paths):
+    one, other = json.dumps(some), json.dumps(others)
+    assert both_say(one, other) == any(overlap(mine, theirs) for mine in some for theirs in others)
+    below = by_folder(set(paths))
+    assert meant(one, below) == {path for path in paths if any(covers(pattern, path) for pattern in some)}
+
+
+@given(st.lists(PARTS, min_size=1, max_size=8).map("/".join), PATHS)
+def test_a_pattern_with_many_wildcards_covers_what_its_regular_expression_does(pattern, path):
+    wild = {"**/": "(?:.*/)?", "/**": "(?:/.*)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    pieces = re.split(r"(/\*\*$|\*\*/|\*\*|\*|\?)", pattern)
+    plain = "".join(wild.get(piece, re.escape(piece)) for piece in pieces)
+    assert covers(pattern, path) == bool(re.fullmatch(f"{plain}(?:/.*)?", path, re.DOTALL))
+
+
+def test_no_pattern_takes_longer_the_more_wildcards_it_has():
+    assert not covers("*a" * 200 + "b", "a" * 200)  # a regular expression would try for years
+    assert not covers("**/" * 150 + "x", "a/" * 100 + "b")
+    assert covers("*a" * 200, "a" * 200)
+    hard = json.dumps(["a*/" * 120 + f"{number}.py" for number in range(100)])
+    assert both_say(hard, hard.replace(".py", ".md"))  # nobody lays ten thousand such pairs side by side
+
+
+def test_hundreds_that_say_what_they_write_keep_nobody_waiting(make, store):
+    numbers = [make(writes=[f"area_{one}/module_{two}.py" for two in range(20)]) for one in range(150)]
+    with store.transaction(None) as tx:
+        assert not scopes.read(tx, numbers).declared
 
 
 @pytest.mark.parametrize(
