@@ -269,6 +269,18 @@ def keeping(model: Model | None, *, prefix: int, wait_s: float | None, made: int
     return Keeping(pays, once, again, f"{when}; {figures} would cost {than} writing {prefix} tokens again")
 
 
+def reads(model: Model | None, *, prefix: int, usage: Usage) -> int:
+    """As how many readings of a prefix of so many tokens a call has cost, at least one.
+
+    >>> from prong.agents.models import lookup
+    >>> model = lookup("claude-opus-5")
+    >>> [reads(model, prefix=10_000, usage=Usage(**{how: 10_000})) for how in ("cache_read", "cache_write")]
+    [1, 12]
+    """
+    once = prefix * _prices(model, prefix).read / 1_000_000
+    return max(1, round(_cost(model, usage) / once)) if once else 1
+
+
 def loss_usd(model: Model | None, *, prefix: int, read: int) -> float | None:
     """What it cost, in dollars, to write what should have been read; None where the price is unknown.
 

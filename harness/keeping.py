@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from prong.agents import brief, conversation, fork_point, keeping
+from prong.agents import brief, conversation, economics, fork_point, keeping
 from prong.agents.conversation import Block
 from prong.agents.keeping import Due
 from prong.agents.models import known
+from prong.agents.purse import Ceiling
 from prong.harness.budgets import AccountPurse
 from prong.harness.swarms import Swarm
 from prong.primitives import holdings
@@ -35,8 +36,18 @@ if TYPE_CHECKING:
 LOOK_S = 5.0
 """How often it is looked for entries that are about to go, in seconds."""
 
-CHARACTERS_MARGIN_TOKENS = 2_000
-"""What a prompt may have beside its prefix: the results that stand behind it, and words of the provider's."""
+LINGERS_S = 2.0
+"""How long the end of a run waits for a request that is under way, in seconds; without it the thread ends later."""
+
+
+class NotNow(ProngError):
+    """The endpoint does not answer at once: until it does, there may be nothing left to keep."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"it was not asked a second time: {self.problem}"
 
 
 Common = tuple["Shared", Sequence[Block]]
@@ -94,43 +105,50 @@ class Keeper:
         request = keeping.request(shared.system, tools, line.messages, lives)
         prices = known(self._store, one.model)
         purse = AccountPurse(member, account=one.account, model=prices)
+        prefix = conversation.prefix_hash(one.model, shared.system, tools, line.messages)
+        most = Ceiling(self._store, line, one.model, prefix).of(request)
         with suppress(OutOfBudget):
-            purse.reserve(one.prefix_tokens + CHARACTERS_MARGIN_TOKENS, 1, lives)
+            purse.reserve(most, 1, lives)
             try:
                 answer = self._answer(shared, one.model, request)
             except BaseException:
                 purse.hand_back()
                 raise
             ledger = Ledger(line, one.model, agent=member.me.agent)
-            prefix = conversation.prefix_hash(one.model, shared.system, tools, line.messages)
+            # Where it was not in the cache any more, this has cost as much as many requests that find it there.
+            made = one.made + economics.reads(prices, prefix=one.prefix_tokens, usage=answer.usage)
             with self._store.transaction(None) as tx:
                 purse.settle(tx, answer.usage)
                 ledger.write(tx, None, answer, prices, prefix=prefix, keeps=one.point)
-                fork_point.used(tx, one.point, started_at=answer.started_at, kept_calls=one.made + 1)
+                fork_point.used(tx, one.point, started_at=answer.started_at, kept_calls=made)
                 usd = None if prices is None else prices.cost_usd(answer.usage)
                 tx.event(
                     "cache.kept", object=str(one.point), task=one.parent, reason=one.keeping.why, usd=usd,
-                    children=one.children, calls=one.made + 1, prefix_tokens=one.prefix_tokens,
+                    children=one.children, calls=made, prefix_tokens=one.prefix_tokens,
                     cache_read=answer.usage.cache_read,
                 )  # fmt: skip
 
     def _answer(self, shared: Shared, model: str, request: Request) -> Answer:
         from prong.agents.model import Listener  # noqa: PLC0415  as above
 
-        return shared.model_named(model).ask(request, Listener(began=lambda _: None, waits=lambda _text, _s: None))
+        def waits(problem: str, _seconds: float) -> None:
+            raise NotNow(problem)
+
+        return shared.model_named(model).ask(request, Listener(began=lambda _: None, waits=waits))
 
 
 @contextmanager
 def keeping_caches(swarm: Swarm, settings: Mapping[str, Any]) -> Iterator[None]:
     """Keep the swarm's fork points within this block, in a thread of its own."""
     over = threading.Event()
-    thread = threading.Thread(target=_keep, args=(swarm, settings, over), name="cache keeper")
+    # An endpoint that takes a request and says nothing must not keep a run from its end.
+    thread = threading.Thread(target=_keep, args=(swarm, settings, over), name="cache keeper", daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
-        thread.join()
+        thread.join(LINGERS_S)
 
 
 def _keep(swarm: Swarm, settings: Mapping[str, Any], over: threading.Event) -> None:

@@ -170,6 +170,11 @@ def expires_in(store, seconds):
         tx.execute("update fork_point set kept_until = :at", at=tx.now + seconds)
 
 
+def waits_for_a_slot(store):
+    with store.transaction(None) as tx:
+        tx.execute("update task set state = 'blocked' where fork_point is not null")
+
+
 def keeper(store, asks):
     common = SimpleNamespace(system=asks._system, model_named=lambda _: asks._model)
     return Keeper(store, lambda: (common, asks._tools))
@@ -205,6 +210,35 @@ def test_a_prefix_that_is_about_to_go_is_kept_while_that_pays_for_children_to_co
     (left,) = store.rows("select data from event where kind = 'cache.left'")
     assert "more than" in json.loads(left["data"])["reason"]
     assert len(store.rows("select 1 from model_call where keeps is not null")) == 2
+
+
+def test_a_prefix_that_was_not_there_any_more_is_not_paid_for_again_and_again(family, store, emulator):
+    turn, child, _ = family
+    one = keeper(store, child()())
+    waits_for_a_slot(store)
+    for _ in range(3):
+        forget(emulator)
+        expires_in(store, 10)
+        one.look()
+    (call,) = store.rows("select * from model_call where keeps = :m", m=turn.id)
+    assert call["cache_read_tokens"] == 0
+    left, *_ = store.rows("select data from event where kind = 'cache.left'")
+    assert "more than" in json.loads(left["data"])["reason"]
+
+
+def test_an_endpoint_that_does_not_answer_holds_up_neither_the_keeper_nor_the_budget(family, store, emulator):
+    turn, child, _ = family
+    one = keeper(store, child()())
+    waits_for_a_slot(store)
+    os.kill(emulator.pid, signal.SIGKILL)
+    expires_in(store, 10)
+    one.look()  # it would be asked for half an hour
+    (left,) = store.rows("select data from event where kind = 'cache.left'")
+    assert "not asked a second time" in json.loads(left["data"])["reason"]
+    assert (
+        store.rows("select 1 from reservation") == store.rows("select 1 from model_call where keeps is not null") == []
+    )
+    assert store.row("select kept_calls as n from fork_point where message = :m", m=turn.id)["n"] == 0
 
 
 def test_what_nobody_will_read_is_not_kept(family, store):
