@@ -12,6 +12,7 @@ import psutil
 from prong.agents.models import Usage
 from prong.harness.approvals import Asked, waiting
 from prong.state import Row, Store
+from prong.state.process import gone
 
 STATES = ("blocked", "ready", "running", "parked", "done", "failed", "cancelled")
 
@@ -284,17 +285,21 @@ def is_supervised(source: Store) -> bool:
 
 
 def supervisor_of(source: Store) -> SupervisorStatus:
-    """The swarm's supervisor; a younger process that was given its number does not count."""
-    row = source.row("select supervisor_pid as pid from swarm where state = 'running'")
+    """The swarm's supervisor; a younger process that was given its number does not count.
+
+    The wall clock does not count either, by which a process that began before the clock was set may look younger.
+    """
+    row = source.row("select supervisor_pid as pid, supervisor_process as process from swarm where state = 'running'")
     if row is None or row["pid"] is None:
         return NO_SUPERVISOR
     pid: int = row["pid"]
+    named = (row["process"] or "").split(" ")[1:2] == [str(pid)]
     began = source.row(
         f"select max(at) as at from event where {SELDOM} and kind in ('swarm.created', 'swarm.running')"  # noqa: S608  a constant
     )
     try:
         process = psutil.Process(pid)
-        if began is None or process.create_time() > began["at"]:
+        if began is None or (gone(row["process"]) if named else process.create_time() > began["at"]):
             return SupervisorStatus(pid, "dead")
         how = process.status()
     except psutil.Error:

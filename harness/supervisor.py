@@ -29,6 +29,7 @@ from prong.primitives import holdings, watch
 from prong.primitives import task as tasks
 from prong.state import ProngError, Row, Store, Transaction, member
 from prong.state.bell import MERGER_SLOT, SCHEDULER_SLOT
+from prong.state.process import identity
 
 UNBORN_PAUSE_S = 5.0
 """How long a task waits whose agent could not even be forked, in seconds."""
@@ -256,9 +257,11 @@ class Supervisor:
         with self._store.transaction(None) as tx:
             running = state == "running"
             tx.execute(
-                "update swarm set state = :state, supervisor_pid = :pid, ended_at = :ended_at",
+                "update swarm set state = :state, supervisor_pid = :pid, supervisor_process = :process,"
+                " ended_at = :ended_at",
                 state=state,
                 pid=os.getpid() if running else None,
+                process=identity() if running else None,
                 ended_at=None if running else tx.now,
             )
             tx.event(f"swarm.{state}", object=self._swarm.id)

@@ -36,6 +36,7 @@ from prong.primitives import Plan, create_task
 from prong.primitives.budget import SWARM, Budget, open_account
 from prong.primitives.task import free_from_cache, set_limits, set_role
 from prong.state import ProngError, Row, Store, Transaction
+from prong.state.process import identity
 from prong.state.secrets import of_environment
 
 FOLDER = ".prong"
@@ -240,8 +241,8 @@ def create(
     with store.transaction(None) as tx:
         tx.execute(
             "insert into swarm (id, goal, repository, base_commit, branch, model, slots, options, on_lost_cache, state,"
-            " supervisor_pid, started_at) values (:id, :goal, :repository, :base, :branch, :model, :slots, :options,"
-            " :on_lost_cache, 'running', :pid, :now)",
+            " supervisor_pid, supervisor_process, started_at) values (:id, :goal, :repository, :base, :branch, :model,"
+            " :slots, :options, :on_lost_cache, 'running', :pid, :process, :now)",
             on_lost_cache=options.on_lost_cache,
             id=name,
             goal=options.goal,
@@ -252,6 +253,7 @@ def create(
             slots=options.slots,
             options=options.more(),
             pid=os.getpid(),
+            process=identity(),
             now=tx.now,
         )
         _set_all(tx, options)

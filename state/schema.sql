@@ -24,6 +24,7 @@ create table swarm (
     paused          integer not null default 0,  -- 1: nothing starts or goes on until somebody says so
     on_lost_cache   text not null default 'stop' check (on_lost_cache in ('stop', 'continue', 'brief')),
     supervisor_pid  integer,                     -- null: none
+    supervisor_process text,                     -- the same process as an agent's `process` names it
     started_at      real not null,
     ended_at        real
 ) strict;

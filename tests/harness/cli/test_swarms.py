@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from subprocess import PIPE
 
 import psutil
 import pytest
 from tests.harness.swarming import eventually, prong
 
 from prong.harness.repository.repository import Repository
+from prong.harness.status import supervisor_of
 from prong.harness.swarms import Options, create
 from prong.harness.why.explain import explain
 from prong.primitives import Plan, create_task
@@ -68,6 +70,20 @@ def test_a_swarm_is_listed_as_its_supervisor_is(made, root):
         other.kill()
     assert shown(made, root) == ("interrupted", "dead", {"ready": 2, "parked": 1})
     assert "Nobody supervises" in prong("why", "2", cwd=root).stdout
+
+
+def test_a_machine_that_has_slept_or_whose_clock_was_set_knows_its_supervisor(made):
+    says = "from prong.state.process import identity; print(identity(), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", says], stdin=PIPE, stdout=PIPE, text=True) as other:
+        supervised_by(made, other.pid)
+        with made.store().transaction(None) as tx:
+            tx.execute("update swarm set supervisor_process = :name", name=other.stdout.readline().strip())
+            # The clock of a swarm does not jump: it is as far behind the wall's as the machine has slept.
+            tx.execute("drop trigger event_is_append_only_update")
+            tx.execute("update event set at = at - 30000")
+        assert supervisor_of(made.store()).state == "alive"
+        other.communicate("\n")
+    assert supervisor_of(made.store()).state == "dead"
 
 
 def test_swarms_are_listed_newest_first_and_a_broken_one_hides_none(made, root):
