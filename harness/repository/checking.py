@@ -24,7 +24,7 @@ from pathlib import Path
 
 from prong.agents.tools import tool_environment
 from prong.agents.tools.processes import belonging, end
-from prong.harness.repository.cloning import Places, harness_variables
+from prong.harness.repository.cloning import Places, clear, harness_variables
 from prong.harness.repository.git import RepositoryError, git
 from prong.harness.repository.merge_rules import MergeRules
 from prong.harness.repository.repository import Repository
@@ -119,9 +119,7 @@ class Checker:
                 raise CheckNotRun(str(error)) from error
 
     def _run(self, place: int, commit: str, stop: threading.Event) -> Checked | None:
-        tree, scratch = self.tree(place), self._directory / f"{place}.tmp"
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
+        tree, scratch = self.tree(place), self._scratch(place)
         mark = f"PRONG_CHECK={secrets.token_hex(8)}"
         extra = {"TMPDIR": str(scratch), "PRONG_CHECK": mark.partition("=")[2], "PRONG_COMMIT": commit, **self._extra}
         assert self._rules.check is not None
@@ -151,6 +149,20 @@ class Checker:
         if how is None:
             return None
         return Checked(how == "exit code 0", how, output.text(), round(time.monotonic() - began, 3))
+
+    def _scratch(self, place: int) -> Path:
+        """An empty temporary directory, whatever the last check has made of its own; under another name if need be."""
+        for scratch in (self._directory / f"{place}.tmp", self._directory / f"{place}-{secrets.token_hex(4)}.tmp"):
+            try:
+                if scratch.is_symlink() or scratch.is_file():
+                    scratch.unlink()
+                clear(scratch)
+                scratch.mkdir(parents=True)
+            except OSError as error:
+                problem = error
+            else:
+                return scratch
+        raise CheckNotRun(str(problem)) from problem
 
 
 def away(directory: Path) -> None:

@@ -87,18 +87,19 @@ class MergeQueue:
         """
         if self._fence is None:
             self.take_over()
-        self._back.settle_resolvers()
-        rows = self._store.rows(LINE)
-        if not rows:
-            self._suspects = 0
-            return False
-        for row in rows:
-            if row["task_state"] in tasks.FINAL:
-                return self._drop(row)
+        rows: Sequence[Row] = ()
         try:
+            self._back.settle_resolvers()
+            rows = self._store.rows(LINE)
+            if not rows:
+                self._suspects = 0
+                return False
+            for row in rows:
+                if row["task_state"] in tasks.FINAL:
+                    return self._drop(row)
             return self._round(rows, stop or threading.Event())
-        except (RepositoryError, CheckNotRun) as error:  # a passing fault of git or of the disk must not end a swarm
-            self._tell_wait(rows[0]["task"], error)
+        except (RepositoryError, CheckNotRun, OSError) as error:  # a passing fault of git or the disk ends no swarm
+            self._tell_wait(rows[0]["task"] if rows else None, error)
             return False
 
     def _round(self, rows: Sequence[Row], stop: threading.Event) -> bool:
@@ -237,13 +238,13 @@ class MergeQueue:
             self._back.settle(tx, row, "merged" if merged else "dropped", merged)
         return True
 
-    def _tell_wait(self, task: int, error: RepositoryError | CheckNotRun) -> None:
+    def _tell_wait(self, task: int | None, error: RepositoryError | CheckNotRun | OSError) -> None:
         """Say once why nothing is merged just now; it is tried again."""
         kind = f"{task} {type(error).__name__}"  # the text may name a place that is never the same
         if kind != self._waits_for:
             self._waits_for = kind
             with self._deciding() as tx:
-                tx.event("merge.waits", object=str(task), task=task, reason=str(error))
+                tx.event("merge.waits", object=str(task or ""), task=task, reason=str(error))
 
     def _tell_checking(self, chain: Sequence[_Candidate]) -> None:
         with self._deciding() as tx:

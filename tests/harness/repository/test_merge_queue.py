@@ -221,3 +221,28 @@ def test_a_delivery_that_cannot_be_merged_at_all_does_not_hold_up_the_line(made)
         swarm.merge()
     assert swarm.merged() == [other]
     assert swarm.delivery(lost)["state"] == "resolving"
+
+
+def test_a_check_that_spoils_its_own_temporary_directory_harms_no_later_one(made):
+    swarm = made(check='rm -rf "$TMPDIR" && touch "$TMPDIR"')
+    both = [swarm.done(f"task {number}", {f"new{number}": "x"}) for number in range(2)]
+    swarm.merge()
+    assert swarm.merged() == both
+
+
+def test_a_report_that_cannot_be_written_just_now_is_no_end_of_the_swarm(made):
+    swarm = made(attempts=1)
+    swarm.done("first", {"text": "first\n"})
+    second = swarm.done("second", {"text": "second\n"})
+    swarm.merge()
+    resolver = swarm.delivery(second)["resolver"]
+    swarm.hand_in(swarm.claim(resolver), {"more": "x"})  # and leaves the markers
+    reports = swarm.swarm.directory / "reports"
+    reports.write_text("in the way")
+    swarm.merge()
+    assert swarm.row(second)["state"] not in ("done", "failed")
+    assert "reports" in swarm.events("merge.waits")[-1]["reason"]
+    reports.unlink()
+    swarm.merge()
+    assert swarm.row(second)["state"] == "failed"
+    assert (reports / f"task-{second}.md").exists()
