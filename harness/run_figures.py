@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from prong.agents.economics import Work
-from prong.agents.models import Model, lookup
+from prong.agents.models import Model, Source, known
 from prong.harness.advice import KINDS, SHORT_S, Figures
 from prong.harness.inspector import spans as log
 from prong.harness.inspector.spans import Span, Spans
@@ -75,7 +75,7 @@ def read_figures(store: Store) -> Figures:
     waited, full = _queued_s(ready, by_task, swarm["slots"])
     total = {kind: sum(times[kind] for times in kinds.values()) for kind in KINDS}
     total["queue" if full else "other"] += waited
-    cost, lone, unit = _costs(calls)
+    cost, lone, unit = _costs(store, calls)
     return Figures(
         tasks=len(kinds), slots=swarm["slots"], wall_s=wall_s, work_s=sum(work.values()),
         critical_s=min(wall_s, sum(busy.get(task, 0.0) for task in path)),
@@ -210,19 +210,19 @@ def _start_s(spans: Sequence[Span]) -> float:
     return sum(found) / len(found) if found else 0.0
 
 
-def _costs(calls: Sequence[Row]) -> tuple[float | None, float | None, bool]:
+def _costs(source: Source, calls: Sequence[Row]) -> tuple[float | None, float | None, bool]:
     """What it cost, what one agent would have, and whether that is in dollars."""
     if not calls:
         return None, None, True
-    known = [row["usd"] for row in calls]
+    paid = [row["usd"] for row in calls]
     models = {row["model"] for row in calls}
-    model = lookup(next(iter(models))) if len(models) == 1 else None
-    in_usd = None not in known and sum(known) > 0 and model is not None
+    model = known(source, next(iter(models))) if len(models) == 1 else None
+    in_usd = None not in paid and sum(paid) > 0 and model is not None
     work, shared = _work(calls)
     priced: Model | None = model if in_usd else None
     lone = alone(priced, work, shared_tokens=shared, turns=len(calls))
     if in_usd:
-        return sum(known), lone, True
+        return sum(paid), lone, True
     weighed = sum(row[name] * weight for row in calls for name, weight in _WEIGHTS.items())
     return weighed, lone * 1_000_000, False
 

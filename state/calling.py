@@ -56,7 +56,7 @@ class Calling:
             yield
         finally:
             del self._keys[thread]
-            for place in [place for place in self._kept if place[0] == key]:
+            for place in [place for place in list(self._kept) if place[0] == key]:  # other threads take theirs up
                 # It found what it waited for without its place, which nobody will read.
                 self._store.read_waits.append(self._kept.pop(place).ticket.waiter)
 

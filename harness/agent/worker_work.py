@@ -224,7 +224,7 @@ class WorkerWork(Work):
     def _recording(self) -> Recording:
         purse = AccountPurse(
             self._member, account=self._account, own=self._shared.agent_budget,
-            model=models.lookup(self._named) if self._named else None,
+            model=models.known(self._member.store, self._named) if self._named else None,
         )  # fmt: skip
         return Recording(self._member, self._conversation, purse, kind=self._kind_name, model=self._named)
 

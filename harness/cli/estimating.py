@@ -39,7 +39,7 @@ def show_estimate(repository: Repository, plan: Plan, options: Options, rules: R
 
 def estimated(repository: Repository, plan: Plan, options: Options, rules: Rules) -> Estimate:
     """What the plan would take in this repository."""
-    model, name = _model(options.model)
+    model, name = _model(options)
     files = files_of(repository, repository.head(), plan)
     return estimate(
         plan,
@@ -81,8 +81,9 @@ def lines(found: Estimate) -> list[tuple[str, str]]:
     ]
 
 
-def _model(name: str) -> tuple[Model | None, str]:
-    model = lookup(name)
+def _model(options: Options) -> tuple[Model | None, str]:
+    name = options.model
+    model = next((one for one in options.models if one.id == name), None) or lookup(name)
     if model is not None and any(tier.input for tier in model.prices):
         return model, name
     return lookup(PRICED_AS), PRICED_AS

@@ -14,7 +14,7 @@ from typing import Literal
 
 from prong.agents import conversation, economics, fork_point
 from prong.agents.economics import Setting
-from prong.agents.models import lookup
+from prong.agents.models import known
 from prong.harness import prompt
 from prong.harness.patterns.outcome import Outcome
 from prong.harness.swarms import Swarm
@@ -129,7 +129,7 @@ def _cheapest(
 ) -> TaskContext:  # fmt: skip
     """What pieces should begin with, by what it would cost; an event tells why."""
     setting = Setting(
-        prefix_tokens=tokens, shared_tokens=0, children=max(1, pieces), model=lookup(swarm.options.model),
+        prefix_tokens=tokens, shared_tokens=0, children=max(1, pieces), model=known(tx, swarm.options.model),
         prompt_tokens=max(1, characters // 4),
     )  # fmt: skip
     choice = economics.plan(setting)

@@ -144,7 +144,7 @@ class Recording:
         self.session = began.session
         if began.model is not None:
             self._model = began.model
-            self._purse.model = models.lookup(began.model)
+            self._purse.model = models.known(self._member.store, began.model)
         with self._member.transaction() as tx:
             tx.execute(
                 "insert into worker_session (task, kind, session, totals) values (:task, :kind, :session, :totals)"
@@ -194,7 +194,8 @@ class Recording:
 
     def _count(self, used: Used, message: int | None) -> OutOfBudget | None:
         model = used.model or self._model or self._kind
-        known, usage, now = models.lookup(model), used.usage, self._member.store.clock.now()
+        store, usage = self._member.store, used.usage
+        known, now = models.known(store, model), store.clock.now()
         usd = known.cost_usd(usage) if known is not None else used.usd
         self._counted[model] = self._counted.get(model, Usage()) + usage
         refusal = self._refusal()  # it was spent all the same, and is written down

@@ -42,6 +42,9 @@ def test_what_is_said_counts_for_the_swarm_and_without_prices_money_is_unknown(s
     assert (known(store, "mine"), window(store, "mine")) == (None, 32_000)
     assert (known(store, "other"), window(store, "other")) == (None, None)
     assert told(store) == {"claude-opus-5-5", "mine"}
+    with store.transaction(None) as tx:
+        tell(tx, records(said("  claude-haiku-4-5: {input: 7, output: 9}")))
+    assert known(store, "claude-haiku-4-5-20251001").cost_usd(MILLION) == 7  # another name of the same
 
 
 @pytest.mark.parametrize(

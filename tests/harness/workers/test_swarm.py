@@ -18,6 +18,8 @@ TOKEN = "a-token-of-mine-1234567"
 RULES = """\
 ---
 limits: {attempts: 2}
+models:
+  claude-sonnet-5-5: {input: 1000, output: 2000, read: 100}
 roles:
   helper: {kind: command, command: "python3 worker.py", environment: MY_TOKEN, description: helps}
   once: {kind: command, command: "python3 worker.py", attempts: 1}
@@ -123,5 +125,9 @@ def test_a_worker_that_has_spent_its_budget_is_ended_and_its_task_waits(swarm):
     assert (tasks["spend"]["state"], tasks["spend"]["held"]) == ("parked", "budget")
     (ended,) = events(store, "worker.ended")[-1:] or [None]
     assert ended is None or ended["exit_code"] != 0
+    priced = "usd = (1000 * input_tokens + 100 * cache_read_tokens + 2000 * output_tokens) / 1e6 as is_as_told"
+    calls = store.rows(f"select {priced} from model_call where agent = 2")
+    assert calls
+    assert all(call["is_as_told"] for call in calls)
     spent = store.row("select sum(input_tokens + output_tokens) as tokens from model_call where agent = 2")["tokens"]
     assert spent < 300_000
