@@ -37,7 +37,8 @@ _NANOUSD_PER_PRICE = 1_000
 _SPENT = """
 with since (seq) as (
     select coalesce(max(seq), 0) from event
-     where task = :task and kind in ('task.backs_off', 'task.retried', 'task.ready')),
+     where task = :task and (kind in ('task.backs_off', 'task.retried')
+                             or kind = 'task.ready' and json_extract(data, '$.anew') = 1)),
 mine as (
     select * from model_call where task = :task and keeps is null order by id desc
      limit (select count(*) from event, since

@@ -35,6 +35,27 @@ PASSING: frozenset[Failure] = frozenset({"provider", "tool", "crash"})
 """The kinds of failure after which another attempt may go better."""
 
 
+_TREE = """
+with recursive tree (id) as (
+    select id from task where id = :task union all select task.id from task join tree on task.parent = tree.id)
+"""
+
+_PAUSE = f"""
+{_TREE}
+update task set paused = :paused, pays = case when :paused = 0 and held = 'cache' then 1 else pays end,
+       error = case when :paused = 0 and held in ('budget', 'cache') then null else error end,
+       state = case when :paused = 0 and held in ('budget', 'cache') then 'ready' else state end,
+       held = case when :paused = 0 and held in ('budget', 'cache') then null else held end
+ where id in tree and (paused <> :paused or :paused = 0 and held in ('budget', 'cache'))
+   and state not in ('done', 'failed', 'cancelled') returning id
+"""  # noqa: S608  put together from constants of this file
+
+_HELD_BY_ITS_OWN = f"""
+{_TREE}
+select id from task join tree using (id) where held = 'budget' and held_by = 'agent' and state = 'parked'
+"""  # noqa: S608  as above
+
+
 def give_back(tx: Transaction, task: int, *, agent: int, reason: str, blame: bool = True, pause_s: float = 0.0) -> None:
     """Return the task of an agent that is gone to the ready ones, with its conversation.
 
@@ -164,22 +185,17 @@ def pause(tx: Transaction, task: int | None, *, paused: bool) -> list[int]:
         numbers = [0] if changed else []
     else:
         find(tx, task)
+        own = [] if paused else tx.rows(_HELD_BY_ITS_OWN, task=task)
         numbers = [
             row["id"]
             for row in tx.rows(
-                "with recursive tree (id) as (select id from task where id = :task"
-                " union all select task.id from task join tree on task.parent = tree.id)"
-                " update task set paused = :paused,"
-                "        pays = case when :paused = 0 and held = 'cache' then 1 else pays end,"
-                "        error = case when :paused = 0 and held in ('budget', 'cache') then null else error end,"
-                "        state = case when :paused = 0 and held in ('budget', 'cache') then 'ready' else state end,"
-                "        held = case when :paused = 0 and held in ('budget', 'cache') then null else held end"
-                "  where id in tree and (paused <> :paused or :paused = 0 and held in ('budget', 'cache'))"
-                "    and state not in ('done', 'failed', 'cancelled') returning id",
+                _PAUSE,
                 task=task,
                 paused=int(paused),
             )
         ]
+        for row in own:  # its agent may spend its own budget once more
+            tx.event("task.ready", object=str(row["id"]), task=row["id"], anew=True)
     if numbers:
         tx.event("task.paused" if paused else "task.resumed", object=str(task or "swarm"), task=task, tasks=numbers)
         task_line.offer(tx)

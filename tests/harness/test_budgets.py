@@ -316,6 +316,33 @@ def test_an_agents_own_bound_holds_it_where_there_is_more_in_the_account(agent, 
     assert len(calls(store)) == before
 
 
+def test_an_agents_own_bound_begins_anew_where_a_person_lets_it_go_on_and_only_there(claimed, store, account):
+    account(tokens=100_000)
+    member, task, _ = claimed()
+
+    def spent():
+        return AccountPurse(member, account=SWARM, own=Budget(tokens=10_000))._spent["tokens"]
+
+    def held_and_freed(bound_of, free):
+        with store.transaction(None) as tx:
+            held = tx.value("select fence from task where id = :task", task=task)
+            tasks.hold_for_budget(tx, task, held, reason="spent", result=None, bound_of=bound_of)
+            assert free(tx) == [task]
+            tasks.claim(tx, task, member.me.agent)
+
+    with member.transaction() as tx:
+        tx.execute(
+            "insert into model_call (task, agent, model, input_tokens, cache_read_tokens, cache_write_tokens,"
+            " output_tokens, prefix_hash, stop_reason, started_at, first_byte_at, ended_at)"
+            " values (:task, 1, '', 9000, 0, 0, 0, '', '', 0, 0, 0)", task=task,
+        )  # fmt: skip
+        tx.event("model.answered", object="")
+    held_and_freed("account", lambda tx: tasks.free_held(tx, [SWARM]))  # others have given back what they had
+    assert spent() == 9_000
+    held_and_freed("agent", lambda tx: tasks.pause(tx, task, paused=False))
+    assert spent() == 0
+
+
 def test_without_an_account_an_agents_own_bound_holds_alone(agent):
     one = agent("work for ever", account=None, own=Budget(usd=0.2))
     with pytest.raises(OutOfBudget, match=r"\$0\.2000"):
