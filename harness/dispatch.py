@@ -65,7 +65,8 @@ _SLEEPERS = """
 select min(waiter.id) as id, min(waiter.since_at) as since_at, task.id as task, task.level, task.path_s, task.role
   from task join agent on agent.id = task.agent join waiter on waiter.agent = agent.id
  where task.state not in ('done', 'failed', 'cancelled') and task.state = 'parked' and task.held = 'asleep'
-   and task.paused = 0 and agent.pid is null and (waiter.state <> 'waiting' or waiter.until_at <= :now){of_roles}
+   and task.paused = 0 and (task.not_before is null or task.not_before <= :now)
+   and agent.pid is null and (waiter.state <> 'waiting' or waiter.until_at <= :now){of_roles}
  group by task.id order by task.level desc, task.path_s desc, waiter.id limit :most
 """
 
@@ -247,7 +248,8 @@ class Dispatcher:
         if row is None:
             return None
         tx.execute(
-            "update task set state = 'running', held = null where id = :task and state = 'parked'", task=unpark.task
+            "update task set state = 'running', held = null, not_before = null where id = :task and state = 'parked'",
+            task=unpark.task,
         )
         if row["asleep"]:
             return self._wake(tx, unpark.task, row)

@@ -44,12 +44,19 @@ select agent.id as agent, task.id as task from task join agent on agent.id = tas
 DUE = """
 select exists (select 1 from waiter join agent on agent.id = waiter.agent
                 where agent.state = 'asleep' and agent.ended_at is null
+                  and not exists (select 1 from task where task.id = agent.task and (not_before > :now or paused = 1))
                   and (waiter.state <> 'waiting' or waiter.until_at <= :now)) as due
 """
 
 NEXT = """
 select min(waiter.until_at) as at from waiter join agent on agent.id = waiter.agent
  where agent.state = 'asleep' and agent.ended_at is null and waiter.until_at > :now
+"""
+
+_WAKING = """
+select agent.id as agent, task.id as task from agent join task on task.agent = agent.id
+ where agent.ended_at is null and agent.state = 'starting' and agent.incarnation > 1
+   and task.state = 'running' and exists (select 1 from waiter where waiter.agent = agent.id)
 """
 
 _HOLDERS = """
@@ -87,17 +94,26 @@ def wake(tx: Transaction, agent: int, *, within_s: float) -> None:
 
 def go_on(tx: Transaction) -> list[int]:
     """The processes of all agents are gone: the numbers of those who need one; who slept, or was to wake, sleeps."""
-    for row in tx.rows(
-        "select agent.id as agent, task.id as task from agent join task on task.agent = agent.id"
-        " where agent.ended_at is null and agent.state = 'starting' and agent.incarnation > 1"
-        "   and task.state = 'running' and exists (select 1 from waiter where waiter.agent = agent.id)"
-    ):
-        tx.execute("update task set state = 'parked' where id = :task", task=row["task"])
-        _lay_down(tx, row)
+    for row in tx.rows(_WAKING):
+        sleeps_on(tx, row["agent"])
     tx.execute("update agent set pid = null where ended_at is null and state = 'asleep'")
     _renew(tx)
     rows = tx.rows("select id from agent where ended_at is null and task is not null and state <> 'asleep'")
     return [row["id"] for row in rows]
+
+
+def sleeps_on(tx: Transaction, agent: int, *, pause_s: float = 0.0) -> bool:
+    """The process that was to wake an agent was never there: it sleeps on in its place; False where none was to.
+
+    It is not woken again for `pause_s` seconds.
+    """
+    row = tx.row(f"{_WAKING} and agent.id = :agent", agent=agent)
+    if row is None:
+        return False
+    later = tx.now + pause_s if pause_s else None
+    tx.execute("update task set state = 'parked', not_before = :at where id = :task", task=row["task"], at=later)
+    _lay_down(tx, row)
+    return True
 
 
 def renew(store: Store) -> None:

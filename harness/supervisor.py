@@ -200,6 +200,8 @@ class Supervisor:
                     tx.event("agent.forked", object=str(one.agent), pid=one.pid)
                 elif not _fell_asleep(tx, one):
                     unborn = one.pid == 0  # the machine has no room for it, which is no fault of the task
+                    if unborn and sleeping.sleeps_on(tx, one.agent, pause_s=UNBORN_PAUSE_S):
+                        continue
                     self._bury(tx, one.agent, _in_words(one), blame=not unborn, pause_s=UNBORN_PAUSE_S * unborn)
         return heard is not None
 

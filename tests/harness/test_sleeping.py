@@ -259,6 +259,19 @@ def test_the_death_of_the_supervisor_wakes_nobody_and_loses_no_place(sleeper, me
     assert "is set; go on" in sleeper.wakes()[0]
 
 
+def test_who_cannot_be_given_a_process_sleeps_on_in_its_place(sleeper, member, store, clock):
+    sleeper.falls_asleep(take("event", op="wait", name="go"))
+    flag(member)()
+    (order,) = sleeper.rounds.round().forks
+    with store.transaction(None) as tx:  # the machine has no room for one more
+        assert sleeping.sleeps_on(tx, order["agent"], pause_s=5)
+        assert not sleeping.sleeps_on(tx, order["agent"], pause_s=5)
+    assert sleeper.rounds.round().forks == ()
+    clock.advance(5)
+    assert sleeper.row()["held"] == "asleep"
+    assert "is set; go on" in sleeper.wakes()[0]
+
+
 def test_what_an_ended_process_would_still_write_is_refused(sleeper, store):
     first = Member(sleeper.agent, sleeper.order["incarnation"], sleeper.task)
     sleeper.falls_asleep(take("event", op="wait", name="go"))
