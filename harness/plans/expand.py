@@ -21,8 +21,8 @@ from prong.harness.plans.plan import ITEMS, Plan, Step, parse
 from prong.harness.plans.words import filled, named, title
 from prong.harness.rules.invalid import quoted
 from prong.primitives import Plan as TaskPlan
-from prong.primitives import TooManyTasks, create_tasks
-from prong.primitives.artifacts import loaded, stored
+from prong.primitives import TooLarge, TooManyTasks, create_tasks
+from prong.primitives.artifacts import ArtifactLost, loaded, stored
 from prong.primitives.budget import Budget, OutOfBudget
 from prong.primitives.task import finish
 from prong.primitives.task_creating import tell_needs
@@ -42,6 +42,12 @@ _ITEMS = """
 select task.id, state, result, result_value, error, item, title from task join plan_step on plan_step.task = task.id
  where step = :step and place is not null order by place
 """
+
+
+# What a plan, its results, or the swarm's bounds can be at fault for.  The rest is the scheduler's own trouble.
+_UNDECIDED = (
+    ArithmeticError, ArtifactLost, Invalid, OutOfBudget, RecursionError, TooLarge, TooManyTasks, TypeError, ValueError,
+)  # fmt: skip
 
 
 def key_of(step: str, place: int | None = None) -> str:
@@ -100,17 +106,20 @@ class Opener:
     def open(self, row: Row) -> None:
         """Decide what becomes of one gated step; what cannot be decided fails, and says why."""
         step = self._plan.steps[row["step"]]
-        gathered = self._gathered(row["step"]) if row["outcome"] == "expanded" else None
-        with self._store.transaction(None) as tx:
-            if tx.row("select 1 from task where id = :id and gated = 1 and state = 'blocked'", id=row["id"]) is None:
-                return
-            try:
+        try:
+            gathered = self._gathered(row["step"]) if row["outcome"] == "expanded" else None
+            with self._store.transaction(None) as tx:
+                if not _is_shut(tx, row):
+                    return
                 if gathered is not None:
                     self._join(tx, row, step, *gathered)
                 else:
                     self._decide(tx, row, step)
-            except (Invalid, TooManyTasks, OutOfBudget) as error:
-                finish(tx, row["id"], "failed", error=str(error), failure="request")
+        except _UNDECIDED as error:
+            # In a transaction of its own: what was made of it before the refusal is undone.
+            with self._store.transaction(None) as tx:
+                if _is_shut(tx, row):
+                    finish(tx, row["id"], "failed", error=str(error), failure="request")
 
     def _decide(self, tx: Transaction, row: Row, step: Step) -> None:
         known = {need: self._ended(tx, need) for need in step.needs}
@@ -223,6 +232,11 @@ class Opener:
         if self._plan.steps[name].for_each is not None and isinstance(result, list):
             result = [one["result"] for one in result]
         return Ended(row["state"], result, row["error"])
+
+
+def _is_shut(tx: Transaction, row: Row) -> bool:
+    """Whether the gate has not been opened meanwhile, and its task has not ended."""
+    return tx.row("select 1 from task where id = :id and gated = 1 and state = 'blocked'", id=row["id"]) is not None
 
 
 def _result(store: Store, row: Row) -> Any:

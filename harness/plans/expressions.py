@@ -33,7 +33,9 @@ _COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 _OF_LISTS: Mapping[str, Callable[[Any], Any]] = {"any": any, "all": all, "len": len, "sum": sum, "min": min, "max": max}
 _OF_TASKS = {"done": ("done",), "failed": ("failed", "cancelled"), "skipped": ("skipped",)}
-_OF_TASK = ("state", "result", "error")
+OF_TASK = ("state", "result", "error")
+"""What a plan may ask of a task that has ended."""
+
 _WORDS = {"true": True, "false": False, "null": None}
 _NEEDED = "names of tasks, .state, .result, comparisons, and, or, not, in, and " + ", ".join((*_OF_LISTS, *_OF_TASKS))
 
@@ -64,7 +66,7 @@ class Expression:
         """
         try:
             return _Evaluation(known).of(self.tree)
-        except (TypeError, ValueError, KeyError, IndexError, RecursionError) as error:
+        except (ArithmeticError, TypeError, ValueError, KeyError, IndexError, RecursionError) as error:
             raise Invalid(f"{self.text!r}, which has no answer here ({error})", "one that fits what is there") from None
 
 
@@ -115,8 +117,8 @@ def _children(node: ast.AST, bound: frozenset[str]) -> Iterator[ast.AST]:
 def _operands(node: ast.AST, bound: frozenset[str]) -> Iterator[ast.AST]:
     """The same of what neither calls nor loops."""
     if isinstance(node, ast.Attribute):
-        if isinstance(node.value, ast.Name) and node.value.id not in bound and node.attr not in _OF_TASK:
-            raise Invalid(f"asks {node.value.id} for {node.attr!r}", f"{', '.join(_OF_TASK)} of a task")
+        if isinstance(node.value, ast.Name) and node.value.id not in bound and node.attr not in OF_TASK:
+            raise Invalid(f"asks {node.value.id} for {node.attr!r}", f"{', '.join(OF_TASK)} of a task")
         yield node.value
     elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant | ast.UnaryOp):
         yield from (node.value, node.slice)

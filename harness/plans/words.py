@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from prong.harness.plans.expressions import Ended
+from prong.harness.plans.expressions import OF_TASK, Ended
 from prong.harness.plans.plan import Step
 from prong.primitives.task_record import TITLE_CHARACTERS
 
@@ -57,7 +57,7 @@ def named(item: Any) -> str:
 
 def _below(value: Any, key: str) -> Any:
     if isinstance(value, Ended):
-        return getattr(value, key, None)
+        return getattr(value, key) if key in OF_TASK else None
     if isinstance(value, Mapping):
         return value.get(key)
     return value[int(key)] if isinstance(value, list) and key.isdigit() and int(key) < len(value) else None
