@@ -26,7 +26,7 @@ from prong.harness.outcome import finished
 from prong.harness.remains import MARK, end_remains
 from prong.harness.supervisor import Supervisor, alone
 from prong.harness.swarms import Offline, Swarm
-from prong.harness.workers.settings import workers_settings
+from prong.harness.workers.settings import with_workers, workers_settings
 from prong.state import Store
 
 Display = Callable[[Swarm, threading.Event], None]
@@ -54,10 +54,10 @@ def run_swarm(
         nursery = _nursery(swarm)  # first, because it has the most to import
         try:
             with _endpoint(swarm) as base_url, _shown(swarm, display), foreseeing(swarm):
-                settings = {
-                    **swarm.settings(api_key if swarm.options.offline is None else "offline", base_url),
-                    **workers_settings(swarm.options, os.environ, base_url),
-                }
+                settings = with_workers(
+                    swarm.settings(api_key if swarm.options.offline is None else "offline", base_url),
+                    workers_settings(swarm.options, os.environ, base_url),
+                )
                 prepared = [nursery]
 
                 def nurseries() -> Nursery:

@@ -28,7 +28,7 @@ from prong.harness.budgets import AccountPurse
 from prong.harness.messages import Unheard
 from prong.harness.repository.git import RepositoryError
 from prong.harness.swarms import tidy
-from prong.harness.workers import bridge, sessions, telling
+from prong.harness.workers import bridge, files, sessions, telling
 from prong.harness.workers.ending import Spent, WorkerFailed, result_of
 from prong.harness.workers.forking import Forking
 from prong.harness.workers.kinds import COMMAND, KINDS, Start, command_line
@@ -129,7 +129,7 @@ class WorkerWork(Work):
     def _run_once(self) -> Ran:
         self._making.result()  # the clone is there
         self._hear()
-        self._home.mkdir(parents=True, exist_ok=True)
+        files.own_folder(self._home)
         record = self._record
         record.reserve()
         session = WorkerSession(
@@ -137,7 +137,7 @@ class WorkerWork(Work):
             name=f"task {self._task}", standing=self._clock.standing,
         )  # fmt: skip
         try:
-            with self._slot.working(), serving(session, self._scratch):
+            with self._slot.working(), serving(session, self._scratch, self._shared.hide):
                 return self._started()
         finally:
             record.hand_back()
@@ -199,8 +199,8 @@ class WorkerWork(Work):
             self._conversation.messages, resumes=session is not None, prose=self._shared.prose,
             roles=self._shared.roles,
         )  # fmt: skip
-        (self._home / WORDS).write_text(text, "utf-8")
-        (self._scratch / "bridge.py").write_bytes(Path(str(bridge.__file__)).read_bytes())
+        files.write(self._home / WORDS, text.encode(errors="replace"))
+        files.write(self._scratch / "bridge.py", Path(str(bridge.__file__)).read_bytes())
         moved = self._moved() if is_closed else {}
         scratch = moved.get(self._scratch, self._scratch)
         mcp = (sys.executable, "-I", "-S", str(scratch / "bridge.py"), str(scratch / SOCKET))

@@ -12,6 +12,7 @@ nobody knows, is not wrong: it is kept with the other words.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,12 @@ WORDS_CHARACTERS = 30_000
 
 LINE_BYTES = 16 * 2**20
 """The longest line, in bytes; the rest of a longer one is left out."""
+
+MOST_TOKENS = 10**12
+"""The most tokens, and dollars, that one call can have taken; who tells of more is not believed."""
+
+# It becomes an argument of the next run and a part of file names.
+_SESSION = re.compile(r"\w[\w.:-]{0,199}", re.ASCII)
 
 Block = dict[str, Any]
 
@@ -130,7 +137,7 @@ class Reader:
             read = _READS.get(str(event.get("type")))
             if read is not None:
                 return list(getattr(self, read)(event))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError):
             pass  # an event that is not as it should be is words, too
         if text:
             self.words = f"{self.words}{text}\n"[-WORDS_CHARACTERS:]
@@ -146,7 +153,7 @@ class Reader:
         return []
 
     def _begin(self, session: object, model: object = None) -> list[Heard]:
-        if not isinstance(session, str) or session in ("", self._session):
+        if not isinstance(session, str) or session == self._session or not _SESSION.fullmatch(session):
             return []
         self._session = session
         return [Began(session, model if isinstance(model, str) else None)]
@@ -166,9 +173,8 @@ class Reader:
         content = [block for block in message["content"] if isinstance(block, dict)]
         if event.get("parent_tool_use_id"):  # a part of it that it started: its costs come with the end
             return []
-        texts = [str(block["text"]) for block in content if block.get("type") == "text"]
-        self.said = "\n".join(texts) or self.said
-        shown = [block for block in content if block.get("type") in ("text", "tool_use")]
+        shown = [one for block in content if (one := _shown(block)) is not None]
+        self.said = "\n".join(block["text"] for block in shown if block["type"] == "text") or self.said
         return [Said(str(message["id"]), shown)] if shown else []
 
     def _user(self, event: Mapping[str, Any]) -> list[Heard]:
@@ -192,8 +198,13 @@ class Reader:
             now["stop_reason"] = (inner.get("delta") or {}).get("stop_reason")
         elif inner["type"] == "message_stop" and "now" in self._usage:
             now = self._usage.pop("now")
-            usage = Usage.from_wire(now["usage"])
-            return [Used(usage, now["id"], now["model"], stop_reason=now.get("stop_reason") or "end_turn")]
+            told = now["usage"]
+            usage = Usage(
+                _count(told.get("input_tokens")), _count(told.get("cache_read_input_tokens")),
+                _count(told.get("cache_creation_input_tokens")), _count(told.get("output_tokens")),
+                _count((told.get("cache_creation") or {}).get("ephemeral_1h_input_tokens")),
+            )  # fmt: skip
+            return [Used(usage, str(now["id"]), str(now["model"]), stop_reason=now.get("stop_reason") or "end_turn")]
         return []
 
     def _result(self, event: Mapping[str, Any]) -> list[Heard]:
@@ -232,10 +243,10 @@ class Reader:
         if kind in ("error", "reasoning", "todo_list", None):
             return [Told(str(item.get("message")))] if kind == "error" and done else []
         if kind == "mcp_tool_call":
-            name, given = f"mcp__{item.get('server')}__{item.get('tool')}", item.get("arguments") or {}
+            name, given = f"mcp__{item.get('server')}__{item.get('tool')}", item.get("arguments")
         else:
             name, given = str(kind), {key: item[key] for key in ("command", "changes", "query") if key in item}
-        call = {"type": "tool_use", "id": str(item["id"]), "name": name, "input": given}
+        call = _call(item["id"], name, given)
         said: list[Heard] = []
         if str(item["id"]) not in self._usage:  # whichever of the two comes first
             self._usage[str(item["id"])] = {}
@@ -247,11 +258,10 @@ class Reader:
 
     def _turn(self, event: Mapping[str, Any]) -> list[Heard]:
         usage = event.get("usage") or {}
-        cached = int(usage.get("cached_input_tokens") or 0)
-        written = int(usage.get("cache_write_input_tokens") or 0)
-        fresh = max(0, int(usage.get("input_tokens") or 0) - cached - written)
+        cached, written = _count(usage.get("cached_input_tokens")), _count(usage.get("cache_write_input_tokens"))
+        fresh = max(0, _count(usage.get("input_tokens")) - cached - written)
         self._ended = Ended(self.said)
-        return [Used(Usage(fresh, cached, written, int(usage.get("output_tokens") or 0)), total=True), self._ended]
+        return [Used(Usage(fresh, cached, written, _count(usage.get("output_tokens"))), total=True), self._ended]
 
     def _turn_failed(self, event: Mapping[str, Any]) -> list[Heard]:
         error = event.get("error")
@@ -268,21 +278,18 @@ class Reader:
             return [*began, Said(str(part["messageID"]), [{"type": "text", "text": self.said}])]
         if event["type"] == "tool_use":
             state = part["state"]
-            call = {"type": "tool_use", "id": str(part["callID"]), "name": part["tool"], "input": state.get("input")}
+            call = _call(part["callID"], part["tool"], state.get("input"))
             failed = state.get("status") == "error"
             output = str(state.get("error" if failed else "output") or "")
             result = _tool_result(str(part["callID"]), output, is_error=failed)
             return [*began, Said(str(part["messageID"]), [call]), Results([result])]
         if event["type"] == "step_finish":
             tokens, cache = part["tokens"], part["tokens"].get("cache") or {}
-            answered = int(tokens.get("output") or 0) + int(tokens.get("reasoning") or 0)
-            usage = Usage(
-                int(tokens.get("input") or 0), int(cache.get("read") or 0), int(cache.get("write") or 0), answered
-            )
+            answered = _count(tokens.get("output")) + _count(tokens.get("reasoning"))
+            usage = Usage(_count(tokens.get("input")), _count(cache.get("read")), _count(cache.get("write")), answered)
             if part.get("reason") != "tool-calls":
                 self._ended = Ended(self.said)
-            cost = part.get("cost")
-            usd = float(cost) if isinstance(cost, int | float) else None
+            usd = _dollars(part.get("cost"))
             goes_on = part.get("reason") == "tool-calls"
             return [
                 *began,
@@ -321,12 +328,31 @@ def _models(given: object) -> Mapping[str, Used]:
     found = {}
     for model, one in given.items() if isinstance(given, dict) else ():
         usage = Usage(
-            int(one.get("inputTokens") or 0), int(one.get("cacheReadInputTokens") or 0),
-            int(one.get("cacheCreationInputTokens") or 0), int(one.get("outputTokens") or 0),
+            _count(one.get("inputTokens")), _count(one.get("cacheReadInputTokens")),
+            _count(one.get("cacheCreationInputTokens")), _count(one.get("outputTokens")),
         )  # fmt: skip
-        usd = one.get("costUSD")
-        found[str(model)] = Used(usage, model=str(model), usd=float(usd) if isinstance(usd, int | float) else None)
+        found[str(model)] = Used(usage, model=str(model), usd=_dollars(one.get("costUSD")))
     return found
+
+
+def _count(told: object) -> int:
+    """A number of tokens.  Below 0 it would give a budget back, and a row holds no more than that."""
+    return max(0, min(MOST_TOKENS, int(told))) if isinstance(told, int | float) else 0
+
+
+def _dollars(told: object) -> float | None:
+    return float(told) if isinstance(told, int | float) and 0 <= told <= MOST_TOKENS else None
+
+
+def _shown(block: Block) -> Block | None:
+    """A block of an answer as it is kept; None where it is of another type."""
+    if block.get("type") == "text":
+        return {"type": "text", "text": str(block["text"])}
+    return _call(block["id"], block["name"], block.get("input")) if block.get("type") == "tool_use" else None
+
+
+def _call(id_: object, name: object, given: object) -> Block:
+    return {"type": "tool_use", "id": str(id_), "name": str(name), "input": given if isinstance(given, dict) else {}}
 
 
 def _tool_result(call: str, text: str, *, is_error: bool) -> Block:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from prong.harness.workers import files
+
 MCP = "prong"
 """By what name a worker knows our server."""
 
@@ -48,8 +50,7 @@ class Start:
 
     def write(self, name: str, text: str) -> Path:
         """Put a file into its folder; where the command finds it."""
-        (self.own_home / name).parent.mkdir(parents=True, exist_ok=True)
-        (self.own_home / name).write_text(text, "utf-8")
+        files.write(self.own_home / name, text.encode(errors="replace"))
         return self.home / name
 
 

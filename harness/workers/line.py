@@ -23,6 +23,7 @@ from prong.agents.tools.tool import Answer, Tool, ToolCall, ToolError
 from prong.harness.mcp.offered import OWN, Offer, offer_of, offers
 from prong.harness.mcp.session import PATIENCE_S, Session
 from prong.harness.tools import catalogue
+from prong.harness.workers.files import remove
 from prong.state import Membership
 from prong.state.ticket import Ticket
 
@@ -113,10 +114,10 @@ def worker_offers() -> list[Offer]:
 
 
 @contextlib.contextmanager
-def serving(session: WorkerSession, folder: Path) -> Iterator[Path]:
-    """Answer on a socket in a folder until the block ends; its path."""
+def serving(session: WorkerSession, folder: Path, hide: Callable[[str], str] = str) -> Iterator[Path]:
+    """Answer on a socket in a folder until the block ends; its path.  `hide` takes keys out of what is called with."""
     path = folder / SOCKET
-    path.unlink(missing_ok=True)
+    remove(path)
     # The name of a socket may have about a hundred bytes, and the folder may be anywhere.
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     listener = socket.socket(socket.AF_UNIX)
@@ -126,7 +127,7 @@ def serving(session: WorkerSession, folder: Path) -> Iterator[Path]:
         listener.listen(8)
         loop = asyncio.new_event_loop()
         over = asyncio.Event()
-        thread = threading.Thread(target=_serve, args=(loop, over, listener, session), name="mcp", daemon=True)
+        thread = threading.Thread(target=_serve, args=(loop, over, listener, session, hide), name="mcp", daemon=True)
         thread.start()
         try:
             yield path
@@ -138,24 +139,27 @@ def serving(session: WorkerSession, folder: Path) -> Iterator[Path]:
     finally:
         listener.close()
         os.close(directory)
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def _serve(
-    loop: asyncio.AbstractEventLoop, over: asyncio.Event, listener: socket.socket, session: WorkerSession
+    loop: asyncio.AbstractEventLoop, over: asyncio.Event, listener: socket.socket, session: WorkerSession,
+    hide: Callable[[str], str],
 ) -> None:  # fmt: skip
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(_until(over, listener, session))
+        loop.run_until_complete(_until(over, listener, session, hide))
     finally:
         loop.close()
 
 
-async def _until(over: asyncio.Event, listener: socket.socket, session: WorkerSession) -> None:
+async def _until(
+    over: asyncio.Event, listener: socket.socket, session: WorkerSession, hide: Callable[[str], str]
+) -> None:
     clients: set[asyncio.Task[None]] = set()
 
     def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(_talk(session, reader, writer))
+        task = asyncio.ensure_future(_talk(session, _Lines(reader, writer, hide)))
         clients.add(task)
         task.add_done_callback(clients.discard)
 
@@ -166,7 +170,7 @@ async def _until(over: asyncio.Event, listener: socket.socket, session: WorkerSe
     await asyncio.gather(*clients, return_exceptions=True)
 
 
-async def _talk(session: WorkerSession, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _talk(session: WorkerSession, lines: Any) -> None:
     """One client, which is the worker or a part of it, until it hangs up."""
     from mcp.server.stdio import stdio_server  # noqa: PLC0415  the protocol's library is heavy, and most have no worker
 
@@ -176,20 +180,26 @@ async def _talk(session: WorkerSession, reader: asyncio.StreamReader, writer: as
         return session
 
     server = Tools(session_of, offered=worker_offers).server()
-    lines: Any = _Lines(reader, writer)
     try:
         async with stdio_server(lines, lines) as (reading, writing):
             await server.run(reading, writing, server.create_initialization_options())
     finally:
-        writer.close()
+        lines.close()
 
 
 class _Lines:
     """A connection as the library reads and writes standard input and output."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hide: Callable[[str], str]
+    ) -> None:  # fmt: skip
         self._reader = reader
         self._writer = writer
+        self._hide = hide
+
+    def close(self) -> None:
+        """Hang up."""
+        self._writer.close()
 
     def __aiter__(self) -> _Lines:
         return self
@@ -201,7 +211,7 @@ class _Lines:
             line = b""
         if not line:
             raise StopAsyncIteration
-        return line.decode(errors="replace")
+        return self._hide(line.decode(errors="replace"))
 
     async def write(self, text: str) -> None:
         self._writer.write(text.encode())

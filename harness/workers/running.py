@@ -22,6 +22,7 @@ from typing import cast
 from prong.agents.sandbox import Sandbox
 from prong.agents.tools.confined import Confined, files_for
 from prong.agents.tools.output import Output
+from prong.harness.workers.files import end_of, remove
 from prong.harness.workers.heard import Asks, Ended, Heard, Lines, Reader
 from prong.state import ProngError
 from prong.state.ticket import Ticket
@@ -156,10 +157,12 @@ def run(
     keys out of what it prints: it has some.
     """
     watched = _Watched(clock, take, heed, hide)
-    errors = Path(tempfile.mkstemp(prefix="errors-", suffix=".txt", dir=scratch)[1])
+    written, name = tempfile.mkstemp(prefix="errors-", suffix=".txt", dir=scratch)
+    errors = Path(name)
     ours, theirs = socket.socketpair()
     with contextlib.ExitStack() as undo:
-        undo.callback(errors.unlink, missing_ok=True)
+        undo.callback(remove, errors)
+        undo.callback(os.close, written)
         undo.enter_context(ours)
         with theirs:
             files = undo.enter_context(files_for(sandbox, scratch))
@@ -169,7 +172,8 @@ def run(
                 workspace=workspace, environment=environment, sandbox=sandbox,
             )  # fmt: skip
         code = _watch(process, ours, watched)
-        told = hide(errors.read_text("utf-8", "replace"))[-ERROR_CHARACTERS:].strip()
+        # What we made ourselves, whatever stands under its name by now.
+        told = hide(end_of(os.dup(written)))[-ERROR_CHARACTERS:].strip()
     passed = f"{process.passed}, so it was ended" if process.passed else ""
     return _ran(code, watched, told, problem=watched.problem or passed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from prong.harness.workers import files
 from prong.harness.workers.kinds import Kind
 from prong.state import Membership
 
@@ -36,14 +37,12 @@ def forget(member: Membership, task: int) -> None:
 def keep(directory: Path, message: int, home: Path, kind: Kind, session: str) -> bool:
     """Keep the files of a session as they are now, for the forks of a turn; False where there are none."""
     kept = directory / FOLDER / str(message)
-    files = list(home.glob(kind.session.format(session=session))) if kind.session else []
-    for file in files:
-        place = kept / file.relative_to(home)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, place)
-    return bool(files)
+    found = home.glob(kind.session.format(session=session)) if kind.session else ()
+    copied = [files.copy(file, home, kept / file.relative_to(home)) for file in found]
+    return any(copied)
 
 
 def restore(directory: Path, message: int, home: Path) -> None:
-    """Put what `keep` kept where a fork of it looks for it."""
+    """Put what `keep` kept where a fork of it looks for it, in a folder with nothing else in it."""
+    files.empty_folder(home)
     shutil.copytree(directory / FOLDER / str(message), home, dirs_exist_ok=True)

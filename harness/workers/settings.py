@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from prong.harness.swarms import Options
 
 _OFFLINE_KEY = "offline"
+
+_NO_SECRETS = ("_URL", "_HOST", "_MODEL", "_REGION")
+"""How the names of variables end that say where something is, and let nobody in."""
 
 
 def workers_settings(options: Options, ours: Mapping[str, str], base_url: str | None) -> Mapping[str, Any]:
@@ -28,3 +32,14 @@ def workers_settings(options: Options, ours: Mapping[str, str], base_url: str | 
         "workers_environment": found if workers else {},
         "workers_model": EMULATOR_MODEL if options.offline is not None else None,
     }
+
+
+def with_workers(settings: Mapping[str, Any], workers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of the nursery with those of workers; whatever a worker is given of the user's is a secret, too.
+
+    Whatever its name is: `ANTHROPIC_CUSTOM_HEADERS` or a database's address may hold a key as well.  A value that JSON
+    writes otherwise, such as a key of several lines, is known in both ways.
+    """
+    values = {value for name, value in workers["workers_environment"].items() if not name.upper().endswith(_NO_SECRETS)}
+    known = {form for value in {*settings["secrets"], *values} for form in (value, json.dumps(value)[1:-1])}
+    return {**settings, **workers, "secrets": sorted(known)}

@@ -13,7 +13,7 @@ def play(store):
 
 
 @pytest.mark.parametrize(("place", "value"), [
-    ("{survey.__class__}", {}), ("{survey.result}", {"n": "\ud800"}), ("{survey.__init__.x}", 1), ("{survey.nothing}", 1),
+    ("{survey.__class__}", {}), ("{survey.result}", {"n": "\ud800"}), ("{survey.__init__.x}", 1),
 ])  # fmt: skip
 def test_a_place_that_names_nothing_of_a_task_never_stops_the_scheduler(play, place, value):
     played = play(f"""
