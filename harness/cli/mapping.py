@@ -165,12 +165,10 @@ def _map(order: _Order, work: Work, start: _Start) -> None:
             tell_offline(start.options)
         begun = swarm.spent().last
         results = ResultsFile(order.output or swarm.directory / "results.jsonl", identity)
-        if order.again and order.output is not None:
-            order.output.unlink(missing_ok=True)
         _take_up(order, swarm, results, tally, items, known=known)
         undo.enter_context(results)
         _run(order, work, swarm, results, tally, items)
-        whole = _reduced(order, work, swarm, tally)
+        whole = _reduced(order, work, swarm, tally, results)
         spent = swarm.spent(after=begun)
     if not order.as_json:
         _table(tally, results, spent)
@@ -182,13 +180,13 @@ def _take_up(order: _Order, swarm: Swarm, results: ResultsFile, tally: _Tally, i
     again = order.on_error != "keep"
 
     def keep(outcome: Outcome) -> bool:
-        return not (again and not outcome.done) and items.is_so_now(outcome)
+        return not order.again and not (again and not outcome.done) and items.is_so_now(outcome)
 
     gone = results.clean(keep)
     for outcome in results.outcomes():
         tally.count(outcome)
         _tell(order, outcome)
-    if known or len(results) or gone:
+    if not order.again and (known or len(results) or gone):
         said = f"going on with swarm {swarm.id}: {len(results):,} items have their results and are skipped"
         if tally.failed:
             said += f", {tally.failed:,} of them failed (--on-error retry tries those again)"
@@ -220,12 +218,17 @@ def _tell(order: _Order, outcome: Outcome) -> None:
         click.echo(masked(line_of(outcome)))
 
 
-def _reduced(order: _Order, work: Work, swarm: Swarm, tally: _Tally) -> Outcome | None:
+def _reduced(order: _Order, work: Work, swarm: Swarm, tally: _Tally, results: ResultsFile) -> Outcome | None:
     if order.reducing is None or not tally.results or (tally.failed and order.on_error == "stop"):
         return None
     if tally.failed:
         note(f"{tally.failed:,} items failed and are left out of the whole")
-    texts = [text for _, text in sorted(tally.results)]  # whatever came first, the same results are put together alike
+    asked_for = [(key, text) for key, text in tally.results if results.is_met(key)]
+    if len(asked_for) < len(tally.results):
+        note(f"{len(tally.results) - len(asked_for):,} results are of items that are no more, and are left out, too")
+    texts = [text for _, text in sorted(asked_for)]  # whatever came first, the same results are put together alike
+    if not texts:
+        return None
     return swarm.reduce(order.reducing, texts, fits_characters=order.fits, role=work.role, say=note)
 
 
@@ -280,6 +283,8 @@ def _plain(text: str) -> Any:
 
 
 def _check_place(output: Path) -> None:
+    if output.exists() and not output.is_file():
+        raise click.UsageError(f"{output} is no file; results go to the standard output with --json")
     if not output.parent.is_dir():
         raise click.UsageError(f"there is no folder {output.parent} for the results")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from prong.harness.patterns.outcome import Outcome, read_outcome
 from prong.harness.swarms import Swarm
 from prong.primitives import Plan, Task, create_tasks
 from prong.primitives import task as tasks
-from prong.state import Store, Transaction
+from prong.state import ProngError, Store, Transaction
 from prong.state.bell import SCHEDULER_SLOT
 
 OnError = Literal["keep", "stop", "retry"]
@@ -46,11 +47,15 @@ select seq, task from event where seq > :seq and kind in ('task.done', 'task.fai
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of work: its key, which is the same for the same work, what it is about, and the task that is made."""
+    """A piece of work: its key, which is the same for the same work, what it is about, and the task that is made.
+
+    Without a plan it has failed, by its `problem`, before it could begin.
+    """
 
     key: str
     item: Any
-    plan: Plan
+    plan: Plan | None
+    problem: str = ""
 
 
 @dataclass(slots=True)
@@ -96,9 +101,10 @@ class FanOut:
                 if not ended:
                     self.hosting.check()
                     store.bells.wait(SCHEDULER_SLOT, rung, LOOK_S)
-        except GeneratorExit:
+        except BaseException:  # nobody reads on, or the items could not be read to their end
             if not self.keeps:
-                self.cancel(store)
+                with suppress(ProngError):  # what has happened is worth more to whoever called
+                    self.cancel(store)
             raise
         finally:
             store.close()
@@ -142,7 +148,8 @@ class FanOut:
             batch = list(itertools.islice(pieces, min(BATCH, window - len(self._open))))
             if not batch:
                 return
-            made = self._made(store, batch)
+            yield from self._refused(batch)
+            made = self._made(store, [piece for piece in batch if piece.plan is not None and not self._stopping])
             self._open |= {task.id: _Open(piece) for piece, task in made if not task.final}
             for piece, task in made:
                 if self._is_settled(task.state):
@@ -152,12 +159,20 @@ class FanOut:
                     control.retry(self.swarm, task.id, with_dependants=False)
                     self._open[task.id] = _Open(piece)
 
+    def _refused(self, batch: Sequence[Piece]) -> Iterator[Outcome]:
+        for piece in batch:
+            if piece.plan is None:
+                yield Outcome(piece.key, piece.item, 0, "failed", error=piece.problem, usd=0.0)
+                if self.on_error == "stop" and not self._stopping:
+                    self.stop()
+
     def _made(self, store: Store, batch: Sequence[Piece]) -> list[tuple[Piece, Task]]:
+        plans = [piece.plan for piece in batch if piece.plan is not None]
         with store.transaction(None) as tx:
-            made = create_tasks(tx, [piece.plan for piece in batch])
-            for piece, (task, new) in zip(batch, made, strict=True):
+            made = create_tasks(tx, plans)
+            for plan, (task, new) in zip(plans, made, strict=True):
                 if new and self.dress is not None:
-                    self.dress(tx, task, piece.plan)
+                    self.dress(tx, task, plan)
         return [(piece, task) for piece, (task, _) in zip(batch, made, strict=True)]
 
     def _is_settled(self, state: str) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 from prong.harness.patterns.fan_out import Piece
 from prong.harness.patterns.outcome import Outcome
 from prong.primitives import Plan
+from prong.primitives.task_record import PROMPT_BYTES
 from prong.state import Invalid
 
 TITLE_CHARACTERS = 80
@@ -119,10 +120,24 @@ def keyed(items: Iterable[Item], identity: str) -> Iterator[tuple[str, Item]]:
 def pieces(
     items: Iterable[tuple[str, Item]], work: Work, *, planned: Callable[[Plan], Plan], nonce: str = ""
 ) -> Iterator[Piece]:
-    """A piece of work for each item; `nonce` keeps this call apart from others on the same swarm."""
+    """A piece of work for each item; `nonce` keeps this call apart from others on the same swarm.
+
+    An item of which no task can be made is a piece that says why: one of many must not end the work on all.
+    """
     for key, item in items:
-        plan = work.plan(asked(work.prompt, item.value), title=text_of(item.value), key=f"{nonce}{key}")
-        yield Piece(key, item.value, planned(plan))
+        try:
+            prompt = _checked(asked(work.prompt, item.value))
+        except Invalid as error:
+            yield Piece(key, item.value, None, str(error))
+            continue
+        yield Piece(key, item.value, planned(work.plan(prompt, title=text_of(item.value), key=f"{nonce}{key}")))
+
+
+def _checked(prompt: str) -> str:
+    size = len(prompt.encode(errors="replace"))
+    if not prompt.strip() or size > PROMPT_BYTES:
+        raise Invalid(f"a prompt of {size:,} bytes for this item", f"1 to {PROMPT_BYTES:,}")
+    return prompt
 
 
 def in_order(pieces: Iterable[Piece], run: Callable[[Iterable[Piece]], Iterator[Outcome]]) -> Iterator[Outcome]:

@@ -8,6 +8,7 @@ and is to be tried again                     is taken away, and comes anew
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -26,20 +27,32 @@ class ResultsFile:
         self.path = path
         self.identity = identity
         self._begins = f"{identity}-"
+        self._real = Path(os.path.realpath(path))
         self._file: Any = None
+        self._lock: int | None = None
         self._keys: set[str] = set()
+        self._met: set[str] = set()
 
     def __enter__(self) -> Self:
-        self._file = self.path.open("a", encoding="utf-8")
+        self._hold()
+        self._file = self._real.open("a", encoding="utf-8")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        self.let_go()
 
     def __contains__(self, key: str) -> bool:
-        return key in self._keys
+        if key not in self._keys:
+            return False
+        self._met.add(key)
+        return True
+
+    def is_met(self, key: str) -> bool:
+        """Whether somebody has asked for the result of this key, or it was added, since the file was opened."""
+        return key in self._met
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -47,14 +60,16 @@ class ResultsFile:
     def clean(self, keep: Callable[[Outcome], bool]) -> int:
         """Before anything is written: keep those lines only, and no half one; how many were taken away.
 
-        Raises `Invalid`, and changes nothing, where something else stands in the file.
+        Raises `Invalid`, and changes nothing, where something else stands in the file, or another map writes into it.
         """
-        if not self.path.exists():
-            return 0
-        fresh = self.path.with_name(f"{self.path.name}.new")
+        if self._real.exists() and not self._real.is_file():  # such as /dev/null: it would be replaced
+            raise self._refusal()
+        self._hold()
+        fresh = self._real.with_name(f"{self._real.name}.new")
         gone = 0
         try:
             with fresh.open("w", encoding="utf-8") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
                 for line, outcome in self._lines():
                     if keep(outcome) and outcome.key not in self._keys:
                         self._keys.add(outcome.key)
@@ -63,26 +78,56 @@ class ResultsFile:
                         gone += 1
                 file.flush()
                 os.fsync(file.fileno())
-            fresh.replace(self.path)
+                fresh.replace(self._real)
+                held = os.dup(file.fileno())
+            self.let_go()
+            self._lock = held
+        except BaseException:
+            self.let_go()
+            raise
         finally:
             fresh.unlink(missing_ok=True)
         return gone
+
+    def let_go(self) -> None:
+        """Let others write into the file."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _hold(self) -> None:
+        """Be the only one that writes into the file; raises `Invalid` where somebody does already."""
+        while self._lock is None:
+            held = os.open(self._real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(held), self._real.stat()):  # else it was replaced meanwhile
+                    self._lock, held = held, -1
+            except BlockingIOError:
+                problem = f"the file {self.path}, into which another map is writing"
+                raise Invalid(problem, "one map at a time; wait for the other, or name another file") from None
+            except FileNotFoundError:
+                continue
+            finally:
+                if held >= 0:
+                    os.close(held)
 
     def add(self, outcome: Outcome) -> None:
         """Append an outcome; one that is there already is left as it is."""
         if outcome.key not in self._keys:
             self._keys.add(outcome.key)
+            self._met.add(outcome.key)
             self._file.write(line_of(outcome) + "\n")
             self._file.flush()
 
     def outcomes(self) -> Iterator[Outcome]:
         """All that stand there, one after the other."""
-        if self.path.exists():
+        if self._real.exists():
             for _, outcome in self._lines():
                 yield outcome
 
     def _lines(self) -> Iterator[tuple[str, Outcome]]:
-        with self.path.open(encoding="utf-8", errors="replace") as file:
+        with self._real.open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 if not line.endswith("\n"):
                     self._refuse_unless_ours(line)

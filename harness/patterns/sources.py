@@ -55,12 +55,16 @@ def objects(text: Iterable[str], name: str) -> Iterator[Item]:
         for number, line in enumerate(text, 1):
             if line.strip():
                 try:
-                    yield json.loads(line)
+                    yield json.loads(line, parse_constant=_no_number)
                 except ValueError as error:
                     shown = line.strip()[:SHOWN_CHARACTERS]
                     raise Invalid(f"line {number} of {name}: {shown!r} ({error})", "one JSON value a line") from None
 
     return items_of(values())
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number in JSON")
 
 
 def _refuse_no_text(name: str) -> None:

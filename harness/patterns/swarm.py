@@ -168,6 +168,8 @@ class Swarm(AsyncTwins, futures.Executor):
         nonce = self._nonce(identity) if nonce is None else nonce
         todo = ((key, item) for key, item in keyed(items, identity) if key not in skip)
         first = list(itertools.islice(todo, 2))
+        for _, item in first[:1]:
+            asked(work.prompt, item.value)  # a prompt that does not fit the first fits none
         read = self._read(work, nonce, [item for _, item in first], say)
         planned: Callable[[Plan], Plan] = read.planned if read is not None else _as_it_is
         run = FanOut(swarm, hosting, on_error, read.dress if read is not None else None, keeps=self._name is not None)

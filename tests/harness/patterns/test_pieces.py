@@ -1,6 +1,7 @@
 """What patterns decide, without a swarm: prompts and keys of items, groups, votes, files of results, functions."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -120,6 +121,46 @@ def test_a_file_of_results_keeps_whole_lines_of_its_own_and_nothing_twice(tmp_pa
     assert all(one.before and one.result == "ü" for one in again.outcomes())
 
 
+def test_only_one_map_at_a_time_writes_into_a_file(tmp_path):
+    path = tmp_path / "results"
+    first, second = ResultsFile(path, "me"), ResultsFile(path, "me")
+    first.clean(lambda _: True)
+    with first:
+        with pytest.raises(Invalid, match="another map is writing"):
+            second.clean(lambda _: True)
+        first.add(outcome("me-1"))
+    second.clean(lambda _: True)
+    with second:
+        second.add(outcome("me-2"))
+    assert [one.key for one in second.outcomes()] == ["me-1", "me-2"]
+    assert "me-1" in second
+    assert (first.is_met("me-1"), second.is_met("me-1"), second.is_met("me-3")) == (True, True, False)
+
+
+def test_what_is_no_file_is_never_replaced_and_a_link_stays_one(tmp_path):
+    pipe, link, path = tmp_path / "pipe", tmp_path / "link", tmp_path / "results"
+    os.mkfifo(pipe)
+    link.symlink_to(path)
+    with pytest.raises(Invalid, match="something else stands"):
+        ResultsFile(pipe, "me").clean(lambda _: True)
+    assert pipe.is_fifo()
+    results = ResultsFile(link, "me")
+    results.clean(lambda _: True)
+    with results:
+        results.add(outcome("me-1"))
+    assert link.is_symlink()
+    assert path.read_text().startswith('{"key": "me-1"')
+
+
+def test_an_item_of_which_no_task_can_be_made_is_a_piece_that_says_why():
+    items = items_of(["good", "", "x" * 300_000, {"no": 1}, "\0\n"])
+    made = list(pieces(keyed(items, "map"), Work("{item}"), planned=lambda plan: plan))
+    assert [piece.plan is not None for piece in made] == [True, False, False, True, True]
+    assert "300,000 bytes" in made[2].problem
+    made = list(pieces(keyed(items_of([{"a": 1}, {"b": 1}]), "map"), Work("{item.a}"), planned=lambda plan: plan))
+    assert [bool(piece.problem) for piece in made] == [False, True]
+
+
 @pytest.mark.parametrize("text", ["my notes\n", "my notes", '{"key": "other-1"}\n', "[]\n", '{"key": "you-1", "it'])
 def test_a_file_of_somebody_else_is_refused_and_left_as_it_is(tmp_path, text):
     path = tmp_path / "notes"
@@ -145,6 +186,8 @@ def test_files_are_those_of_the_commit_and_another_content_is_another_item(tmp_p
 def test_a_line_that_is_no_json_is_named():
     with pytest.raises(Invalid, match="line 3 of items"):
         list(objects(["1", "", "{"], "items"))
+    with pytest.raises(Invalid, match="NaN is no number"):
+        list(objects(["NaN"], "items"))
 
 
 def outer(number):
