@@ -11,7 +11,9 @@ import errno
 import socket
 import ssl
 from collections.abc import Collection, Iterable, Iterator
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from prong.agents.models import lookup
 from prong.state import ProngError
@@ -35,6 +37,15 @@ class EndpointUnfit(ProngError):
 
     def __str__(self) -> str:
         return f"{self.problem}. {self.next}. Nothing was started"
+
+
+def is_here(base_url: str) -> bool:
+    """Whether an endpoint is on this machine, so that no key leaves it."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def check(

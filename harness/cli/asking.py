@@ -9,6 +9,7 @@ from collections.abc import Collection
 import click
 
 from prong.harness.swarms import Options
+from prong.harness.workers.settings import what_is_started
 
 
 def key_of(options: Options) -> str | None:
@@ -36,20 +37,10 @@ def check_endpoint(options: Options, key: str | None, known: Collection[str]) ->
 
 
 def may_start(options: Options, *, trust: bool) -> None:
-    """Ask, or refuse where nobody can be asked, before a file of the repository starts a program or gives it variables.
-
-    Which of their programs people have installed is theirs; how it is started, and with what, is the file's.
-    """
-    told = [
-        f"role {name} starts {(role.command or role.kind)!r}"
-        + (f" with {' '.join(role.arguments)!r}" if role.arguments else "")
-        + (f" and your {', '.join(role.environment)}" if role.environment else "")
-        for name, role in options.roles.items()
-        if role.kind is not None and (role.command or role.arguments or role.environment)
-    ]
-    if trust or not told:
+    """Ask, or refuse where nobody can be asked, before the repository's rules start a program or give it variables."""
+    what = what_is_started(options.roles)
+    if trust or what is None:
         return
-    what = f"PRONG.md of this repository says how outside agents are started: {'; '.join(told)}"
     if not sys.stdin.isatty():
         raise click.UsageError(f"{what}. If you want that, say so with --trust, or set PRONG_RUN_TRUST=1")
     if not click.confirm(f"{what}. Go on?", err=True):

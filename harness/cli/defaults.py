@@ -6,10 +6,8 @@ command line > environment (PRONG_RUN_…) > PRONG.md > the default that --help 
 from __future__ import annotations
 
 import sys
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 from click.core import ParameterSource
@@ -73,7 +71,9 @@ def given(ctx: click.Context, parameter: str) -> bool:
 
 def may_send_key(ctx: click.Context, base_url: str | None) -> None:
     """Ask, or refuse where nobody can be asked, before a file of the repository sends the user's key elsewhere."""
-    if base_url is None or not from_file(ctx, "base_url") or _is_here(base_url):
+    from prong.harness.endpoint_check import is_here  # noqa: PLC0415  only a run that asks a model needs it
+
+    if base_url is None or not from_file(ctx, "base_url") or is_here(base_url):
         return
     what = (
         f"PRONG.md of this repository says that models are asked at {base_url}; your ANTHROPIC_API_KEY would go there"
@@ -84,11 +84,3 @@ def may_send_key(ctx: click.Context, base_url: str | None) -> None:
         )
     if not click.confirm(f"{what}. Go on?", err=True):
         raise click.UsageError("nothing was started; name another endpoint with --base-url")
-
-
-def _is_here(base_url: str) -> bool:
-    host = urlsplit(base_url).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:  # a name
-        return False

@@ -19,11 +19,13 @@ from typing import Any
 
 from prong.agents.models import EMULATOR_MODEL
 from prong.harness import control
+from prong.harness.endpoint_check import is_here
 from prong.harness.permissions.policies import FILE
 from prong.harness.repository.merge_rules import MergeRules
 from prong.harness.repository.repository import Repository
-from prong.harness.rules.rules import load
+from prong.harness.rules.rules import Rules, load
 from prong.harness.swarms import Bounds, Jail, Offline, Options, Swarm, all_swarms, create
+from prong.harness.workers.settings import what_is_started
 from prong.primitives.budget import Budget
 from prong.state import ProngError
 
@@ -43,6 +45,16 @@ class NoKey(ProngError):
 
     def __str__(self) -> str:
         return "ANTHROPIC_API_KEY is not set; set it, or go without a model: offline=True"
+
+
+class NotTrusted(ProngError):
+    """The repository's rules start programs, or send the key elsewhere, and nobody has said that they want that."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.what}. If you want that, say so: trust=True, or set PRONG_RUN_TRUST=1"
 
 
 def named(repository: Repository, name: str, base: str) -> Swarm | None:
@@ -82,10 +94,15 @@ def go_on(swarm: Swarm, options: Options) -> Swarm:
 
 def python_options(
     root: Path, *, goal: str, agents: int | None, model: str | None, base_url: str | None, offline: bool,
-    scripts: Sequence[Path | str], latency_s: float, tokens: int | None, usd: float | None,
+    scripts: Sequence[Path | str], latency_s: float, tokens: int | None, usd: float | None, trust: bool,
 ) -> Options:  # fmt: skip
-    """The options of a swarm that a Python program opens: what it says, and for the rest the repository's rules."""
+    """The options of a swarm that a Python program opens: what it says, and for the rest the repository's rules.
+
+    Raises `NotTrusted` where these start programs or send the key elsewhere, and it does not `trust` them.
+    """
     rules = load(root)
+    if not trust and os.environ.get("PRONG_RUN_TRUST") != "1":
+        _check_trust(rules, asks=not (offline or rules.offline or base_url))
     limits, budget, offline = rules.limits, rules.budget, offline or rules.offline
     bounds = Bounds(
         tokens=tokens if tokens is not None else budget.tokens, usd=usd if usd is not None else budget.usd,
@@ -112,6 +129,16 @@ def python_options(
         merging=MergeRules(check=rules.check, timeout_s=rules.check_timeout_s, attempts=rules.merge_attempts),
         jail=Jail(sandbox=rules.sandbox.mode, network=rules.sandbox.network, readable=rules.sandbox.read),
     )
+
+
+def _check_trust(rules: Rules, *, asks: bool) -> None:
+    """Refuse what the rules start, and, where the swarm `asks` a model at their address, one on another machine."""
+    started = what_is_started(rules.roles)
+    if started is not None:
+        raise NotTrusted(started)
+    if asks and rules.base_url is not None and not is_here(rules.base_url):
+        told = f"PRONG.md of this repository says that models are asked at {rules.base_url}; your key would go there"
+        raise NotTrusted(told)
 
 
 def with_script(options: Options) -> Options:

@@ -51,7 +51,8 @@ class Swarm(AsyncTwins, futures.Executor):
     """A swarm on a repository, or on an empty one of its own that is gone afterwards.
 
     `agents` run at once; `tokens` and `usd` bound what all spend together.  With `offline` no model is asked: `scripts`
-    are played, each call taking `latency_s` seconds.  What is not said comes from the repository's PRONG.md.  A swarm
+    are played, each call taking `latency_s` seconds.  What is not said comes from the repository's PRONG.md; where that
+    says how outside agents are started, it must be said that it is to `trust` it.  A swarm
     with a `name` goes on where one of that name was interrupted, while the repository stands at the same commit: the
     same calls in the same order find what is done.  `progress` is called with a `Progress` after each outcome.
 
@@ -63,7 +64,7 @@ class Swarm(AsyncTwins, futures.Executor):
         self, repository: Path | str | None = None, *, name: str | None = None, agents: int | None = None,
         model: str | None = None, base_url: str | None = None, api_key: str | None = None, offline: bool = False,
         scripts: Sequence[Path | str] = (), latency_s: float = 0.0, tokens: int | None = None,
-        usd: float | None = None, progress: Notify | None = None,
+        usd: float | None = None, progress: Notify | None = None, trust: bool = False,
     ) -> None:  # fmt: skip
         if name is not None and repository is None:
             raise Invalid(f"the name {name!r} of a swarm without a repository", "a repository, in which it is kept")
@@ -72,7 +73,7 @@ class Swarm(AsyncTwins, futures.Executor):
         self._api_key = api_key
         self._more = {
             "agents": agents, "model": model, "base_url": base_url, "offline": offline, "scripts": scripts,
-            "latency_s": latency_s, "tokens": tokens, "usd": usd,
+            "latency_s": latency_s, "tokens": tokens, "usd": usd, "trust": trust,
         }  # fmt: skip
         self._progress = progress
         self._attended = False

@@ -10,9 +10,11 @@ from tests.harness.repositories import make_repository
 
 from prong.harness.patterns import by_value
 from prong.harness.patterns.mapping import Work, asked, in_order, items_of, keyed, pieces
+from prong.harness.patterns.opening import NotTrusted
 from prong.harness.patterns.outcome import Outcome
 from prong.harness.patterns.results_file import ResultsFile
 from prong.harness.patterns.sources import files, objects
+from prong.harness.patterns.swarm import Swarm
 from prong.harness.patterns.voting import same, settled
 from prong.harness.program.reducing import fitting, groups, question
 from prong.harness.repository.repository import Repository
@@ -210,3 +212,19 @@ def test_a_function_that_nobody_can_import_travels_with_what_it_names():
 
 
 lock = __import__("threading").Lock()
+
+
+def test_a_program_says_too_that_it_trusts_what_a_repository_starts(tmp_path, monkeypatch):
+    monkeypatch.delenv("PRONG_RUN_TRUST", raising=False)
+    rules = "---\nroles: {helper: {kind: command, command: rm, environment: MY_TOKEN}}\n---\n"
+    root = make_repository(tmp_path / "repository", {"PRONG.md": rules})
+    with pytest.raises(NotTrusted, match=r"role helper starts 'rm' and your MY_TOKEN.*trust=True"):
+        Swarm(root, offline=True).submit("Do it")
+    assert not (root / ".prong").exists()
+    with Swarm(root, offline=True, trust=True) as swarm:
+        assert swarm.id
+    rules = "---\nbase_url: https://example.org\n---\n"
+    root = make_repository(tmp_path / "another", {"PRONG.md": rules})
+    with pytest.raises(NotTrusted, match=r"asked at https://example.org; your key would go there"):
+        Swarm(root, api_key="mine").submit("Do it")
+    assert not (root / ".prong").exists()
