@@ -16,6 +16,9 @@ from prong.primitives import deadlock, wait_graph
 from prong.primitives.deadlock_story import tell
 from prong.state import Row, Store
 
+DEEPEST = 100
+"""So deep a tree is told; what hangs on its lowest branches begins another."""
+
 _HOLDERS = """
 select 'lock' as kind, name, holder from lock where holder is not null
  union all select 'lock', lock, holder from lock_share
@@ -130,21 +133,24 @@ def _trees(waits: Sequence[Wait], who: Mapping[int, Who]) -> Iterator[Blocker]:
             behind[agent].append(wait)
     waiting = {wait.who.agent for wait in waits}
     told: set[int] = set()
+    spread: set[int] = set()  # whose waits are told: once, although many may hold them up
 
-    def grown(wait: Wait, seen: frozenset[int]) -> Wait:
+    def grown(wait: Wait, deep: int) -> Wait:
         agent = wait.who.agent
         told.add(agent)
-        below = () if agent in seen else tuple(grown(one, seen | {agent}) for one in behind.get(agent, ()))
+        below: tuple[Wait, ...] = ()
+        if agent not in spread and deep < DEEPEST:
+            spread.add(agent)
+            below = tuple(grown(one, deep + 1) for one in behind.get(agent, ()))
         return Wait(wait.who, wait.kind, wait.object, wait.seconds, wait.held_by, below)
 
-    for agent in sorted(behind, key=lambda one: -len(behind[one])):
-        if agent not in waiting:
-            yield Blocker(who[agent], tuple(grown(one, frozenset({agent})) for one in behind[agent]))
-    for agent, ones in behind.items():  # of a circle nobody is the root: it begins with whoever came first
-        if agent in waiting and agent not in told:
-            told.add(agent)
-            yield Blocker(who[agent], tuple(grown(one, frozenset({agent})) for one in ones))
-    loose = tuple(grown(one, frozenset()) for one in waits if not one.held_by and one.who.agent not in told)
+    # Whoever waits for nothing comes first.  Of a circle nobody is the root: it begins with whoever came first.
+    for agent in sorted(behind, key=lambda one: (one in waiting, 0 if one in waiting else -len(behind[one]))):
+        if agent not in waiting or agent not in spread:
+            told |= {agent} & waiting
+            spread.add(agent)
+            yield Blocker(who[agent], tuple(grown(one, 1) for one in behind[agent]))
+    loose = tuple(grown(one, 1) for one in waits if not one.held_by and one.who.agent not in told)
     if loose:
         yield Blocker(None, loose)
 

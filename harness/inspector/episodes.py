@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +31,8 @@ def episodes(connection: sqlite3.Connection, asked: Mapping[str, str]) -> dict[s
     waited in each part of the stretch.
     """
     first, last = connection.execute("select min(seq), max(seq) from event").fetchone()
+    if first is None:
+        return {"from_at": 0.0, "until_at": 0.0, "locks": 0, "rows": []}
     began, ended = (
         connection.execute("select at from event where seq = ?", (seq,)).fetchone()[0] for seq in (first, last)
     )
@@ -56,9 +59,12 @@ def episodes(connection: sqlite3.Connection, asked: Mapping[str, str]) -> dict[s
 def _time(asked: Mapping[str, str], name: str, default: float) -> float:
     given = asked.get(name, "")
     try:
-        return float(given) if given else default
+        at = float(given) if given else default
     except ValueError:
-        raise Invalid(f"{name} {given[:40]!r}", "seconds since 1970") from None
+        at = math.nan
+    if not math.isfinite(at):
+        raise Invalid(f"{name} {given[:40]!r}", "seconds since 1970")
+    return at
 
 
 def _at(connection: sqlite3.Connection, seq: int) -> float:

@@ -119,3 +119,24 @@ def test_the_inspector_beside_a_run_tells_its_link_and_ends_with_it(swarm):
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(link.partition("/?")[0], timeout=5)
     assert not list(root.glob(".prong/*/inspector.json"))
+
+
+def test_however_many_hold_up_however_many_it_is_told_once_of_each(swarm):
+    store, layers, width = swarm.store(), 12, 4
+    with store.transaction(None) as tx:
+        agents = [
+            [enlist(tx, f"{layer}-{n}", pid=None, task=None, state="running", lease_s=600) for n in range(width)]
+            for layer in range(layers)
+        ]
+        for layer, ones in enumerate(agents):
+            tx.execute("insert into lock (name, fence, lease_s) values (:name, 1, 60)", name=f"L{layer}")
+            for agent in ones:
+                tx.execute(
+                    "insert into lock_share (lock, fence, holder, lease_s, acquired_at, expires_at, kept)"
+                    " values (:lock, :agent, :agent, 60, 0, 1e12, 0)", lock=f"L{layer}", agent=agent,
+                )  # fmt: skip
+                if layer:
+                    wait(tx, None, agent, "lock", f"L{layer - 1}")
+    told = list(lines(read_blocking(store)))
+    assert len(told) < width * width * layers + width
+    assert all(any(line.lstrip("├└│─ ").startswith(f"{layer}-0 waits") for line in told) for layer in range(1, layers))
