@@ -123,4 +123,5 @@ def _regex(glob: str) -> str:
     (True, False)
     """
     known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(known.get(part) or re.escape(part) for part in re.split(r"(\*\*/|\*\*|\*|\?)", glob))
+    glob = re.sub(r"(\*\*/)+(?=\*\*/)", "", glob)  # which say nothing more, and would take for ever
+    return "(?s)" + "".join(known.get(part) or re.escape(part) for part in re.split(r"(\*\*/|\*\*|\*|\?)", glob))

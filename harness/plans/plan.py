@@ -11,6 +11,7 @@ Nothing is looked up and nothing is made here.  A plan with mistakes is refused 
 
 from __future__ import annotations
 
+import itertools
 import keyword
 import re
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,12 @@ STEPS = 1_000
 
 ITEMS = 10_000
 """The most tasks that one `for_each` makes."""
+
+VALUES = 200_000
+"""The most values that a list of items, or a schema, may hold, each as often as it is referred to."""
+
+DEEPEST = 64
+"""So deep they may be nested."""
 
 CHARACTERS = 1 << 20
 """How long a plan may be."""
@@ -78,7 +85,7 @@ def _items(value: Value) -> Items:
     if value.kind == "seq":
         if len(value.node.value) > ITEMS:
             raise Invalid(f"has {len(value.node.value)} items", f"at most {ITEMS}")
-        return Items(listed=tuple(plain(node) for node in value.node.value))
+        return Items(listed=tuple(plain(value.node)))
     if value.kind == "map":
         globs = cast("_Globs", read.record(_Globs, of="part of for_each")(value)).glob
         if not globs:
@@ -225,12 +232,19 @@ def parse(text: str, path: str, *, rules: Rules | None = None) -> Plan:
 
 
 def plain(node: yaml.Node) -> Any:
-    """What a node means as JSON."""
+    """What a node means as JSON; raises `Invalid` where references in it make more of it than `VALUES`, or no end."""
+    return _plain(node, itertools.count(1), 0)
+
+
+def _plain(node: yaml.Node, counted: Iterator[int], deep: int) -> Any:
+    if next(counted) > VALUES or deep > DEEPEST:
+        problem = f"has more than {VALUES} values, or is deeper than {DEEPEST}, as its references (*) say"
+        raise Invalid(problem, "something smaller")
     value = Value("", node, Paper("", 0, None))
     if isinstance(node, yaml.SequenceNode):
-        return [plain(inner) for inner in node.value]
+        return [_plain(inner, counted, deep + 1) for inner in node.value]
     if isinstance(node, yaml.MappingNode):
-        return {str(key.value): plain(inner) for key, inner in node.value}
+        return {str(key.value): _plain(inner, counted, deep + 1) for key, inner in node.value}
     written = str(node.value)
     try:
         if value.kind == "int":

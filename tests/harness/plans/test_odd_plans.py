@@ -1,9 +1,13 @@
 """Plans that ask for what is not there, or for too much: the step fails and says why, and the swarm goes on."""
 
+import re
+
 import pytest
 from tests.harness.plans.test_expand import Played
 
 from prong.harness.outcome import finished
+from prong.harness.plans.apply import _regex
+from prong.harness.plans.plan import PlanInvalid, parse
 from prong.primitives.budget import SWARM, Budget, open_account
 
 
@@ -76,3 +80,21 @@ tasks:
     assert "cannot be read" in played.row("next")["error"]
     assert "cannot be read" in played.row("each")["error"]
     assert finished(store)
+
+
+def test_references_of_yaml_that_have_no_end_or_become_too_much_are_refused():
+    many = "".join(f"      - &a{n} [{','.join([f'*a{n - 1}'] * 8)}]\n" for n in range(1, 8))
+    texts = [
+        "tasks:\n  a: {prompt: x, for_each: &a [*a]}\n", "tasks:\n  a: {prompt: x, result: &a {x: *a}}\n",
+        f"tasks:\n  a:\n    prompt: x\n    for_each:\n      - &a0 [{','.join(['1'] * 8)}]\n{many}",
+    ]  # fmt: skip
+    for text in texts:
+        with pytest.raises(PlanInvalid, match="as its references"):
+            parse(text, "plan.yaml")
+
+
+def test_a_pattern_says_the_same_however_often_it_says_any_folders():
+    pattern = re.compile(_regex("**/" * 12 + "*.py"))
+    assert pattern.fullmatch("a/" * 40 + "x.py")
+    assert not pattern.fullmatch("a/" * 40 + "x.pz")
+    assert re.fullmatch(_regex("**/*.py"), "odd\nname/x.py")
