@@ -28,6 +28,7 @@ from prong.harness.cli.launching import LAUNCH
 from prong.harness.cli.looking import advise, log, status, tasks
 from prong.harness.cli.mapping import map_like
 from prong.harness.cli.mcp import mcp
+from prong.harness.cli.overview import overview
 from prong.harness.cli.permitting import permissions, permitting
 from prong.harness.cli.places import JSON, REPO, SWARM, pushed, starting, starting_commit
 from prong.harness.cli.planning import APPLYING, ENDED, apply_like, plan_like, show_plan
@@ -48,7 +49,7 @@ EXIT_CODES = {"done": 0, "failed": 1, "budget": 3, "approval": 4, "cache": 4, "s
 
 
 class _Group(click.Group):
-    """Turns what Prong refuses on purpose into one clear line and exit code 2."""
+    """Turns what Prong refuses on purpose into one clear line and exit code 2, and lists the commands by their use."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -62,8 +63,16 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             _fail("interrupted before anything was started", code=EXIT_CODES["stopped"])
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for headline, rows in overview(self.list_commands(ctx)):
+            with formatter.section(headline):
+                formatter.write_dl(rows)
 
-@click.group(cls=_Group, context_settings={"auto_envvar_prefix": "PRONG", "help_option_names": ["-h", "--help"]})
+
+@click.group(
+    cls=_Group, epilog='Try it without a key: prong run --offline "Survey this repository". Each command has --help.',
+    context_settings={"auto_envvar_prefix": "PRONG", "help_option_names": ["-h", "--help"]},
+)  # fmt: skip
 @click.version_option(package_name="prong")
 def main() -> None:
     """Run many coding agents at once on one git repository.
