@@ -26,8 +26,15 @@ select (select open from task_count) as open,
 _HELD = "select held from task where held in ('budget', 'cache') order by held limit 1"
 
 
-# Of a task and its second copy one is done, and that is enough.
-_UNDONE = "select 1 from task where state <> 'done' and hedge_of is null limit 1"
+NOT_NEEDED = "what it was for is over"
+"""The reason with which tasks are cancelled that nobody needs any more, such as votes when all is decided."""
+
+# Of a task and its second copy one is done, and that is enough.  A vote that is cancelled because all is decided has
+# not failed.
+_UNDONE = """
+select 1 from task
+ where state <> 'done' and hedge_of is null and not (state = 'cancelled' and error = :not_needed) limit 1
+"""
 
 _ASKED = """
 select 1 from approval join task on task.id = approval.task
@@ -60,4 +67,4 @@ def outcome(store: Store) -> str:
     held = store.row(_HELD)
     if held is not None:
         return str(held["held"])
-    return "failed" if store.row(_UNDONE) else "done"
+    return "failed" if store.row(_UNDONE, not_needed=NOT_NEEDED) else "done"

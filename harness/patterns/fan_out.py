@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from prong.harness import control
+from prong.harness.outcome import NOT_NEEDED
 from prong.harness.patterns.hosting import Hosting, newest_event
 from prong.harness.patterns.outcome import Outcome, read_outcome
 from prong.harness.swarms import Swarm
@@ -140,7 +141,7 @@ class FanOut:
         if self._open:
             with store.transaction(None) as tx:
                 for task in self._open:
-                    tasks.cancel(tx, task, reason="what it was for is over")
+                    tasks.cancel(tx, task, reason=NOT_NEEDED)
 
     def _feed(self, store: Store, pieces: Iterator[Piece]) -> Iterator[Outcome]:
         window = self.window(self.swarm)

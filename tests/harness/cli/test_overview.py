@@ -1,0 +1,41 @@
+"""What a newcomer meets first: the list of commands, and refusals of what contradicts itself."""
+
+import pytest
+from click.testing import CliRunner
+
+from prong.harness.cli.command import main
+from prong.harness.cli.overview import SECTIONS
+from prong.harness.outcome import NOT_NEEDED, outcome
+from prong.primitives import Plan, create_task, task_ending
+
+
+def test_help_tells_of_each_command_in_one_line_below_one_headline():
+    told = [name for words in SECTIONS.values() for name in words]
+    assert sorted(told) == sorted(main.commands)
+    lines = CliRunner().invoke(main, ["--help"], terminal_width=80).output.splitlines()
+    for words in SECTIONS.values():
+        for name, what in words.items():
+            assert any(line.split() == [name, *what.split()] for line in lines), name
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["merge", "--squash", "--no-ff"], "--no-ff and --squash contradict each other"),
+        (["map", "--offline", "--over", "a", "--lines", __file__, "x"], "items come from one place only"),
+        (["map", "--offline", "--over", "a", "--schema", __file__, "x"], "is no JSON: "),
+        (["budget", "--tokens", "many"], 'or "2M"\n'),
+    ],
+)
+def test_what_contradicts_itself_or_cannot_be_read_is_refused_in_words(words, said):
+    refused = CliRunner().invoke(main, words)
+    assert refused.exit_code == 2
+    assert said in refused.output
+
+
+@pytest.mark.parametrize(("reason", "state"), [(NOT_NEEDED, "done"), ("told so", "failed")])
+def test_a_swarm_has_not_failed_because_votes_were_not_needed(store, reason, state):
+    with store.transaction(None) as tx:
+        task = create_task(tx, Plan(title="vote", prompt="vote"))[0].id
+        task_ending.cancel(tx, task, reason=reason)
+    assert outcome(store) == state
