@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -69,13 +69,13 @@ def diff(swarm: str | None, *, task: int | None, stat: bool, repo: Path, as_json
 
 @click.command(epilog="Example: prong merge --squash")
 @SWARM
-@click.option("--ff-only", "how", flag_value="ff-only", help="Only where your branch has not gone on since.")
-@click.option("--no-ff", "how", flag_value="no-ff", help="A merge commit in any case.")
-@click.option("--squash", "how", flag_value="squash", help="One commit with all changes.")
+@click.option("--ff-only", is_flag=True, help="Only where your branch has not gone on since.")
+@click.option("--no-ff", is_flag=True, help="A merge commit in any case.")
+@click.option("--squash", is_flag=True, help="One commit with all changes.")
 @click.option("--message", "-m", help="The message of the commit that is made.")
 @REPO
 @JSON
-def merge(swarm: str | None, *, how: How | None, message: str | None, repo: Path, as_json: bool) -> None:
+def merge(swarm: str | None, *, message: str | None, repo: Path, as_json: bool, **ways: bool) -> None:
     """Merge what the swarm made into the branch that you have checked out.
 
     A fast-forward where that goes, else a merge commit.  Nothing is ever overwritten: where you have changes in a file
@@ -86,10 +86,11 @@ def merge(swarm: str | None, *, how: How | None, message: str | None, repo: Path
     from prong.harness.control import who  # noqa: PLC0415  as above
     from prong.harness.repository.landing import land  # noqa: PLC0415  as above
 
+    how = _one_way(ways)
     found = find(Repository.open(repo), swarm)
     tip = results.of_swarm(found).commit
     text = message if message is not None and message.strip() else _message(found, tip, squash=how == "squash")
-    landed = land(found.repository, branch=found.branch, tip=tip, how=how or "either", message=text)
+    landed = land(found.repository, branch=found.branch, tip=tip, how=how, message=text)
     if landed.how != "nothing to do":
         with found.store().transaction(None) as tx:
             tx.event(
@@ -199,6 +200,13 @@ def _coloured(line: str) -> str:
         return click.style(safe, bold=True)
     colour = _COLOURS.get(line[:1])
     return click.style(safe, fg=colour) if colour else safe
+
+
+def _one_way(ways: Mapping[str, bool]) -> How:
+    named: list[How] = [how for how in ("ff-only", "no-ff", "squash") if ways[how.replace("-", "_")]]
+    if len(named) > 1:
+        raise click.UsageError(f"{' and '.join(f'--{how}' for how in named)} contradict each other; say one of them")
+    return named[0] if named else "either"
 
 
 def _message(swarm: Swarm, tip: str, *, squash: bool) -> str:
