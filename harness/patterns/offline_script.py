@@ -19,6 +19,7 @@ _FIGURE = re.compile(r"(\d+) (lines|words|characters)")
 _PARTS = re.compile(r"^--- result \d+ of \d+ ---$", re.MULTILINE)
 _OWN = "Do only this: "
 _MOST_WORDS = 400
+_SHORT_CHARACTERS = 300
 
 
 @script("", name="measure")
@@ -35,12 +36,21 @@ def measure(request: Request) -> Reply:
     if done:
         said = (done[-1].text or "").strip()
         return Reply([Text(said if _FIGURE.search(said) and not done[-1].is_error else _counted(asked))])
-    words = [shlex.quote(word.rstrip(".")) for word in _WORD.findall(asked)[:_MOST_WORDS]]
+    names = [*_with_blanks(asked), *(word.rstrip(".") for word in _WORD.findall(asked)[:_MOST_WORDS])]
     command = (
-        f'(set -- {" ".join(words)}; for f; do if [ -f "$f" ]; then'
+        f'(set -- {" ".join(map(shlex.quote, names))}; for f; do if [ -f "$f" ]; then'
         ' wc -l -w -m < "$f" | { read l w c; echo "$f: $l lines, $w words, $c characters"; }; exit; fi; done)'
     )
     return Reply([ToolUse("bash", {"command": command})])
+
+
+def _with_blanks(asked: str) -> list[str]:
+    """What may be a file whose name has blanks or quotes: of a short text each end that begins with a word."""
+    if len(asked) > _SHORT_CHARACTERS:
+        return []
+    text = asked.strip()
+    ends = (text[found.end() :] for found in re.finditer(r"\s+", text))
+    return [end for end in ends if not _WORD.fullmatch(end)]
 
 
 def _read(request: Request) -> Reply:
