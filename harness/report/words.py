@@ -66,7 +66,7 @@ def summary(facts: Facts) -> list[tuple[str, str]]:
         ("cost", f"{money(facts.total.usd)} for {facts.total.calls} calls{cached}"),
         ("tokens", f"{prompts:,} in, {facts.total.output:,} out"),
         ("changed", size(facts.size)),
-        ("check", facts.check or "none: nothing was checked before it was merged"),
+        ("check", facts.check or _no_check(facts)),
         ("result", f"{status.branch} at {facts.tip[:12]}" if facts.tip else f"{status.branch}, which is gone"),
         ("started from", facts.base[:12]),
         ("kept in", facts.directory),
@@ -77,6 +77,7 @@ def summary(facts: Facts) -> list[tuple[str, str]]:
 def of_task(task: TaskFacts) -> list[tuple[str, str]]:
     """Name and value of what stands on top of a task."""
     status = task.status
+    agents = len(task.spans)
     where = "nothing to merge" if status.state == "done" else "not merged"
     if status.merged_commit:
         where = f"merged as {status.merged_commit[:12]}"
@@ -85,17 +86,17 @@ def of_task(task: TaskFacts) -> list[tuple[str, str]]:
     rows = [
         ("work", ", ".join(filter(None, (where, size(task.size))))),
         ("check", _check(task)),
-        (
-            "took",
-            f"{duration(status.seconds)}, {max(1, len(task.spans))} agents"
-            if len(task.spans) != 1
-            else duration(status.seconds),
-        ),
+        ("took", f"{duration(status.seconds)}, {agents} agents" if agents > 1 else duration(status.seconds)),
         ("cost", f"{money(task.cost.usd)}, {task.cost.calls} calls, {task.cost.output:,} tokens out"),
     ]
     if task.resolves is not None:
         rows.insert(0, ("resolves", f"the work of task {task.resolves}"))
     return [(name, one_line(value)) for name, value in rows if value]
+
+
+def _no_check(facts: Facts) -> str:
+    own = any(task.check is not None for task in facts.tasks)
+    return "none for all; see the tasks that had their own" if own else "none: nothing was checked before it was merged"
 
 
 def _check(task: TaskFacts) -> str:
