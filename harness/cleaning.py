@@ -220,7 +220,7 @@ def _reasons(swarm: Swarm, store: Store, left: Sequence[str], rescued: Sequence[
     """Why a swarm that nobody named stays."""
     open_ = store.row("select count(*) as count from task where state not in ('done', 'failed', 'cancelled')")
     if open_ is not None and open_["count"]:
-        yield f"{open_['count']} of its tasks have not ended"
+        yield f"{open_['count']} of its tasks {'has' if open_['count'] == 1 else 'have'} not ended"
     if left:
         yield f"not merged into a branch of yours, or checked out: {', '.join(left)}"
     if rescued:

@@ -59,7 +59,8 @@ class NoSwarm(ProngError):
     def __str__(self) -> str:
         if not self.known:
             return f"no swarm has run in {self.root} yet. Start one with: prong run GOAL"
-        which = "several swarms match" if sum(one.startswith(self.name or "") for one in self.known) else "no swarm is"
+        several = sum(one.startswith(self.name or "") for one in self.known)
+        which = "several swarms match" if several else "there is no swarm"
         return f"{which} {self.name!r} in {self.root}. There are: {', '.join(self.known[-10:])}"
 
 

@@ -102,7 +102,7 @@ class UnknownTask(ProngError):
         self.task = task
 
     def __str__(self) -> str:
-        return f"there is no task {self.task} in this swarm. Its tasks are those that create_task and prong tasks name."
+        return f"there is no task {self.task} in this swarm. See which there are with: prong tasks, or list_tasks."
 
 
 class WrongTaskState(ProngError):

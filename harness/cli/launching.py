@@ -111,7 +111,9 @@ def schema_of(_ctx: click.Context, _parameter: click.Parameter, path: Any) -> An
     try:
         schema = json.loads(path.read_text("utf-8"))
         result_schema.checked(schema)
-    except (ValueError, Invalid) as error:
+    except ValueError as error:
+        raise click.BadParameter(f"{path} is no JSON: {error}") from None
+    except Invalid as error:
         raise click.BadParameter(f"{path}: {error}") from None
     return schema
 

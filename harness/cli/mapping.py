@@ -47,7 +47,10 @@ def _own() -> list[click.Parameter]:
     return [
         click.Argument(["prompt"]),
         click.Argument(["source"], required=False, metavar="[-]"),
-        click.Option(["--over"], multiple=True, help="One task for each file that the pattern names; repeatable."),
+        click.Option(
+            ["--over"], multiple=True,
+            help="One task for each file that the pattern names from the repository's root; repeatable.",
+        ),
         click.Option(["--lines"], type=file, help="One task for each line of this file that is not empty."),
         click.Option(["--jsonl"], type=file, help="One task for each JSON value of this file, one a line."),
         click.Option(
@@ -140,7 +143,8 @@ def _work(
     named = [bool(order.over), order.lines is not None, order.jsonl is not None, order.source is not None]
     if sum(named) != 1 or order.source not in (None, "-"):
         more = "" if order.source in (None, "-") else " (quote the pattern, or the shell makes many words of it)"
-        raise click.UsageError(f"say where the items come from: one of --over, --lines, --jsonl, or -{more}", ctx)
+        said = "items come from one place only" if sum(named) > 1 else "say where the items come from"
+        raise click.UsageError(f"{said}: one of --over, --lines, --jsonl, or -{more}", ctx)
     work = Work(prompt, context, role, schema=schema_text(schema))
 
     def launch(repository: Repository, options: Options, base: str, key: str | None) -> None:

@@ -48,7 +48,7 @@ class _Amount(click.ParamType):  # type: ignore[type-arg]  # generic for type ch
                 return amounts.tokens(value, least=1, most=LARGEST_TOKENS)
             return amounts.number(value.removeprefix("$"), above=0, most=LARGEST_USD)
         except Invalid as error:
-            self.fail(str(error), param, ctx)
+            self.fail(str(error).rstrip(","), param, ctx)
 
 
 def _with_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -37,7 +37,7 @@ def files(repository: Repository, base: str, patterns: Sequence[str]) -> list[It
         found.append(Item(name, f"{name}\0{blob}"))
     if not found:
         raise Invalid(
-            f"the pattern {' '.join(patterns)}, which names no file of {repository.root} at {base[:12]}",
+            f"the pattern {' '.join(patterns)} names no file of {repository.root} at {base[:12]}",
             "names from its root, such as 'src/**/*.py'; '**/' stands for any folders, and only committed files count",
         )
     return sorted(found, key=lambda item: str(item.value))
