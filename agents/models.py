@@ -161,9 +161,7 @@ def tell(tx: Transaction, models: Iterable[Model]) -> None:
 
 def _said(source: Source, name: str) -> Model | None:
     listed = lookup(name)
-    for one in dict.fromkeys(
-        (name, name if listed is None else listed.id)
-    ):  # its aliases are the same model
+    for one in dict.fromkeys((name, name if listed is None else listed.id)):  # its aliases are the same model
         found = source.rows("select record from model where name = :name", name=one)
         if found:
             return _model(json.loads(found[0]["record"]))
