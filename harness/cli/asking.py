@@ -8,8 +8,9 @@ from collections.abc import Collection
 
 import click
 
+from prong.harness.cli.defaults import from_file
+from prong.harness.rules.trust import what_to_agree_to
 from prong.harness.swarms import Options
-from prong.harness.workers.settings import what_is_started
 
 
 def key_of(options: Options) -> str | None:
@@ -36,12 +37,18 @@ def check_endpoint(options: Options, key: str | None, known: Collection[str]) ->
         click.echo(note, err=True)
 
 
-def may_start(options: Options, *, trust: bool) -> None:
-    """Ask, or refuse where nobody can be asked, before the repository's rules start a program or give it variables."""
-    what = what_is_started(options.roles)
+def may_start(ctx: click.Context, options: Options, *, trust: bool) -> None:
+    """Ask, or refuse where nobody can be asked, before a repository's rules decide what is a person's to decide."""
+    jail = options.jail
+    what = what_to_agree_to(
+        options.roles,
+        is_off=jail.sandbox == "off" and from_file(ctx, "sandbox"),
+        network=jail.network and from_file(ctx, "network"),
+        readable=jail.readable,
+    )
     if trust or what is None:
         return
     if not sys.stdin.isatty():
         raise click.UsageError(f"{what}. If you want that, say so with --trust, or set PRONG_RUN_TRUST=1")
     if not click.confirm(f"{what}. Go on?", err=True):
-        raise click.UsageError("nothing was started; change PRONG.md, or remove the role")
+        raise click.UsageError("nothing was started; change PRONG.md, or say otherwise on the command line")

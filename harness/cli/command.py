@@ -18,7 +18,7 @@ from prong.harness.cli import approvals, ending, steering
 from prong.harness.cli.advising import advice, show_advice
 from prong.harness.cli.asking import check_endpoint, key_of, may_start
 from prong.harness.cli.bounds import bounding, bounds, merge_rules, overridden
-from prong.harness.cli.confining import confining, jail, warn
+from prong.harness.cli.confining import confining, warn
 from prong.harness.cli.connect import connect
 from prong.harness.cli.cost import cost
 from prong.harness.cli.defaults import READS_RULES, from_file, given, may_send_key, rules_of_repository
@@ -40,6 +40,7 @@ from prong.harness.cli.voting import vote_like
 from prong.harness.cli.watching import watch
 from prong.harness.repository.git import RepositoryError
 from prong.harness.repository.repository import Repository
+from prong.harness.rules.jail import jail_of
 from prong.harness.rules.rules import Rules
 from prong.harness.swarms import Offline, Options, Swarm, create, find
 from prong.state import ProngError
@@ -167,9 +168,9 @@ def run(
         on_lost_cache=rules.on_lost_cache,
         push=push,
         merging=merge_rules(rules, check=check, timeout_s=check_timeout),
-        jail=jail(rules, repository.root, sandbox=sandbox, network=network),
+        jail=jail_of(rules, repository.root, sandbox=sandbox, network=network),
     )
-    may_start(options, trust=trust)
+    may_start(ctx, options, trust=trust)
     _launch(ctx, repository, options, rules, include_dirty=include_dirty, ui=ui, as_json=as_json)
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from prong.harness.rules.rules import Rules
 from prong.harness.swarms import Jail
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,22 +30,6 @@ def confining(command: F) -> F:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
-
-
-def jail(rules: Rules, root: Path, *, sandbox: str, network: bool) -> Jail:
-    """What the options say, and the rules where there are no options."""
-    from prong.agents.sandbox.sandbox import machine_memory_bytes  # noqa: PLC0415  only `run` needs it
-
-    given = rules.sandbox
-    disk_bytes = shutil.disk_usage(root).total
-    return Jail(
-        sandbox=sandbox,
-        network=network,
-        memory_bytes=given.memory.of(total_bytes=machine_memory_bytes()) if given.memory is not None else None,
-        processes=given.processes,
-        disk_bytes=given.disk.of(total_bytes=disk_bytes) if given.disk is not None else None,
-        readable=given.read,
-    )
 
 
 def warn(jail: Jail) -> None:

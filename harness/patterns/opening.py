@@ -23,9 +23,10 @@ from prong.harness.endpoint_check import is_here
 from prong.harness.permissions.policies import FILE
 from prong.harness.repository.merge_rules import MergeRules
 from prong.harness.repository.repository import Repository
+from prong.harness.rules.jail import jail_of
 from prong.harness.rules.rules import Rules, load
-from prong.harness.swarms import Bounds, Jail, Offline, Options, Swarm, all_swarms, create
-from prong.harness.workers.settings import what_is_started
+from prong.harness.rules.trust import what_to_agree_to
+from prong.harness.swarms import Bounds, Offline, Options, Swarm, all_swarms, create
 from prong.primitives.budget import Budget
 from prong.state import ProngError
 
@@ -127,13 +128,14 @@ def python_options(
         permissions={FILE: rules.permissions},
         on_lost_cache=rules.on_lost_cache,
         merging=MergeRules(check=rules.check, timeout_s=rules.check_timeout_s, attempts=rules.merge_attempts),
-        jail=Jail(sandbox=rules.sandbox.mode, network=rules.sandbox.network, readable=rules.sandbox.read),
+        jail=jail_of(rules, root, sandbox=rules.sandbox.mode, network=rules.sandbox.network),
     )
 
 
 def _check_trust(rules: Rules, *, asks: bool) -> None:
     """Refuse what the rules start, and, where the swarm `asks` a model at their address, one on another machine."""
-    started = what_is_started(rules.roles)
+    jail = rules.sandbox
+    started = what_to_agree_to(rules.roles, is_off=jail.mode == "off", network=jail.network, readable=jail.read)
     if started is not None:
         raise NotTrusted(started)
     if asks and rules.base_url is not None and not is_here(rules.base_url):

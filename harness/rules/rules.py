@@ -295,6 +295,8 @@ def defaults(rules: Rules) -> dict[str, Any]:
         "latency": ("latency", rules.latency_s),
         "check": ("check", rules.check),
         "check_timeout": ("check_timeout", rules.check_timeout_s),
+        "sandbox.mode": ("sandbox", rules.sandbox.mode),
+        "sandbox.network": ("network", rules.sandbox.network),
     }
     return dict(option for key, option in options.items() if key in rules.said)
 

@@ -10,7 +10,6 @@ from prong.agents.models import EMULATOR_MODEL
 from prong.harness.workers.kinds import KINDS
 
 if TYPE_CHECKING:
-    from prong.harness.rules.role import Role
     from prong.harness.swarms import Options
 
 _OFFLINE_KEY = "offline"
@@ -33,21 +32,6 @@ def workers_settings(options: Options, ours: Mapping[str, str], base_url: str | 
         "workers_environment": found if workers else {},
         "workers_model": EMULATOR_MODEL if options.offline is not None else None,
     }
-
-
-def what_is_started(roles: Mapping[str, Role]) -> str | None:
-    """What a repository's roles say of how outside agents are started, for a person to agree; None: nothing.
-
-    Which of their programs people have installed is theirs; how it is started, and with what, is the file's.
-    """
-    told = [
-        f"role {name} starts {(role.command or role.kind)!r}"
-        + (f" with {' '.join(role.arguments)!r}" if role.arguments else "")
-        + (f" and your {', '.join(role.environment)}" if role.environment else "")
-        for name, role in roles.items()
-        if role.kind is not None and (role.command or role.arguments or role.environment)
-    ]
-    return f"PRONG.md of this repository says how outside agents are started: {'; '.join(told)}" if told else None
 
 
 def with_workers(settings: Mapping[str, Any], workers: Mapping[str, Any]) -> Mapping[str, Any]:

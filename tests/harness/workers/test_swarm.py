@@ -84,6 +84,13 @@ def test_what_a_repository_starts_and_gives_of_ours_is_asked_for_first(root):
     told = prong("run", "--offline", "Have all done", cwd=root, code=2).stderr
     assert "role helper starts 'python3 worker.py' and your MY_TOKEN; role once starts" in told
     assert "say so with --trust" in told
+    commit(root, {"PRONG.md": "---\nsandbox: {mode: off, network: true, read: [/srv]}\n---\n"})
+    told = prong("run", "--offline", "Have all done", cwd=root, code=2).stderr
+    assert (
+        "lets the commands of agents run without a sandbox, and lets the commands of agents reach the network" in told
+    )
+    told = prong("run", "--offline", "--sandbox", "auto", "--no-network", "Have all done", cwd=root, code=2).stderr
+    assert "PRONG.md of this repository lets the commands of agents read /srv. If you want that" in told
     assert not (root / ".prong").exists()
 
 
