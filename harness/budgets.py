@@ -34,18 +34,28 @@ _NANOUSD_PER_PRICE = 1_000
 
 
 # Events have the order of what happened, and calls have it; their clocks are two.
-_SPENT = """
+_SINCE = """
 with since (seq) as (
     select coalesce(max(seq), 0) from event
      where task = :task and (kind in ('task.backs_off', 'task.retried')
-                             or kind = 'task.ready' and json_extract(data, '$.anew') = 1)),
+                             or kind = 'task.ready' and json_extract(data, '$.anew') = 1))
+"""
+
+_SPENT = f"""{_SINCE},
 mine as (
     select * from model_call where task = :task and keeps is null order by id desc
      limit (select count(*) from event, since
              where task = :task and kind = 'model.answered' and event.seq > since.seq))
 select coalesce(sum(input_tokens + cache_read_tokens + cache_write_tokens + output_tokens), 0) as tokens,
        coalesce(sum(usd), 0.0) as usd from mine
-"""
+"""  # noqa: S608  put together from constants of this file
+
+# Of its own bound it is told once more where that begins anew.
+_TOLD = f"""{_SINCE}
+select kind, value from event join since left join json_each(data, '$.bounds')
+ where task = :task and kind in ('budget.told', 'budget.unknown_price')
+   and (value is null or value not like 'agent %' or event.seq > since.seq)
+"""  # noqa: S608  as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,11 +259,7 @@ class AccountPurse:
 
     def _told_before(self) -> tuple[set[str], bool]:
         """What this conversation was told already, by the log; and whether it says that the price is unknown."""
-        rows = self._member.store.rows(
-            "select kind, value from event left join json_each(data, '$.bounds') where task = :task"
-            " and kind in ('budget.told', 'budget.unknown_price')",
-            task=self._member.me.task,
-        )
+        rows = self._member.store.rows(_TOLD, task=self._member.me.task)
         told = {row["value"] for row in rows if row["kind"] == "budget.told"}
         return told, any(row["kind"] == "budget.unknown_price" for row in rows)
 

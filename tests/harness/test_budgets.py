@@ -337,10 +337,13 @@ def test_an_agents_own_bound_begins_anew_where_a_person_lets_it_go_on_and_only_t
             " values (:task, 1, '', 9000, 0, 0, 0, '', '', 0, 0, 0)", task=task,
         )  # fmt: skip
         tx.event("model.answered", object="")
+        tx.event("budget.told", object="0", bounds=["agent 10000 tokens", "account 0 100000 tokens"])
     held_and_freed("account", lambda tx: tasks.free_held(tx, [SWARM]))  # others have given back what they had
     assert spent() == 9_000
+    assert AccountPurse(member, account=SWARM)._told == {"agent 10000 tokens", "account 0 100000 tokens"}
     held_and_freed("agent", lambda tx: tasks.pause(tx, task, paused=False))
     assert spent() == 0
+    assert AccountPurse(member, account=SWARM)._told == {"account 0 100000 tokens"}
 
 
 def test_without_an_account_an_agents_own_bound_holds_alone(agent):
