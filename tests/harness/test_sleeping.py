@@ -87,7 +87,7 @@ class Sleeper:
         self._until(lambda: self._waits(waits), "a wait")
         self._set_pid(process.pid)
         self.rounds.parked = 0
-        assert self.rounds.round().sleeps == (self.agent,)
+        self._until(lambda: self.rounds.round().sleeps == (self.agent,), "a sleep")
         process.kill()
         self._set_pid(None)
         assert self.rounds.round().forks == ()
