@@ -32,6 +32,7 @@ from prong.state import StoreError
 TEXT_CHARACTERS = 16_384
 """How much of what an exception says is kept, and of the end of its traceback four times as much."""
 
+_LOADING = "__mp_main__ that is being loaded"
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -162,9 +163,28 @@ def _main(file: str | None) -> Any:
     name = f"__mp_main__ {file}"
     if name not in sys.modules:
         program = ModuleType(name)
-        program.__dict__.update(runpy.run_path(file, run_name="__mp_main__"))
+        sys.modules[_LOADING] = program
+        try:
+            program.__dict__.update(runpy.run_path(file, run_name="__mp_main__"))
+        finally:
+            sys.modules.pop(_LOADING, None)
         sys.modules[name] = program
     return sys.modules[name]
+
+
+class Unguarded(RuntimeError):
+    """A program that begins its work while it is loaded for one of its functions."""
+
+
+def refuse_while_loading() -> None:
+    """Raise `Unguarded` where this process loads a program for a function of it: its work must not begin."""
+    program = sys.modules.get(_LOADING)
+    if program is not None:
+        file = program.__name__.removeprefix("__mp_main__ ")
+        raise Unguarded(
+            f"each process that runs a function of {file} imports it, and it then begins its work again; what it does,"
+            ' but for its imports, functions and classes, belongs under `if __name__ == "__main__":`'
+        )
 
 
 def packed(value: Any) -> str:

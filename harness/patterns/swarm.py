@@ -39,6 +39,7 @@ from prong.harness.patterns.voting import By, Vote
 from prong.harness.program.reducing import FITS_CHARACTERS
 from prong.primitives import Plan, create_task, join
 from prong.primitives import task as tasks
+from prong.primitives.remote import refuse_while_loading
 from prong.state import Invalid, Membership
 
 Order = Literal["items", "completion"]
@@ -283,6 +284,7 @@ class Swarm(AsyncTwins, futures.Executor):
             if self._hosting is None or self._swarm is None or self._member is None:
                 if self._shut:
                     raise RuntimeError("the swarm was shut down; open another one")
+                refuse_while_loading()
                 self._swarm = self._swarm or self._found()
                 key = opening.key_for(self._swarm.options, self._api_key)
                 self._member = join(self._swarm.directory, "python")

@@ -18,6 +18,7 @@ from prong.harness.patterns.swarm import Swarm
 from prong.harness.patterns.voting import same, settled
 from prong.harness.program.reducing import fitting, groups, question
 from prong.harness.repository.repository import Repository
+from prong.primitives import remote
 from prong.state import Invalid
 
 
@@ -228,3 +229,18 @@ def test_a_program_says_too_that_it_trusts_what_a_repository_starts(tmp_path, mo
     with pytest.raises(NotTrusted, match=r"asked at https://example.org; your key would go there"):
         Swarm(root, api_key="mine").submit("Do it")
     assert not (root / ".prong").exists()
+
+
+def test_a_program_that_begins_its_work_when_it_is_loaded_is_told_what_to_do(store, tmp_path):
+    file = tmp_path / "unguarded.py"
+    file.write_text(
+        "from prong.harness import Swarm\n"
+        "def f():\n    return 1\n"
+        "swarm = Swarm(offline=True)\n"
+        "if True:\n    swarm.submit(f)\n"
+    )
+    call = {"function": "__main__:f", "main": str(file), "args": [], "named": {}}
+    with pytest.raises(remote.Unguarded, match=r"unguarded\.py .* belongs under `if __name__"):
+        remote.resolved(call, store.path)
+    file.write_text(file.read_text().replace("if True:", 'if __name__ == "__main__":'))
+    assert remote.resolved(call, store.path)[0]() == 1
