@@ -170,7 +170,8 @@ def run(
         merging=merge_rules(rules, check=check, timeout_s=check_timeout),
         jail=jail_of(rules, repository.root, sandbox=sandbox, network=network),
     )
-    may_start(ctx, options, trust=trust)
+    starts_nothing = getattr(ctx.meta.get(APPLYING), "dry_run", False)
+    may_start(ctx, options, trust=trust or starts_nothing)
     _launch(ctx, repository, options, rules, include_dirty=include_dirty, ui=ui, as_json=as_json)
 
 
