@@ -45,7 +45,8 @@ def status(swarm: str | None, *, repo: Path, as_json: bool) -> None:
         click.echo(f"It is paused. Let it go on with: prong resume {found.id}")
     if now.supervisor.advice is not None:
         click.echo(now.supervisor.advice)
-    advise(found, now.state)
+    answered = now.state == "approval" and not now.approvals  # since the run has ended
+    advise(found, "answered" if answered else now.state)
 
 
 @click.command(epilog="Example: prong tasks --json")
@@ -107,6 +108,7 @@ def advise(swarm: Swarm, state: str, *, err: bool = False) -> None:
         f" prong deny; then go on with: prong resume {swarm.id}",
         "cache": "The prompt cache of forks is lost, so tasks wait for you. See what they would cost with: prong why;"
         f" let one go on with: prong resume {swarm.id} --task N; then: prong resume {swarm.id}",
+        "answered": f"All calls are answered. Go on with: prong resume {swarm.id}",
         "interrupted": f"Its process was killed; nothing is lost. Go on with: prong resume {swarm.id}",
         "running": f"It runs. Follow it with: prong log --follow {swarm.id}",
     }
