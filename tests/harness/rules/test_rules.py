@@ -448,7 +448,7 @@ def test_options_come_from_what_the_file_says_and_nothing_else():
         "slots": 6, "depth": 3, "children": 20, "open_tasks": 200, "total_tasks": 1_000, "parked": 16, "attempts": 2,
         "load": "1.5", "memory": "10%", "tokens": 2_000_000, "usd": 12.5, "model": "claude-opus-5-5",
         "base_url": "http://127.0.0.1:8901", "max_tokens": 16_000, "offline": True, "scripts": ("one.py", "two.py"),
-        "latency": 0.25, "check": "pytest -q", "check_timeout": 300,
+        "latency": 0.25, "check": "pytest -q", "check_timeout": 300, "sandbox": "off", "network": True,
     }  # fmt: skip
 
 
