@@ -97,7 +97,7 @@ def advise(swarm: Swarm, state: str, *, err: bool = False) -> None:
     changed = has_changes(swarm)
     merged = f"What was merged is on {swarm.branch}" if changed else "Nothing was merged"
     advice = {
-        "done": f"The result is branch {swarm.branch}. See it with: git log -p {swarm.branch} --not HEAD"
+        "done": f"The result is branch {swarm.branch}. See it with: prong diff; take it with: prong merge"
         if changed
         else "No file was changed, so there is nothing to merge.",
         "failed": f"Not every task is done. {merged}; see why with: prong tasks {swarm.id}",
