@@ -309,7 +309,7 @@ class _Teller:
         self._began: float | None = None
 
     def tell(self, place: _Place, now: float) -> None:
-        self._began = place.now if self._began is None else self._began  # when it came into the line, not a moment later
+        self._began = place.now if self._began is None else self._began  # when it came into line
         assert place.hold is not None
         hold = place.hold
         seconds = 0.0 if hold.until is None else max(0.0, hold.until - now)
