@@ -11,6 +11,7 @@ or hooks.  All methods may be called by several processes at once.
 import functools
 import os
 import re
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import IO, Protocol
 
 from filelock import FileLock, Timeout
 
-from prong.harness.repository.git import GitFailed, RepositoryError, git
+from prong.harness.repository.git import REF_LOCK_TIMEOUT_MS, GitFailed, RepositoryError, git
 
 OLDEST_GIT = (2, 38)
 # Every adopted commit is a pack, and every git process looks into all of them; from so many on they are put together.
@@ -304,7 +305,12 @@ class Repository:
 
     def pin(self, ref: str, commit: str) -> None:
         """Keep the commit from garbage collection, whatever the reference pointed to before."""
-        self.git("update-ref", _own(ref), commit)
+        lock = self.common_dir / f"{_own(ref)}.lock"
+        with suppress(OSError):
+            # Only we write there: a git that has left a lock for longer than one waits for it was killed.
+            if time.time() - lock.stat().st_mtime > REF_LOCK_TIMEOUT_MS / 1000:
+                lock.unlink()
+        self.git("update-ref", ref, commit)
 
     def unpin(self, *refs: str) -> None:
         """Remove pins, at once; what only they kept may then be collected."""

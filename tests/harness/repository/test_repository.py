@@ -212,6 +212,16 @@ def test_a_commit_contains_itself_and_its_ancestors(root):
         repository.is_ancestor("1" * 40, first)
 
 
+def test_a_lock_that_a_killed_git_has_left_keeps_no_pin_away(root):
+    repository = Repository.open(root)
+    lock = root / ".git/refs/prong/s/base/1.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    os.utime(lock, (lock.stat().st_mtime - 60,) * 2)
+    repository.pin("refs/prong/s/base/1", repository.head())
+    assert repository.read_ref("refs/prong/s/base/1") == repository.head()
+
+
 def test_a_pin_keeps_a_commit_through_garbage_collection_until_it_is_taken_away(root, tmp_path):
     repository = Repository.open(root)
     workspace = Workspace.create(repository, tmp_path / "w", "HEAD")
