@@ -37,5 +37,7 @@ def _plain(pattern: str) -> str:
     plain = pattern.removeprefix("./").rstrip("/") if isinstance(pattern, str) else ""
     parts = plain.split("/")
     if not 0 < len(plain) <= PATTERN_CHARACTERS or "\0" in plain or any(part in ("", ".", "..") for part in parts):
-        raise Invalid(f"{str(pattern)[:PATTERN_CHARACTERS]!r} as files that a task is to write", _EXPECTED)
+        # Whatever else came instead may be nested deeper than it could be shown.
+        shown = repr(pattern[:PATTERN_CHARACTERS]) if isinstance(pattern, str) else f"a {type(pattern).__name__}"
+        raise Invalid(f"{shown} as files that a task is to write", _EXPECTED)
     return plain
