@@ -14,7 +14,7 @@ from .operations import acquire, memory, sound, wait_for_kind
 
 CROWD = 10_000
 
-ONE_S = 0.02
+ONE_S = 0.1
 """How long one hand-over may take, in seconds, which is some twenty times what it takes alone."""
 
 WANTS = {
