@@ -175,6 +175,8 @@ class Transaction:
         """Undo what was not committed."""
         self.undone = True
         self._store.read_waits.extend(self._swept)
+        if not self._door.connection.in_transaction:
+            return  # SQLite has undone it by itself, as it does where a file cannot be written
         try:
             self._door.connection.execute("rollback")
         except sqlite3.Error:

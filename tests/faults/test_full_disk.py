@@ -33,7 +33,6 @@ def test_a_write_on_a_full_disk_says_so_and_changes_nothing(aboard):
     assert {which: text for which, text in said.items() if not re.search(FULL, text)} == {}
 
 
-@pytest.mark.long  # a rare read is refused, too, where the limit falls on the index of the log
 def test_a_write_beyond_a_limit_says_so_and_changes_nothing(processes):
     ada = processes("ada")
     said = {which: ada.run(refused_and_then_done, which, "limit") for which in WRITES}
