@@ -24,6 +24,20 @@ NARROW = 80
 NARROWEST = 8
 """At least so much of a title is shown, in characters."""
 
+_OF_TASKS = """
+from: what the task began with. inherit: the tokens of its parent's conversation that it got; own: those of its own
+since. cached: what its prompts read from the prompt cache, of all its calls together; written: the rest of them;
+output: what was answered. fresh: what the same work would have cost an agent that had to read again what the parent
+had read, an estimate; saved: the difference.
+"""
+_OF_FORK_POINTS = """
+fork point: the message behind which tasks went their own ways. prefix: the tokens up to there. forks, briefed: how many
+began with all of it, or with a summary. hits, losses: forks whose first call read it from the cache, or did not; lost:
+what those paid for again. held: forks that wait for you because it is lost.
+"""
+LEGENDS = (_OF_TASKS, _OF_FORK_POINTS)
+"""What the columns of the tables of tasks and of fork points are."""
+
 _THOUSAND, _TEN_THOUSAND, _MILLION = 1_000, 10_000, 1_000_000
 _TEN_DOLLARS, _CENT = 10.0, 0.01
 _LEFT = frozenset({"title", "from", "role", "model"})
@@ -37,9 +51,7 @@ _LEFT = frozenset({"title", "from", "role", "model"})
 def cost(swarm: str | None, *, repo: Path, priced_as: str | None, as_json: bool) -> None:
     """Show what each task of a swarm has cost, and what it saved by forking.
 
-    FROM says what it began with.  Tokens: inherited from its parent's conversation, of its own, read from the prompt
-    cache, written (everything else of its prompts), and answered.  FRESH estimates what the same work would have cost
-    an agent that had to read again what its parent had read; SAVED is the difference.
+    Below the tables it says what their columns are; `prong cost --json` has the same under whole names.
     """
     from prong.agents.models import all_models, known, told  # noqa: PLC0415  each command imports what it needs
     from prong.harness.costs import read_costs  # noqa: PLC0415  as above
@@ -66,6 +78,9 @@ def _show(costs: Costs) -> None:
             ("fork point", "of task", "prefix", "forks", "briefed", "hits", "losses", "lost", "lost usd", "held"),
             [_point(one) for one in costs.fork_points],
         )
+    for words in LEGENDS[: 1 + bool(costs.fork_points)]:
+        click.echo()
+        click.echo(click.style(textwrap.fill(words.strip(), NARROW), dim=True))
     for name, groups in (("role", costs.by_role), ("model", costs.by_model)):
         if len(groups) > 1 or name == "model":
             click.echo()

@@ -16,6 +16,7 @@ import click
 from prong.harness.cli.places import REPO
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import Swarm, all_swarms, at_directory, find
+from prong.state import Store
 
 
 @click.command(epilog="Example: prong ui")
@@ -106,12 +107,34 @@ def export(
 
     store = find(Repository.open(repo), swarm).store()
     if name == "otel":
-        from prong.harness.inspector import otel_sending  # noqa: PLC0415  as above
-
-        sent = otel_sending.send(store, otel_sending.exporter(endpoint), follow=follow)
-        click.echo(f"sent {sent} spans", err=True)
+        _send(store, endpoint, follow=follow)
         return
     if endpoint or follow:
         raise click.UsageError("--endpoint and --follow belong to: prong export otel")
     with contextlib.closing(connect(store.path)) as connection:
         output.writelines(exports.export(connection, name))
+
+
+def _send(store: Store, endpoint: str | None, *, follow: bool) -> None:
+    """Send spans, and tell on standard error how that goes."""
+    from prong.harness.inspector import otel_sending  # noqa: PLC0415  as above
+
+    refused = False
+
+    def told(progress: otel_sending.Progress) -> None:
+        nonlocal refused
+        if progress.refused_since is not None:
+            again = f"asked again in {progress.pause_s:.0f} s"
+            click.echo(f"{progress.sent:,} spans are sent; {progress.problem}; {again}", err=True)
+        elif refused or sys.stderr.isatty():
+            click.echo(f"{progress.sent:,} spans are sent", err=True)
+        refused = progress.refused_since is not None
+
+    try:
+        sent = otel_sending.send(
+            store, otel_sending.exporter(endpoint), follow=follow, told=told if follow else lambda _progress: None
+        )
+    except KeyboardInterrupt:
+        click.echo("interrupted; what was sent is with the collector", err=True)
+        sys.exit(130)
+    click.echo(f"sent {sent:,} spans", err=True)

@@ -73,7 +73,8 @@ class Applying:
         if self.is_done:
             click.echo(f"note: swarm {self.found.id} has done all of this plan; --again runs it anew", err=True)
             return self.found.options
-        more = f"; {len(opened)} tasks that were not done are tried again" if opened else ""
+        undone = "1 task that was not done is" if len(opened) == 1 else f"{len(opened)} tasks that were not done are"
+        more = f"; {undone} tried again" if opened else ""
         click.echo(f"note: swarm {self.found.id} has begun with this plan, and goes on{more}", err=True)
         return self.found.options
 

@@ -16,6 +16,7 @@ from prong.harness.blocking import lines, read_blocking
 from prong.harness.cli.display import TOLD, bill, headline, line, printable
 from prong.harness.inspector import problems, snapshot
 from prong.harness.inspector.feed import connect
+from prong.harness.inspector.problem import Moment
 from prong.harness.inspector.snapshot import records
 from prong.harness.status import Status, read_status
 from prong.state import Store
@@ -80,7 +81,7 @@ def read_frame(store: Store, *, events: int) -> Frame:
     with closing(connect(store.path)) as connection:
         shift = snapshot.shift_s(connection)
         now = store.clock.wall() - shift
-        told = problems.problems(problems.Moment(connection, now, shift, status.state == "running"))
+        told = problems.problems(Moment(connection, now, shift, status.state == "running"))
         doing = list(_doing(connection, now, shift)) if status.state == "running" else []
         budget = snapshot.budget(connection)
     blocking = list(lines(read_blocking(store))) if status.state == "running" else []

@@ -66,7 +66,11 @@ def _as_lines(swarm: Swarm, *, once: bool) -> None:
 
 
 def _live(swarm: Swarm) -> None:
-    """Redraw until the swarm is over; what cannot be read just now leaves the last picture, with its age."""
+    """Redraw until the swarm is over; what cannot be read just now leaves the last picture, with its age.
+
+    It is drawn on the terminal's other screen, where nothing flows when somebody makes the window smaller; the last
+    picture stays behind on the usual one.
+    """
     from rich.console import Console, Group  # noqa: PLC0415  as above
     from rich.live import Live  # noqa: PLC0415  as above
     from rich.text import Text  # noqa: PLC0415  as above
@@ -76,18 +80,19 @@ def _live(swarm: Swarm) -> None:
     store, console = swarm.store(), Console()
     shown, stale = Group(Text("Reading the swarm …")), None
     read_at, over = time.monotonic(), False
-    with Live(console=console, auto_refresh=False, screen=False, vertical_overflow="crop") as screen:
-        while not over:
-            try:
-                frame = read_frame(store, events=console.height)
-                shown, over = (
-                    picture(frame, width=console.width, height=console.height),
-                    frame.status.state != "running",
-                )
-                read_at, stale = time.monotonic(), None
-            except Exception as error:  # noqa: BLE001  a look that fails must not take away what was seen
-                age = time.monotonic() - read_at
-                stale = Text(f"  cannot be read just now; this is {age:.0f} s old: {error}", style="bold red")
-            screen.update(Group(shown, stale) if stale else shown, refresh=True)
-            if not over:
-                time.sleep(REFRESH_S)
+    try:
+        with Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as screen:
+            while not over:
+                width, height = console.size
+                try:
+                    frame = read_frame(store, events=height)
+                    shown, over = picture(frame, width=width, height=height), frame.status.state != "running"
+                    read_at, stale = time.monotonic(), None
+                except Exception as error:  # noqa: BLE001  a look that fails must not take away what was seen
+                    age = time.monotonic() - read_at
+                    stale = Text(f"  cannot be read just now; this is {age:.0f} s old: {error}", style="bold red")
+                screen.update(Group(stale, shown) if stale else shown, refresh=True)
+                if not over:
+                    time.sleep(REFRESH_S)
+    finally:
+        console.print(shown)

@@ -7,9 +7,13 @@ from dataclasses import asdict
 from typing import Any
 
 from prong.harness import approvals, control, editing, messages
+from prong.harness.inspector.going_on import go_on
 from prong.harness.swarms import Swarm
 from prong.primitives.budget import Budget
 from prong.state import Invalid
+
+TASKS_AT_ONCE = 1_000
+"""The most tasks that one command may name."""
 
 Act = Callable[[Swarm, Mapping[str, Any], Mapping[str, Any]], Any]
 """Does one thing to a swarm, from a target and arguments; returns what came of it as data, raises `ProngError`."""
@@ -20,6 +24,13 @@ def _task(target: Mapping[str, Any]) -> int:
     if isinstance(task, bool) or not isinstance(task, int) or not 0 < task < 2**53:
         raise Invalid(f"target.task {str(task)[:40]!r}", "the number of a task")
     return task
+
+
+def _tasks(target: Mapping[str, Any]) -> list[int]:
+    tasks = target["tasks"]
+    if not isinstance(tasks, list) or not 0 < len(tasks) <= TASKS_AT_ONCE:
+        raise Invalid(f"target.tasks {str(tasks)[:40]!r}", f"a list of 1 to {TASKS_AT_ONCE} tasks")
+    return [_task({"task": one}) for one in tasks]
 
 
 def _maybe_task(target: Mapping[str, Any]) -> int | None:
@@ -35,7 +46,13 @@ def _pause(swarm: Swarm, target: Mapping[str, Any], _args: Mapping[str, Any]) ->
 
 
 def _resume(swarm: Swarm, target: Mapping[str, Any], _args: Mapping[str, Any]) -> Any:
-    return {"tasks": control.resume(swarm, _maybe_task(target))}
+    """A task, several, or the whole swarm, which is run again where nobody runs it."""
+    if target.get("tasks") is not None:
+        return {"tasks": [one for task in _tasks(target) for one in control.resume(swarm, task)]}
+    task = _maybe_task(target)
+    if task is None and not control.supervised(swarm):
+        return {"process": go_on(swarm)}
+    return {"tasks": control.resume(swarm, task)}
 
 
 def _kill(swarm: Swarm, target: Mapping[str, Any], _args: Mapping[str, Any]) -> Any:

@@ -32,6 +32,7 @@ from prong.harness.inspector import (
 )
 from prong.harness.inspector.commands import Door, as_dict
 from prong.harness.inspector.library import Library, Shown, UnknownSwarm
+from prong.harness.inspector.problem import Moment
 from prong.harness.mcp.endpoint import PATH as MCP
 from prong.harness.mcp.endpoint import Endpoint
 from prong.state import Invalid, ProngError
@@ -171,7 +172,7 @@ def _event(_shown: Shown, connection: Any, request: Request) -> Any:
 
 def _problems(shown: Shown, connection: Any, _request: Request) -> Any:
     shift = snapshot.shift_s(connection)
-    moment = problems.Moment(connection, shown.store.clock.wall() - shift, shift, shown.alive, shown.recent)
+    moment = Moment(connection, shown.store.clock.wall() - shift, shift, shown.alive, shown.recent)
     return problems.problems(moment)
 
 

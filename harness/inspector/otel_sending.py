@@ -6,9 +6,11 @@ and its like.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prong.harness.inspector.feed import connect
@@ -27,15 +29,26 @@ BATCH = 500
 LOOK_S = 2.0
 """How often it is looked for spans that have ended, in seconds."""
 
+LONGEST_PAUSE_S = 60.0
+"""How long a collector that refuses is left alone at most before it is asked again, in seconds."""
+
+PATIENCE_S = 120.0
+"""How long it is tried to send the last spans of a swarm that has ended, in seconds."""
+
+RESTS = 5
+"""So many times as long as a round has taken it rests before the next."""
+
 
 class NotSent(ProngError):
-    """Spans could not be sent."""
+    """Spans could not be sent; `sent` were before."""
 
-    def __init__(self, problem: str) -> None:
+    def __init__(self, problem: str, sent: int = 0) -> None:
         self.problem = problem
+        self.sent = sent
 
     def __str__(self) -> str:
-        return self.problem
+        before = f" ({self.sent:,} it took before; the same command sends all again, each under its number)"
+        return f"{self.problem}{before if self.sent else ''}"
 
 
 def exporter(endpoint: str | None) -> SpanExporter:
@@ -47,34 +60,72 @@ def exporter(endpoint: str | None) -> SpanExporter:
     return OTLPSpanExporter(endpoint=endpoint)
 
 
-def send(store: Store, to: SpanExporter, *, follow: bool, told: Callable[[int], None] = lambda _number: None) -> int:
+@dataclass(slots=True)
+class Progress:
+    """How many spans the collector has; since when it refuses, by a clock of its own, and how long that lasts by now.
+
+    `pause_s` is how long it is left alone then.
+    """
+
+    sent: int = 0
+    refused_since: float | None = None
+    pause_s: float = 0.0
+    problem: str = ""
+
+
+def send(
+    store: Store, to: SpanExporter, *, follow: bool, told: Callable[[Progress], None] = lambda _progress: None,
+    patience_s: float = PATIENCE_S,
+) -> int:  # fmt: skip
     """Send all spans that have ended, and where it shall `follow` go on until the swarm ends; returns how many.
 
-    `told` is called with the number sent so far.  Raises `NotSent`.
+    Where it follows, a collector that refuses is asked again, later and later, as long as the swarm runs and
+    `patience_s` beyond; what it has not taken is read from the log again and kept nowhere.  `told` is called when more
+    was sent, and when it refuses.  Raises `NotSent`.
     """
     sent: set[str] = set()
+    progress = Progress()
+    ended_at = None
     while True:
+        began = time.monotonic()
         over = not follow or not is_supervised(store)
-        with closing(connect(store.path)) as connection:
-            found = trace(connection, whole=over)
-        fresh = [one for one in found.spans if one.id not in sent]
-        for start in range(0, len(fresh), BATCH):
-            _send(to, found, fresh[start : start + BATCH])
-        sent.update(one.id for one in fresh)
-        if fresh:
-            told(len(sent))
-        if over:
+        ended_at = began if over and ended_at is None else ended_at
+        if _round(store, to, sent, progress, whole=over):
+            told(progress)
+        if over and progress.refused_since is None:
             return len(sent)
-        time.sleep(LOOK_S)
+        if over and (not follow or ended_at is None or time.monotonic() - ended_at >= patience_s):
+            raise NotSent(progress.problem, len(sent))
+        # A long log is read again each time, and that shall not take the machine from the swarm.
+        time.sleep(max(LOOK_S, progress.pause_s, RESTS * (time.monotonic() - began)))
 
 
-def _send(to: SpanExporter, found: Trace, spans: list[OtelSpan]) -> None:
+def _round(store: Store, to: SpanExporter, sent: set[str], progress: Progress, *, whole: bool) -> bool:
+    """Send what has ended since the last time; whether there is something to tell."""
+    with closing(connect(store.path)) as connection:
+        found = trace(connection, whole=whole)
+    fresh = [one for one in found.spans if one.id not in sent]
+    for start in range(0, len(fresh), BATCH):
+        batch = fresh[start : start + BATCH]
+        problem = _send(to, found, batch)
+        if problem is not None:
+            progress.problem = problem
+            progress.refused_since = progress.refused_since or time.monotonic()
+            progress.pause_s = min(LONGEST_PAUSE_S, max(LOOK_S, 2 * progress.pause_s) * random.uniform(0.8, 1.2))  # noqa: S311  no secret
+            return True
+        progress.refused_since, progress.pause_s = None, 0.0
+        sent.update(one.id for one in batch)
+        progress.sent = len(sent)
+    return bool(fresh)
+
+
+def _send(to: SpanExporter, found: Trace, spans: list[OtelSpan]) -> str | None:
+    """Send one batch; what is wrong where the collector does not take it."""
     from opentelemetry.sdk.trace.export import SpanExportResult  # noqa: PLC0415  an extra
 
-    if to.export([_readable(found, one) for one in spans]) is not SpanExportResult.SUCCESS:
-        raise NotSent(
-            "the collector did not take the spans; see that it listens where OTEL_EXPORTER_OTLP_ENDPOINT says"
-        )
+    if to.export([_readable(found, one) for one in spans]) is SpanExportResult.SUCCESS:
+        return None
+    return "the collector did not take the spans; see that it listens where OTEL_EXPORTER_OTLP_ENDPOINT says"
 
 
 def _readable(found: Trace, one: OtelSpan) -> ReadableSpan:

@@ -6,13 +6,13 @@ Each problem names its evidence, which is a page of the inspector, and remedies,
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 from prong.harness.approvals import asked_for
-from prong.harness.inspector.recent import Happened, Recent
+from prong.harness.inspector.problem import REMEDIES, Moment, Problem, Remedy, many
+from prong.harness.inspector.spending import budgets, lost_cache
 from prong.harness.status import SELDOM
 
 LONG_WAIT_S = 60.0
@@ -21,73 +21,14 @@ LONG_WAIT_S = 60.0
 SILENT_S = 90.0
 """After how long without an event a running agent is a problem, in seconds."""
 
+WORN = 3
+"""From how many agents on that a task has lost it is a problem although it gets further."""
+
 SHOWN = 50
 """The most problems of one kind; the rest is counted."""
 
-REMEDIES = 3
-"""The most remedies of one kind that a problem has."""
-
 OVERTAKEN = 3
 """So many tasks that were ready later must have begun, for a task that waits long to be starved."""
-
-NEARLY = 0.8
-"""From which share of a budget on it is a problem."""
-
-RECENT_S = 600.0
-"""How long ago something may have happened that is over, to be a problem still, in seconds."""
-
-Severity = Literal["bad", "warn"]
-
-
-@dataclass(frozen=True, slots=True)
-class Remedy:
-    """A command that would help, as its button says it."""
-
-    label: str
-    op: str
-    target: dict[str, Any]
-    args: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong.  `since_at` is the wall clock's; `page` is where its evidence stands."""
-
-    kind: str
-    severity: Severity
-    title: str
-    detail: str
-    since_at: float | None
-    page: tuple[Any, ...]
-    tasks: tuple[int, ...] = ()
-    agents: tuple[int, ...] = ()
-    remedies: tuple[Remedy, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What the readers read: rows by name, the swarm's clock now, and how far the wall clock is from it, in seconds."""
-
-    connection: sqlite3.Connection
-    now: float
-    shift_s: float
-    alive: bool
-    recent: Recent = field(default_factory=Recent)
-
-    def happened(self, kind: str) -> list[Happened]:
-        """The events of a seldom kind of the last minutes, oldest first."""
-        after = self.now + self.shift_s - RECENT_S
-        return [one for one in self.recent.read(self.connection) if one.kind == kind and one.at >= after]
-
-    def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
-        """The rows of a query, each by name."""
-        cursor = self.connection.execute(sql, values)
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor]
-
-    def wall(self, at: float | None) -> float | None:
-        """A point of the swarm's clock on the wall clock."""
-        return None if at is None else at + self.shift_s
 
 
 def problems(moment: Moment) -> dict[str, Any]:
@@ -103,12 +44,24 @@ def problems(moment: Moment) -> dict[str, Any]:
     return {"problems": [asdict(one) for one in found], "counted": counted}
 
 
+_COULD = """
+select count(*) as tasks from task
+ where state not in ('done', 'failed', 'cancelled') and held is null and paused = 0 and state <> 'blocked'
+"""
+
+
 def _interrupted(moment: Moment) -> Iterator[Problem]:
-    row = moment.rows("select id, state, paused, supervisor_pid from swarm")[0]
-    if row["state"] == "running" and not moment.alive:
-        detail = "The process that ran it is gone; nothing is lost. Go on with: prong resume"
-        yield Problem("interrupted", "bad", "Nobody runs this swarm", detail, None, ("events",))
-    elif row["paused"]:
+    row = moment.rows("select id, state, paused, supervisor_pid, ended_at from swarm")[0]
+    could = 0 if moment.alive else moment.rows(_COULD)[0]["tasks"]
+    if not moment.alive and (could or row["state"] == "running"):
+        died = row["state"] == "running"
+        said = "The process that ran it is gone; nothing is lost." if died else "Its run has ended."
+        detail = f"{said} {many(range(could), 'could', 'could')} go on; so does: prong resume {row['id']}"
+        yield Problem(
+            "interrupted", "bad", "Nobody runs this swarm", detail, moment.wall(row["ended_at"]), ("tasks",),
+            remedies=(Remedy("Run it", "resume", {}),),
+        )  # fmt: skip
+    elif row["paused"] and moment.alive:
         remedy = Remedy("Go on", "resume", {})
         detail = "Nothing starts or goes on until somebody says so."
         yield Problem("paused", "warn", "The swarm is paused", detail, None, ("tasks",), remedies=(remedy,))
@@ -214,25 +167,32 @@ def _silent(moment: Moment) -> Iterator[Problem]:
 
 
 _FAILED = """
-with recursive behind (first, id) as (
-    select task.id, task_need.task from task join task_need on need = task.id
-     where task.state = 'failed' and coalesce(task.failure, '') <> 'need'
-     union select first, task_need.task from behind join task_need on need = behind.id)
-select task.id, title, error, failure, failures, ended_at, kept_branch,
-       (select count(*) from behind where first = task.id) as behind
+select id, title, error, failure, failures, ended_at, kept_branch,
+       exists (select 1 from task_need where need = task.id) as needed,
+       exists (select 1 from merge where merge.task = task.id and merge.state in ('conflict', 'kept')) as unmerged
   from task where state = 'failed' and coalesce(failure, '') <> 'need' order by ended_at
+"""
+_BEHIND = """
+with recursive behind (first, id) as (
+    select need, task from task_need where need in (select value from json_each(:tasks))
+     union select first, task_need.task from behind join task_need on need = behind.id)
+select first, count(*) as behind from behind group by first
 """
 
 
 def _failed(moment: Moment) -> Iterator[Problem]:
-    for row in moment.rows(_FAILED):
-        number, behind = row["id"], row["behind"]
+    # That work is not merged is told by itself, with the same remedy.
+    failed = [row for row in moment.rows(_FAILED) if row["needed"] or not row["unmerged"]]
+    first = json.dumps([row["id"] for row in failed[:SHOWN]])  # the others are only counted
+    behind_of = {row["first"]: row["behind"] for row in moment.rows(_BEHIND, tasks=first)}
+    for row in failed:
+        number, behind = row["id"], behind_of.get(row["id"], 0)
         retry = Remedy("Try again", "retry", {"task": number}, {"with_dependants": False})
         together = Remedy(
             f"Try again with the {behind} behind it", "retry", {"task": number}, {"with_dependants": True}
         )
         kept = f" Its work is kept as {row['kept_branch']}." if row["kept_branch"] else ""
-        needed = f" {behind} tasks needed it." if behind else ""
+        needed = f" {behind} {'task' if behind == 1 else 'tasks'} needed it." if behind else ""
         yield Problem(
             "failed", "bad", f"Task {number} failed: {row['title']}", f"{(row['error'] or '')[:400]}{kept}{needed}",
             moment.wall(row["ended_at"]), ("tasks", number), tasks=(number,),
@@ -240,112 +200,62 @@ def _failed(moment: Moment) -> Iterator[Problem]:
         )  # fmt: skip
 
 
-_CRASHING = """
-select id, title, failures, attempts, stalled, failure, error, agent, ready_at from task
- where state not in ('done', 'failed', 'cancelled') and (failures > 0 or stalled > 0)
- order by failures desc, stalled desc
-"""
+_CRASHING = f"""
+select id, title, failures, attempts, stalled, worn, failure, error, agent, ready_at from task
+ where state not in ('done', 'failed', 'cancelled') and (failures > 0 or stalled > 0 or worn >= {WORN})
+ order by failures desc, stalled desc, worn desc
+"""  # noqa: S608  a constant
 
 
 def _crashing(moment: Moment) -> Iterator[Problem]:
+    """Tasks that fail, or lose their agents before these get any further or whenever they do."""
     for row in moment.rows(_CRASHING):
-        number, died = row["id"], row["stalled"] and not row["failures"]
-        often = f"has failed {row['failures']} of {row['attempts']} times"
-        happened = f"has lost {row['stalled']} agents in a row" if died else often
-        pause = Remedy("Pause it", "pause", {"task": number})
+        number, lost = row["id"], max(row["stalled"], row["worn"])
+        if row["failures"]:
+            happened = f"has failed {row['failures']} of {row['attempts']} times"
+        elif row["stalled"] > 1:
+            happened = f"has lost {row['stalled']} agents in a row"
+        else:
+            happened = "has lost its agent" if lost == 1 else f"has lost {lost} agents"
+        bad = not row["failures"] and (row["stalled"] > 1 or lost >= WORN)
         yield Problem(
-            "retries", "bad" if died and row["stalled"] > 1 else "warn", f"Task {number} {happened}: {row['title']}",
+            "retries", "bad" if bad else "warn", f"Task {number} {happened}: {row['title']}",
             (row["error"] or row["failure"] or "")[:400], moment.wall(row["ready_at"]), ("tasks", number),
-            tasks=(number,), remedies=(pause, Remedy("Cancel it", "cancel", {"task": number})),
+            tasks=(number,),
+            remedies=(Remedy("Pause it", "pause", {"task": number}), Remedy("Cancel it", "cancel", {"task": number})),
         )  # fmt: skip
-
-
-_STANDING = "select id from task where state not in ('done', 'failed', 'cancelled') and held = 'budget' order by id"
-_HELD = """
-with recursive chain (task, account) as (
-    select id, coalesce(account, 0) from task
-     where state not in ('done', 'failed', 'cancelled') and held = 'budget'
-     union select chain.task, account.lender from chain join account on account.task = chain.account
-     where account.lender is not null)
-select chain.task, account.task as account, tokens, nanousd, settled_tokens, settled_nanousd
-  from chain join account on account.task = chain.account where tokens is not null or nanousd is not null
- order by chain.task
-"""
-
-
-def _budget(moment: Moment) -> Iterator[Problem]:
-    rows = moment.rows(_HELD)
-    standing = [row["id"] for row in moment.rows(_STANDING)]
-    held = tuple(standing[:SHOWN])
-    accounts = {row["account"]: row for row in rows if _share(row) > NEARLY} or {row["account"]: row for row in rows}
-    if held:
-        yield Problem(
-            "budget", "bad", f"{_many(standing, 'stands', 'stand')} still because a budget is spent",
-            f"Tasks {', '.join(map(str, held))}.", None, ("cost",), tasks=held,
-            remedies=tuple(_raise(row) for row in list(accounts.values())[:REMEDIES]),
-        )  # fmt: skip
-    account = moment.rows("select task as account, * from account where task = 0")
-    for row in account if not held else ():
-        if _share(row) > NEARLY:
-            detail = "At its end tasks wait until somebody raises it."
-            title = f"{_share(row):.0%} of the budget is spent"
-            yield Problem("budget", "warn", title, detail, None, ("cost",), remedies=(_raise(row),))
-
-
-def _many(tasks: Sequence[int], one: str, more: str) -> str:
-    return f"1 task {one}" if len(tasks) == 1 else f"{len(tasks)} tasks {more}"
-
-
-def _share(row: dict[str, Any]) -> float:
-    """How much of an account is spent, by its narrower bound."""
-    return max(row[f"settled_{unit}"] / row[unit] if row[unit] else 0.0 for unit in ("tokens", "nanousd"))
-
-
-def _raise(row: dict[str, Any]) -> Remedy:
-    """Half as much again, of whichever bounds the account has."""
-    args: dict[str, Any] = {}
-    if row["tokens"]:
-        args["tokens"] = max(row["tokens"], row["settled_tokens"]) * 3 // 2
-    if row["nanousd"]:
-        args["usd"] = round(max(row["nanousd"], row["settled_nanousd"]) * 1.5e-9, 4)
-    bound = " and ".join(
-        [f"{args['tokens']:,} tokens"] * ("tokens" in args) + [f"${args.get('usd', 0):g}"] * ("usd" in args)
-    )
-    whose = f" of task {row['account']}" if row["account"] else ""
-    return Remedy(f"Raise it{whose} to {bound}", "budget", {"task": row["account"]} if row["account"] else {}, args)
-
-
-_COLD = "select id from task where state not in ('done', 'failed', 'cancelled') and held = 'cache' order by id"
-
-
-def _lost_cache(moment: Moment) -> Iterator[Problem]:
-    lost = moment.happened("cache.lost")
-    held = [row["id"] for row in moment.rows(_COLD)]
-    if not lost and not held:
-        return
-    tokens = sum(one.told.get("prefix_tokens", 0) - one.told.get("cache_read", 0) for one in lost)
-    waits = f" {_many(held, 'waits', 'wait')} for you to say whether to begin all the same." if held else ""
-    go_on = tuple(Remedy(f"Let task {task} begin all the same", "resume", {"task": task}) for task in held[:REMEDIES])
-    yield Problem(
-        "cache", "bad" if held or len(lost) > 1 else "warn", f"{len(lost)} forks did not read their parent's cache",
-        f"About {tokens:,} tokens were paid for again.{waits}", lost[-1].at if lost else None, ("cost",),
-        tasks=tuple(dict.fromkeys([*held, *(one.task for one in lost if one.task)])),
-        remedies=go_on or ((Remedy("Pause the swarm before more is lost", "pause", {}),) if moment.alive else ()),
-    )  # fmt: skip
 
 
 _CONFLICTS = """
-select merge.task, merge.state, merge.detail, merge.ended_at, task.title from merge join task on task.id = merge.task
- where merge.state in ('conflict', 'kept', 'resolving') order by merge.ended_at
+select merge.task, merge.state, merge.detail, merge.attempt, merge.resolver, task.title,
+       coalesce(merge.ended_at, (select max(at) from merge_attempt where merge_attempt.task = merge.task)) as since_at
+  from merge join task on task.id = merge.task
+ where merge.state in ('conflict', 'kept')
+    or task.state not in ('done', 'failed', 'cancelled')
+       and (merge.state = 'resolving' or merge.state = 'returned' and merge.attempt > 0)
+ order by merge.ended_at
 """
 
 
 def _conflicts(moment: Moment) -> Iterator[Problem]:
+    """Work that was not merged, be it for good or with somebody at work on it."""
     for row in moment.rows(_CONFLICTS):
+        task, resolver = row["task"], row["resolver"]
+        severity, so, remedy = {
+            "returned": (
+                "warn", f"The work of task {task} did not fit, and its agent has it again",
+                Remedy(f"Pause task {task}", "pause", {"task": task}),
+            ),
+            "resolving": (
+                "bad", f"The work of task {task} does not fit; task {resolver} tries to make it",
+                Remedy("Keep it as a branch instead", "cancel", {"task": resolver}),
+            ),
+        }.get(row["state"], (
+            "bad", f"The work of task {task} is not merged", Remedy("Try again", "retry", {"task": task})
+        ))  # fmt: skip
         yield Problem(
-            "merge", "bad", f"The work of task {row['task']} is not merged: {row['title']}",
-            (row["detail"] or "")[:400], moment.wall(row["ended_at"]), ("merge",), tasks=(row["task"],),
-            remedies=(Remedy("Try again", "retry", {"task": row["task"]}),),
+            "merge", severity, f"{so}: {row['title']}", (row["detail"] or "")[:400], moment.wall(row["since_at"]),
+            ("merge",), tasks=(task,), remedies=(remedy,),
         )  # fmt: skip
 
 
@@ -362,12 +272,15 @@ def _foreseen(moment: Moment) -> Iterator[Problem]:
             )  # fmt: skip
 
 
+# All tasks are gone through once, and not once for each that waits.
 _STARVED = """
-select old.id, old.title, old.priority, old.ready_at,
-       (select count(*) from (select 1 from task younger where younger.ready_at > old.ready_at
-           and younger.started_at > old.ready_at limit 10)) as overtaken
-  from (select * from task where state = 'ready' and paused = 0 and held is null and ready_at < :before
-           and (not_before is null or not_before < :before) order by ready_at limit 5) old
+with old as materialized (
+    select * from task where state = 'ready' and paused = 0 and held is null and ready_at < :before
+        and (not_before is null or not_before < :before) order by ready_at limit 5)
+select old.id, old.title, old.priority, old.ready_at, count(*) as overtaken
+  from task younger cross join old
+ where younger.started_at > (select min(ready_at) from old)
+   and younger.ready_at > old.ready_at and younger.started_at > old.ready_at group by old.id order by old.ready_at
 """
 
 
@@ -376,7 +289,7 @@ def _starved(moment: Moment) -> Iterator[Problem]:
         if row["overtaken"] >= OVERTAKEN:
             yield Problem(
                 "starved", "warn", f"Task {row['id']} is overtaken again and again: {row['title']}",
-                f"At least {row['overtaken']} tasks that were ready later have begun before it.",
+                f"{row['overtaken']} tasks that were ready later have begun before it.",
                 moment.wall(row["ready_at"]), ("tasks", row["id"]), tasks=(row["id"],),
                 remedies=(Remedy("Let it go first", "priority", {"task": row["id"]}, {"priority": 1_000}),),
             )  # fmt: skip
@@ -393,6 +306,6 @@ def _refused(moment: Moment) -> Iterator[Problem]:
 
 
 _READERS: Sequence[Callable[[Moment], Iterator[Problem]]] = (
-    _asked, _interrupted, _deadlocks, _failed, _conflicts, _budget, _lost_cache, _crashing, _long_waits, _starved,
+    _asked, _interrupted, _deadlocks, _failed, _conflicts, budgets, lost_cache, _crashing, _long_waits, _starved,
     _silent, _foreseen, _refused,
 )  # fmt: skip

@@ -58,7 +58,7 @@ def _read(request: Request) -> Reply:
     if not done:
         return Reply([ToolUse("bash", {"command": "git ls-files | head -n 200"})])
     count = len((done[-1].text or "").split())
-    return Reply([Text(f"The repository has {count} files.")])
+    return Reply([Text("The repository has 1 file." if count == 1 else f"The repository has {count} files.")])
 
 
 def _asked(request: Request) -> tuple[str, object]:

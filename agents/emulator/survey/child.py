@@ -82,7 +82,7 @@ def to_map(kind: str, part: Part, value: Mapping[str, Any]) -> ToolUse:
 
 def add_to_index(part: Part, findings: Mapping[str, Any]) -> Turn:
     """The index is one file for all, and numbering a line reads it first: hence the lock."""
-    text = "not measured" if "unmeasured" in findings else f"{findings['files']} files, {findings['lines']} lines"
+    text = "not measured" if "unmeasured" in findings else sizes(findings)
     command = shell.index(part.name, text)
     return Turn(
         f"Add {part.name} to the shared index, one agent at a time.",
@@ -131,6 +131,16 @@ def edges_in(seen: Result) -> Mapping[str, Any]:
     return {name: value for name, value in values_in(seen).items() if isinstance(value, dict) and "touches" in value}
 
 
+def sizes(findings: Mapping[str, Any]) -> str:
+    """How large a part is.
+
+    >>> sizes({"files": 1, "lines": 20})
+    '1 file, 20 lines'
+    """
+    counts = ((findings["files"], "file"), (findings["lines"], "line"))
+    return ", ".join(f"{number} {one}{'' if number == 1 else 's'}" for number, one in counts)
+
+
 def tell_root(part: Part, findings: Mapping[str, Any]) -> ToolUse:
     """Tell that this part is done."""
     message = {"part": part.name, "files": part.files, "lines": findings.get("lines")}
@@ -143,7 +153,7 @@ def summary(part: Part, findings: Mapping[str, Any], uses: Uses) -> str:
         return f"{part.name} could not be measured."
     others = ", ".join(uses.imported_by) or "no other part"
     return (
-        f"{part.name}: {findings['files']} files, {findings['lines']} lines, {findings['functions']} Python functions, "
+        f"{part.name}: {sizes(findings)}, {findings['functions']} Python functions, "
         f"{findings['public']} public names, {findings['marks']} TODO or FIXME; imported by {others}; "
         f"test files that touch it: {uses.tests}."
     )

@@ -6,6 +6,9 @@ export const safe = text => String(text).replace(UNSEEN, one => `\\u${one.charCo
 
 export const count = number => number == null ? '–' : Math.round(number).toLocaleString('en');
 
+// So many of something, such as 1 task or 2 tasks.
+export const many = (number, one) => `${count(number)} ${one}${number === 1 ? '' : 's'}`;
+
 export function short(number) {
   if (number == null) return '–';
   for (const [size, unit] of [[1e9, 'G'], [1e6, 'M'], [1e3, 'k']])

@@ -105,6 +105,7 @@ function apply(row) {
   else if (family === 'agent') applyAgent(at, kind, object, data, task);
   else if (family === 'swarm') applySwarm(at, kind);
   else if (kind === 'model.answered') applyUsage(agent, task, data);
+  else if (kind === 'budget.raised' && object === '0') Object.assign(store.budget, {tokens: data.tokens ?? store.budget.tokens, usd: data.usd ?? store.budget.usd});
   else if (kind === 'command.pause' || kind === 'command.resume') for (const one of data.tasks ?? []) if (one) store.tasks.put(one, {paused: kind === 'command.pause' ? 1 : 0}); else store.swarm.paused = kind === 'command.pause' ? 1 : 0;
 }
 
@@ -127,7 +128,7 @@ function applyTask(at, kind, id, data) {
   else if (kind === 'task.returned') tasks.put(id, {state: 'ready', agent: null});
   else if (kind === 'task.backs_off') tasks.put(id, {state: 'ready', agent: null, failures: data.failures, error: data.error});
   else if (kind === 'task.retried') tasks.put(id, {state: data.state ?? 'ready', ended_at: null, error: null});
-  else if (kind === 'task.held') tasks.put(id, {state: 'parked', held: 'budget'});
+  else if (kind === 'task.held') tasks.put(id, {state: 'parked', held: data.held ?? 'budget'});
   else if (kind === 'task.prioritised') tasks.put(id, {priority: data.priority});
   else if (FINAL[kind]) tasks.put(id, {state: FINAL[kind], ended_at: at, error: data.error ?? null, agent: tasks.agent[tasks.row(id)]});
 }
@@ -149,6 +150,8 @@ function applySwarm(at, kind) {
 }
 
 function applyUsage(agent, task, data) {
+  store.budget.settled_tokens += ['input', 'cache_read', 'cache_write', 'output'].reduce((sum, name) => sum + (data[name] ?? 0), 0);
+  store.budget.settled_usd += data.usd ?? 0;
   for (const [columns, id] of [[store.agents, agent], [store.tasks, task]]) {
     const row = columns.row(id);
     if (row === undefined) continue;

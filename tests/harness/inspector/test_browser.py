@@ -103,7 +103,7 @@ def test_every_page_renders_with_hardly_anything_and_with_many_tasks(tab, swarm)
 
 def test_what_happens_is_seen_without_a_reload_and_counted_once(tab, swarm):
     tab.go("tasks")
-    tab.shows("1 tasks")
+    tab.shows("of 1 done")
     work(swarm.store(), 9)
     tab.shows("10 tasks", "task 8")
     seq = swarm.store().row("select max(seq) as seq from event")["seq"]
@@ -253,7 +253,7 @@ def test_a_task_is_cancelled_by_keys_alone_and_says_first_what_it_hits(tab, swar
 def test_no_text_of_an_agent_is_obeyed_anywhere(tab, swarm):
     store = swarm.store()
     tab.go("tasks")
-    tab.shows("1 tasks")  # so that the hostile ones come by the stream, and are not in the first snapshot
+    tab.shows("of 1 done")  # so that the hostile ones come by the stream, and are not in the first snapshot
     with store.transaction(None) as tx:
         for text in HOSTILE:
             create_task(tx, Plan(title=text, prompt=text, role=text[:40]))
@@ -281,8 +281,8 @@ def test_a_server_that_is_gone_leaves_what_was_seen_and_says_how_old_it_is(chrom
         seen = Seen(context.new_page(), address)
         seen.page.goto(address.link)
         seen.go("tasks")
-        seen.shows("1 tasks")
-    seen.shows("reconnecting: what you see is", "1 tasks")
+        seen.shows("of 1 done")
+    seen.shows("reconnecting: what you see is", "of 1 done")
     context.close()
 
 

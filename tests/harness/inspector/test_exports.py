@@ -127,6 +127,49 @@ def test_a_collector_gets_each_span_once_and_a_missing_one_is_told(called):
     assert not any("xxxxxxxx" in span.name for span in spans)
 
 
+class Moody(http.server.BaseHTTPRequestHandler):
+    """A collector that refuses what it is sent first, for so many times as its server says."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.server.asked += 1
+        self.send_response(400 if self.server.asked <= self.server.refuses else 200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def moody():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Moody)
+    server.asked = server.refuses = 0
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_whoever_follows_asks_a_collector_again_that_refuses_and_tells_so(called, moody, monkeypatch):
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra otel is not installed")
+    from prong.harness.inspector import otel_sending  # noqa: PLC0415  needs the extra
+
+    monkeypatch.setattr(otel_sending, "LOOK_S", 0.01)
+    with called.transaction(None) as tx:
+        tx.execute("update swarm set state = 'done'")
+    to = otel_sending.exporter(f"http://127.0.0.1:{moody.server_port}/v1/traces")
+    moody.refuses, told = 3, []
+    sent = otel_sending.send(called, to, follow=True, told=lambda one: told.append((one.sent, one.pause_s)))
+    assert [number for number, _ in told] == [0, 0, 0, sent]
+    pauses = [pause_s for _, pause_s in told]
+    assert 0 < pauses[0] < pauses[1] < pauses[2]
+    assert pauses[3] == 0
+    moody.refuses = 1_000_000
+    with pytest.raises(otel_sending.NotSent, match="did not take the spans"):
+        otel_sending.send(called, to, follow=True, patience_s=0.05)
+    assert moody.asked > 5  # again and again, and then no more
+
+
 def test_the_browser_downloads_the_same_and_shows_none_of_it(client, store):
     for name in exports.names():
         status, text, headers = client.ask(f"/api/v1/swarms/newest/export/{name}")

@@ -2,7 +2,7 @@
 
 import {button} from '../act.js';
 import {h} from '../dom.js';
-import {count, cut, duration, percent, short, usd} from '../format.js';
+import {count, cut, duration, many, percent, short, usd} from '../format.js';
 import {Live} from '../live.js';
 import {link, note} from '../route.js';
 import {changed, now, store} from '../store.js';
@@ -54,7 +54,7 @@ function sides(task) {
     one.messages.length ? h('ol', {class: 'messages'}, one.messages.map(each => messageOf(each, false))) : h('p', {class: 'dim'}, 'Nothing.'),
     one.in_all > one.messages.length ? h('p', {class: 'dim'}, `The first ${count(one.messages.length)} of ${count(one.in_all)}.`) : '');
   return h('div', {class: 'talk'},
-    h('div', {class: 'tools'}, h('b', {}, `Since the fork of task ${task}`), h('span', {class: 'dim'}, `${count(told.shared)} messages are shared`), h('a', {href: link('agents', 'task', task)}, 'the whole conversation')),
+    h('div', {class: 'tools'}, h('b', {}, `Since the fork of task ${task}`), h('span', {class: 'dim'}, `${many(told.shared, 'message')} shared`), h('a', {href: link('agents', 'task', task)}, 'the whole conversation')),
     told.fork_point == null ? h('p', {class: 'empty'}, 'This task was not forked: it shares no message with another.')
       : h('div', {class: 'columns inset'}, side(told.parent, 'What its parent went on to do:'), side(told.child, 'What it did itself:')));
 }
@@ -70,7 +70,7 @@ function talk(task) {
   const messages = told.messages.filter(one => (own.all || one.place >= told.inherited) && hit(one, text));
   return h('div', {class: 'talk'},
     h('div', {class: 'tools'},
-      h('b', {}, `Conversation of task ${task}`), h('span', {class: 'dim'}, `${count(told.total)} messages, ${count(told.inherited)} of them inherited`),
+      h('b', {}, `Conversation of task ${task}`), h('span', {class: 'dim'}, `${many(told.total, 'message')}, ${count(told.inherited)} of them inherited`),
       told.inherited ? h('label', {class: 'check'}, h('input', {type: 'checkbox', checked: own.all, onchange: event => { own.all = event.target.checked; changed(); }}), 'with what was inherited') : '',
       h('label', {}, 'find', h('input', {value: own.search, oninput: event => { own.search = event.target.value; changed(); }})),
       told.from > 0 ? h('button', {onclick: () => { own.before = told.from; changed(); }}, `Earlier (${count(told.from)} more)`) : '', own.before != null ? h('button', {onclick: () => { own.before = null; changed(); }}, 'The end') : '',

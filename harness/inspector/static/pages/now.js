@@ -2,7 +2,7 @@
 
 import {button} from '../act.js';
 import {h} from '../dom.js';
-import {count, cut, duration, percent, short, usd} from '../format.js';
+import {count, cut, duration, many, percent, short, usd} from '../format.js';
 import {Live} from '../live.js';
 import {link} from '../route.js';
 import {counts, now, store, totals} from '../store.js';
@@ -68,7 +68,7 @@ function facts() {
     ['Input', `${short(all.prompt)}, ${percent(all.read / all.prompt)} from the cache`], ['Output', short(all.output)],
     ['Cost', all.usd == null ? 'not known' : `${usd(all.usd)}${run > 60 ? `, ${usd(all.usd / run * 3600)} an hour` : ''}`],
     ['At work at once', `${(busy / run).toFixed(1)} on average of ${store.swarm.slots} slots`],
-    open.length ? ['Left', `${count(open.length)} tasks${path > 0 ? `; the longest line of needs is taken to be ${duration(path)}` : ''}`] : ['Took', duration(run)],
+    open.length ? ['Left', `${many(open.length, 'task')}${path > 0 ? `; the longest line of needs is taken to be ${duration(path)}` : ''}`] : ['Took', duration(run)],
   ];
   return h('section', {class: 'card'}, h('h2', {}, 'The run'), spark(), h('dl', {class: 'pairs'}, entries.map(([name, value]) => [h('dt', {key: `t ${name}`}, name), h('dd', {key: `d ${name}`}, value)])));
 }

@@ -3,7 +3,7 @@
 import {button} from '../act.js';
 import {get} from '../api.js';
 import {h} from '../dom.js';
-import {clockMs, count, cut, duration, middle} from '../format.js';
+import {clockMs, count, cut, duration, many, middle} from '../format.js';
 import {Live} from '../live.js';
 import {link} from '../route.js';
 import {changed, now, store} from '../store.js';
@@ -40,7 +40,7 @@ function entries() {
   if (own.at !== store.seq && performance.now() - (own.looked ?? 0) > 1000 && own.rows.length <= 500) { own.looked = performance.now(); read(null); }
   return h('div', {},
     h('div', {class: 'tools'}, h('label', {}, 'begins with', h('input', {value: own.prefix, oninput: event => { own.prefix = event.target.value; own.at = -1; own.rows = []; read(null); }})),
-      h('span', {class: 'dim', role: 'status'}, own.rows.length < own.total ? `${count(own.rows.length)} of ${count(own.total)} keys` : `${count(own.total)} keys`)),
+      h('span', {class: 'dim', role: 'status'}, own.rows.length < own.total ? `${count(own.rows.length)} of ${many(own.total, 'key')}` : many(own.total, 'key'))),
     h('table', {class: 'fixed'}, h('thead', {}, h('tr', {}, ['key', 'value', 'version', 'written'].map(title => h('th', {key: title}, title)))), h('tbody', {}, own.rows.map(one => h('tr', {key: one.key},
       h('td', {}, h('a', {href: link('state', 'map', own.name, {key: one.key})}, h('code', {}, middle(one.key, 60)))), h('td', {class: 'mono clip'}, cut(one.value, 120)), h('td', {class: 'num'}, String(one.version)), h('td', {class: 'num'}, clockMs(one.updated_at)))))),
     own.next != null ? h('button', {onclick: () => read(own.next), disabled: own.busy}, `More (${count(own.total - own.rows.length)} left)`) : '');

@@ -2,7 +2,7 @@
 
 import {button, cancelHits} from '../act.js';
 import {h} from '../dom.js';
-import {clock, count, cut, duration, percent, short, usd} from '../format.js';
+import {clock, count, cut, duration, many, percent, short, usd} from '../format.js';
 import {around, graph} from '../graph.js';
 import {grid} from '../grid.js';
 import {Live} from '../live.js';
@@ -78,7 +78,7 @@ function filters(query, total) {
     query.sort ? h('button', {onclick: () => set({sort: '', down: ''})}, 'As a tree') : '',
     h('button', {onclick: () => set({view: query.view === 'map' ? '' : 'map'}), 'aria-keyshortcuts': 'm'}, query.view === 'map' ? 'As a table ' : 'As a map ', h('kbd', {}, 'm')),
     takeAway('tasks.csv', 'tasks.ndjson'), h('span', {class: 'grow'}),
-    h('span', {class: 'dim', role: 'status'}, total === store.tasks.size ? `${count(total)} tasks` : `${count(total)} of ${count(store.tasks.size)} tasks`));
+    h('span', {class: 'dim', role: 'status'}, total === store.tasks.size ? many(total, 'task') : `${count(total)} of ${many(store.tasks.size, 'task')}`));
 }
 
 function steering(id, row, readOnly) {

@@ -1,7 +1,7 @@
 // Who did what, when, and waited for whom: the canvas, its table, and what is chosen in it.
 
 import {h} from '../dom.js';
-import {clockMs, count, duration} from '../format.js';
+import {clockMs, count, duration, many} from '../format.js';
 import {grid} from '../grid.js';
 import {KINDS} from '../lanes.js';
 import {link, note, takeAway} from '../route.js';
@@ -90,7 +90,7 @@ export const timeline = {
         h('span', {class: 'grow'}),
         store.phases ? '' : h('span', {class: 'dim', role: 'status'}, 'Reading calls and waits …'),
         h('span', {class: 'legend'}, KEY.map(([colour, text]) => h('span', {key: colour}, h('i', {class: `swatch ${colour}`}), text))),
-        h('span', {class: 'dim'}, `${count(store.agents.size)} agents · ${count(spans)} calls and waits`)),
+        h('span', {class: 'dim'}, `${many(store.agents.size, 'agent')} · ${count(spans)} calls and waits`)),
       h('div', {class: own.chosen && !own.table ? 'split' : 'one', key: 'body'},
         own.table ? table() : h('div', {class: 'canvas', key: 'canvas', tabindex: 0, opaque: true, role: 'application', 'aria-roledescription': 'timeline',
           'aria-label': 'Timeline of agents. Arrow keys choose spans and lanes, plus and minus zoom, t shows a table of the same.', mount}),
