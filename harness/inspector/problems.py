@@ -279,7 +279,7 @@ with old as materialized (
         and (not_before is null or not_before < :before) order by ready_at limit 5)
 select old.id, old.title, old.priority, old.ready_at, count(*) as overtaken
   from task younger cross join old
- where younger.started_at > (select min(ready_at) from old)
+ where younger.ready_at > (select min(ready_at) from old) and younger.started_at > (select min(ready_at) from old)
    and younger.ready_at > old.ready_at and younger.started_at > old.ready_at group by old.id order by old.ready_at
 """
 

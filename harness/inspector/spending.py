@@ -16,10 +16,11 @@ NEARLY = 0.8
 SHOWN = 50
 """The most tasks that are named."""
 
+# In the order of +id: else all tasks are gone through by their numbers, and not the few in the index of those held.
 _STANDING = """
 select id, held_by,
        (select data from event where event.task = task.id and kind = 'budget.out' order by seq desc limit 1) as refused
-  from task where state not in ('done', 'failed', 'cancelled') and held = 'budget' order by id
+  from task where state not in ('done', 'failed', 'cancelled') and held = 'budget' order by +id
 """
 _HELD = """
 with recursive chain (task, account) as (
@@ -93,7 +94,7 @@ def _raise(row: Mapping[str, Any], lacks: Mapping[str, float]) -> Remedy:
     return Remedy(label, "budget", {"task": row["account"]} if row["account"] else {}, args)
 
 
-_COLD = "select id from task where state not in ('done', 'failed', 'cancelled') and held = 'cache' order by id"
+_COLD = "select id from task where state not in ('done', 'failed', 'cancelled') and held = 'cache' order by +id"
 
 
 def lost_cache(moment: Moment) -> Iterator[Problem]:
