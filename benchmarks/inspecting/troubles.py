@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,16 @@ from prong.agents.emulator.process import EmulatorProcess
 from prong.harness.inspector.problems import LONG_WAIT_S, OVERTAKEN
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import Swarm, find, names
-from prong.state import Store
+from prong.state import ProngError, Store
 
 SCRIPTS = Path(__file__).with_name("troubles_scripts.py")
-PATIENCE_S = float(__import__("os").environ.get("PATIENCE", 180))
+PATIENCE_S = 180.0
+"""How long anything may take to come, in seconds; a machine may be busy."""
 MODEL = "claude-opus-5-5"
 """A model whose prices are known, so that a lost cache has a cost."""
+
+FILES = {"plain.txt": "one\n", "long.txt": "".join(f"line {number} of a long file\n" for number in range(2_000))}
+"""What the scripts read and write."""
 
 WATCH = """() => {
   window.__shown = {};
@@ -52,8 +57,8 @@ select max(old.ready_at + {LONG_WAIT_S}, (select started_at from task young wher
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One thing that goes wrong: the beginning of its title, a query of when it happened, the remedy's label, and a
-    query that is 1 when that has worked.
+    """One thing that goes wrong: how its title begins, a pattern; a query of when it happened; the remedy's label, and
+    a query that is 1 when that has worked.
 
     With `over` the run has come to its end before the remedy is pressed, and with `mended` somebody has mended the
     cause; without a remedy it is only looked at.
@@ -130,11 +135,13 @@ TROUBLES: tuple[Trouble, ...] = (
     Trouble(
         "conflict", "Run into a conflict",
         (
-            Sight("The work of task 3 did not fit", _event("merge.returned", "object = '3'")),
-            Sight("The work of task 3 is not merged", _event("merge.kept", "object = '3'"), "Try again",
-                  "select state <> 'failed' from task where id = 3", over=True),
-            _RUN,
+            Sight("The work of task [23] did not fit", _event("merge.returned")),
+            Sight("The work of task [23] does not fit; task 4", _event("merge.resolving")),
+            Sight("The work of task [23] is not merged", _event("merge.kept"), "Try again",
+                  "select count(*) = 0 from task where state = 'failed' and title like 'write %'", over=True),
+            replace(_RUN, worked="select count(*) = 2 from task where state = 'done' and title like 'write %'"),
         ),
+        ends="failed",  # whoever was to make it fit has
     ),
     Trouble(
         "lost cache", "Run into a lost cache",
@@ -146,6 +153,15 @@ TROUBLES: tuple[Trouble, ...] = (
         options=("--agents", "1", "--model", MODEL), loses_cache=True,
     ),
 )  # fmt: skip
+
+
+def make_repository(root: Path) -> None:
+    """What the swarms work on, in a repository at `root`."""
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    for name, text in FILES.items():
+        (root / name).write_text(text)
+    for command in (["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "start"]):
+        subprocess.run(["git", "-C", str(root), *command], check=True)
 
 
 def run_into(trouble: Trouble, root: Path, browser: Any, *, environment: Mapping[str, str] | None = None) -> list[Told]:
@@ -186,7 +202,10 @@ class _Scene:
             return told
 
     def _newest(self, known: set[str]) -> Swarm | None:
-        found = find(Repository.open(self.root), None)
+        try:
+            found = find(Repository.open(self.root), None)
+        except ProngError:  # it is being made
+            return None
         return found if found.id not in known and (found.directory / "shared").exists() else None
 
     @contextmanager
@@ -275,11 +294,11 @@ class _Scene:
 
     def _shown(self, title: str) -> float | None:
         shown = self.page.evaluate("window.__shown")
-        return next((at for text, at in shown.items() if text.startswith(title)), None)
+        return next((at for text, at in shown.items() if re.match(title, text)), None)
 
     def _help(self, title: str, remedy: str, worked: str) -> float:
         """Press the button; how long it is until that has worked, in seconds."""
-        problem = self.page.locator("li.problem").filter(has_text=title).first
+        problem = self.page.locator("li.problem").filter(has_text=re.compile(title)).first
         problem.get_by_role("button", name=remedy).first.click(timeout=PATIENCE_S * 1_000)
         pressed = time.monotonic()
         self._await(lambda: self._value(worked), f"{remedy}: {worked}")

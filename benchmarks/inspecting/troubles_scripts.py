@@ -124,7 +124,7 @@ def conflict(request: Request) -> Reply:
 
 @script(r"^Write (north|south)")
 def write(request: Request) -> Reply:
-    """Write the file when both are at work; hand it in as it is until asked to try again, and then beside it."""
+    """Write the file when both are at work; hand it in as it stands, and when asked to try again write beside it."""
     side = "north" if "Write north" in request.first_text else "south"
     other = {"north": "south", "south": "north"}[side]
     done = request.exchanges()
@@ -134,8 +134,8 @@ def write(request: Request) -> Reply:
     again = any("You are asked to try again" in text_of(one["content"]) for one in request.messages)
     if again and not called(done, "bash", f"> {side}.txt"):
         return bash(f"git checkout -q $(git rev-list -1 HEAD -- plain.txt) -- plain.txt; echo {side} > {side}.txt")
-    if came_back(request) or not (again or "> plain.txt" in str(done[-1].input)):
-        return bash(f"echo {side} > plain.txt")
+    if came_back(request) and not called(done, "bash", "sleep"):
+        return bash("sleep 2")
     return Reply([Text(f"wrote {side}")])
 
 

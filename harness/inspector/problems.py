@@ -169,7 +169,8 @@ def _silent(moment: Moment) -> Iterator[Problem]:
 _FAILED = """
 select id, title, error, failure, failures, ended_at, kept_branch,
        exists (select 1 from task_need where need = task.id) as needed,
-       exists (select 1 from merge where merge.task = task.id and merge.state in ('conflict', 'kept')) as unmerged
+       exists (select 1 from merge where merge.task = task.id and (merge.resolves is not null
+                or merge.state in ('conflict', 'kept'))) as unmerged
   from task where state = 'failed' and coalesce(failure, '') <> 'need' order by ended_at
 """
 _BEHIND = """
@@ -230,8 +231,8 @@ _CONFLICTS = """
 select merge.task, merge.state, merge.detail, merge.attempt, merge.resolver, task.title,
        coalesce(merge.ended_at, (select max(at) from merge_attempt where merge_attempt.task = merge.task)) as since_at
   from merge join task on task.id = merge.task
- where merge.state in ('conflict', 'kept')
-    or task.state not in ('done', 'failed', 'cancelled')
+ where merge.resolves is null and merge.state in ('conflict', 'kept')
+    or merge.resolves is null and task.state not in ('done', 'failed', 'cancelled')
        and (merge.state = 'resolving' or merge.state = 'returned' and merge.attempt > 0)
  order by merge.ended_at
 """

@@ -210,7 +210,7 @@ class SendingBack:
         folder.mkdir(exist_ok=True)
         file = Path(folder, f"task-{row['task']}.md")
         file.write_text(verdicts.report(task, branch, reason, attempts, helper), errors="replace")
-        detail = f"{reason}; the work is kept as branch {branch}, and {file} tells all that was tried"
+        detail = f"{reason.removesuffix('.')}; the work is kept as branch {branch}, and {file} tells all that was tried"
         with self._deciding() as tx:
             self.settle(tx, row, "kept", detail, kept=branch)
 

@@ -23,6 +23,7 @@ export const percent = share => share == null || !isFinite(share) ? '–' : `${(
 export function duration(seconds) {
   if (seconds == null || !isFinite(seconds)) return '–';
   const s = Math.max(0, seconds);
+  if (s === 0) return '0 s';
   if (s < 1) return `${Math.round(s * 1000)} ms`;
   if (s < 60) return `${s.toFixed(s < 10 ? 1 : 0)} s`;
   if (s < 3600) return `${Math.floor(s / 60)} m ${String(Math.floor(s % 60)).padStart(2, '0')} s`;

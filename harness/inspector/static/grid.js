@@ -79,6 +79,7 @@ function fill(node, columns, value) {
     span.setAttribute('role', 'gridcell');
     node.append(span);
   }
+  while (node.childElementCount > columns.length) node.lastElementChild.remove();
   columns.forEach((column, place) => {
     const span = node.children[place];
     const told = value(column);

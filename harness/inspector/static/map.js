@@ -6,7 +6,7 @@
 import {layout} from './layout.js';
 import {store} from './store.js';
 
-const WIDE = 26, HIGH = 10, GAP_X = 46, GAP_Y = 5, NEAR = 6, LEGIBLE = 3.2;
+const WIDE = 26, HIGH = 10, GAP_X = 46, GAP_Y = 5, NEAR = 6, LEGIBLE = 2, NEAREST = 6;
 const STATES = ['blocked', 'ready', 'running', 'parked', 'done', 'failed', 'cancelled'];
 
 // Where each task stands, in units that do not change with the zoom.  A layer of many tasks is several columns, so that
@@ -81,7 +81,7 @@ export class TaskMap {
 
   fit() {
     const {clientWidth: width, clientHeight: height} = this.box;
-    this.scale = Math.min(3, (width - 40) / Math.max(1, this.wide), (height - 40) / Math.max(1, this.high));
+    this.scale = Math.min(NEAREST, (width - 40) / Math.max(1, this.wide), (height - 40) / Math.max(1, this.high));
     this.x = (width - this.wide * this.scale) / 2; this.y = (height - this.high * this.scale) / 2;
     this.wanted = true;
   }
@@ -99,7 +99,7 @@ export class TaskMap {
       c.moveTo(x0, y0); c.lineTo(x1, y1);
     }
     c.stroke();
-    c.font = `${Math.min(12, HIGH * scale * .5)}px system-ui, sans-serif`; c.textBaseline = 'middle';
+    c.font = `${Math.min(12, HIGH * scale * .55)}px system-ui, sans-serif`; c.textBaseline = 'middle';
     const w = Math.max(1.5, WIDE * scale), high = Math.max(1.5, HIGH * scale);
     store.tasks.id.forEach((id, row) => {
       const spot = this.at.get(id);

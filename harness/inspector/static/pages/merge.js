@@ -8,6 +8,7 @@ import {link} from '../route.js';
 import {now} from '../store.js';
 
 const found = new Live('merges', {every: 800});
+const NUMBERS = new Set(['took', 'at', 'waits', 'since', 'seen']);
 const GOOD = {merged: 'ok', dropped: 'dim'};
 
 function row(one, readOnly) {
@@ -18,14 +19,14 @@ function row(one, readOnly) {
       bad ? button({label: 'Try again', op: 'retry', target: {task: one.task}, readOnly}) : ''));
 }
 
-const table = (rows, titles, readOnly) => h('table', {}, h('thead', {}, h('tr', {}, titles.map(title => h(title ? 'th' : 'td', {key: title}, title)))), h('tbody', {}, rows.map(one => row(one, readOnly))));
+const table = (rows, titles, readOnly) => h('table', {}, h('thead', {}, h('tr', {}, titles.map(title => h(title ? 'th' : 'td', {key: title, class: NUMBERS.has(title) ? 'num' : ''}, title)))), h('tbody', {}, rows.map(one => row(one, readOnly))));
 
 const who = (id, title, state) => [h('i', {class: `swatch task-${state}`}), h('a', {href: link('tasks', id)}, `${id} ${cut(title, 40)}`), h('span', {class: 'dim'}, ` ${state}`)];
 
 // Two tasks that were seen to change the same lines before either was merged.
 function foreseen(rows) {
   return h('section', {class: 'card', key: 'foreseen'}, h('h2', {}, `Conflicts foreseen (${count(rows.length)})`),
-    h('table', {}, h('thead', {}, h('tr', {}, ['file', 'lines', 'one', 'other', 'seen'].map(title => h('th', {key: title}, title)))),
+    h('table', {}, h('thead', {}, h('tr', {}, ['file', 'lines', 'one', 'other', 'seen'].map(title => h('th', {key: title, class: NUMBERS.has(title) ? 'num' : ''}, title)))),
       h('tbody', {}, rows.map(one => h('tr', {key: `${one.path} ${one.one} ${one.other}`}, h('td', {}, h('code', {}, one.path)), h('td', {}, one.lines), h('td', {}, who(one.one, one.one_title, one.one_state)), h('td', {}, who(one.other, one.other_title, one.other_state)), h('td', {class: 'num'}, clock(one.seen_at)))))));
 }
 

@@ -40,7 +40,7 @@ function moment(told) {
       open.length > 200 ? h('p', {class: 'dim'}, `200 of ${count(open.length)} open tasks are shown.`) : ''),
     h('section', {class: 'card', key: 'locks'}, h('h2', {}, `Locks held (${count(told.locks.length)})`), told.locks.length ? h('ul', {class: 'plainlist'}, told.locks.slice(0, 200).map(one => h('li', {key: one.name}, h('code', {}, one.name), ` by agent ${one.holder}, fence ${one.fence}, for ${duration(told.at - one.since_at)}`))) : h('p', {class: 'dim'}, 'None.')),
     h('section', {class: 'card', key: 'agents'}, h('h2', {}, `Agents alive (${count(alive.length)})`), h('p', {}, alive.slice(0, 100).map(one => [h('a', {key: one.id, href: link('agents', one.id)}, `${one.id} ${one.state}`), '  ']))),
-    h('section', {class: 'card', key: 'keys'}, h('h2', {}, `Keys of maps (${count(told.keys_in_all)})`), h('ul', {class: 'plainlist'}, told.keys.slice(0, 100).map(one => h('li', {key: `${one.map} ${one.key}`}, h('code', {}, `${one.map} ${one.key}`), h('span', {class: 'dim mono'}, ` ${was(one.value)}`)))), told.keys_in_all > 100 ? h('p', {class: 'dim'}, `100 of ${count(told.keys_in_all)} are shown.`) : ''),
+    h('section', {class: 'card', key: 'keys'}, h('h2', {}, `Keys of maps (${count(told.keys_in_all)})`), told.keys_in_all ? '' : h('p', {class: 'dim'}, 'None was written yet.'), h('ul', {class: 'plainlist'}, told.keys.slice(0, 100).map(one => h('li', {key: `${one.map} ${one.key}`}, h('code', {}, `${one.map} ${one.key}`), h('span', {class: 'dim mono'}, ` ${was(one.value)}`)))), told.keys_in_all > 100 ? h('p', {class: 'dim'}, `100 of ${count(told.keys_in_all)} are shown.`) : ''),
   ];
 }
 

@@ -77,7 +77,7 @@ function filters(query, total) {
     h('label', {}, 'title', h('input', {value: query.text, oninput: event => set({text: event.target.value})})),
     query.sort ? h('button', {onclick: () => set({sort: '', down: ''})}, 'As a tree') : '',
     h('button', {onclick: () => set({view: query.view === 'map' ? '' : 'map'}), 'aria-keyshortcuts': 'm'}, query.view === 'map' ? 'As a table ' : 'As a map ', h('kbd', {}, 'm')),
-    takeAway('tasks.csv', 'tasks.ndjson'), h('span', {class: 'grow'}),
+    takeAway('tasks.csv', 'tasks.ndjson'), query.view === 'map' ? h('span', {class: 'legend'}, Object.entries(states).filter(([, n]) => n).map(([state]) => h('span', {key: state}, h('i', {class: `swatch task-${state}`}), state))) : '', h('span', {class: 'grow'}),
     h('span', {class: 'dim', role: 'status'}, total === store.tasks.size ? many(total, 'task') : `${count(total)} of ${many(store.tasks.size, 'task')}`));
 }
 
