@@ -30,7 +30,7 @@ def episodes(connection: sqlite3.Connection, asked: Mapping[str, str]) -> dict[s
     Each has `waits`, `waited_s`, `longest_s` with the event `longest` that ended it, `last_at`, and `bars`: the seconds
     waited in each part of the stretch.
     """
-    first, last = connection.execute("select min(seq), max(seq) from event").fetchone()
+    first, last = connection.execute("select (select min(seq) from event), (select max(seq) from event)").fetchone()
     if first is None:
         return {"from_at": 0.0, "until_at": 0.0, "locks": 0, "rows": []}
     began, ended = (

@@ -5,7 +5,7 @@ import {h} from '../dom.js';
 import {count, cut, duration, many, percent, short, usd} from '../format.js';
 import {Live} from '../live.js';
 import {link} from '../route.js';
-import {counts, now, store, totals} from '../store.js';
+import {changed, counts, now, store, totals} from '../store.js';
 
 const found = new Live('problems', {every: 700, idle: 1500});
 const OPEN = new Set(['running', 'parked', 'ready', 'blocked']);
@@ -58,7 +58,20 @@ function spark() {
     work.map((one, k) => h('rect', {svg: true, key: k, x: k * 5, y: 40 - one / most * 38, width: 4.2, height: Math.max(.5, one / most * 38)})));
 }
 
-function facts() {
+// What concerns all of it: standing still, and a word to everybody.
+const own = {say: ''};
+
+function whole(readOnly) {
+  const {paused, ended_at} = store.swarm;
+  if (ended_at) return '';
+  return [
+    h('div', {class: 'choices', key: 'pause'}, paused ? button({label: 'Go on', op: 'resume', target: {}, readOnly}) : button({label: 'Pause the swarm', op: 'pause', target: {}, readOnly})),
+    h('div', {class: 'choices', key: 'say'}, h('input', {class: 'wide', 'aria-label': 'A message to all agents', placeholder: 'Tell all agents something …', value: own.say, oninput: event => { own.say = event.target.value; changed(); }}),
+      button({label: 'Send', op: 'message', target: {}, args: {text: own.say}, disabled: !own.say.trim(), readOnly})),
+  ];
+}
+
+function facts(readOnly) {
   const all = totals(), run = now() - store.swarm.started_at;
   let busy = 0;
   for (const lane of store.lanes.phases.values()) for (let i = 0; i < lane.n; i++) if (lane.kind[i] === 1 || lane.kind[i] === 2) busy += Math.min(lane.ended[i], now()) - lane.began[i];
@@ -70,7 +83,7 @@ function facts() {
     ['At work at once', `${(busy / run).toFixed(1)} on average of ${store.swarm.slots} slots`],
     open.length ? ['Left', `${many(open.length, 'task')}${path > 0 ? `; the longest line of needs is taken to be ${duration(path)}` : ''}`] : ['Took', duration(run)],
   ];
-  return h('section', {class: 'card'}, h('h2', {}, 'The run'), spark(), h('dl', {class: 'pairs'}, entries.map(([name, value]) => [h('dt', {key: `t ${name}`}, name), h('dd', {key: `d ${name}`}, value)])));
+  return h('section', {class: 'card'}, h('h2', {}, 'The run'), spark(), h('dl', {class: 'pairs'}, entries.map(([name, value]) => [h('dt', {key: `t ${name}`}, name), h('dd', {key: `d ${name}`}, value)])), whole(readOnly));
 }
 
 // What each agent that lives does now, by its newest call or wait.
@@ -102,5 +115,5 @@ export const nowPage = {
   badge: () => { const told = found.read(); return told ? Object.values(told.counted).reduce((sum, one) => sum + one, 0) : 0; },
   view: (_where, {readOnly}) => h('div', {class: 'columns'},
     h('div', {key: 'left'}, h('section', {class: 'card', key: 'goal'}, h('h2', {}, 'Goal'), h('p', {}, cut(store.swarm.goal, 600))), problems(readOnly), progress()),
-    h('div', {key: 'right'}, facts(), agents())),
+    h('div', {key: 'right'}, facts(readOnly), agents())),
 };
