@@ -74,8 +74,8 @@ def told(request: Request, done: Sequence[Exchange], first: str, second: str) ->
 @script("^Run into starvation")
 def starvation(request: Request) -> Reply:
     """One task that all others overtake."""
-    old = {"title": "the old one", "prompt": "Be patient", "priority": -10}
-    return parent(request, [old], [{"title": f"young {n}", "prompt": "Hurry"} for n in range(14)])
+    old = {"title": "the old one", "prompt": "Be patient"}
+    return parent(request, [old], [{"title": f"young {n}", "prompt": "Hurry", "priority": 10} for n in range(14)])
 
 
 @script("^Be patient")
