@@ -206,7 +206,7 @@ def _tell_thing(thing: Thing, *, as_json: bool) -> None:
         return
     click.echo(f"{thing.kind} {thing.id}")
     for name, value in thing.facts.items():
-        if name in _UNTOLD or value == 0:
+        if name in _UNTOLD or value == 0 or (name == "held_by" and not thing.facts.get("held")):
             continue
         title = f"  {name.replace('_', ' '):<16} "
         if isinstance(value, str) and "\n" not in value:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from prong.harness.approvals import asked_for
-from prong.harness.inspector.problem import REMEDIES, Moment, Problem, Remedy, many
+from prong.harness.inspector.problem import REMEDIES, Moment, Problem, Remedy, Severity, many
 from prong.harness.inspector.spending import budgets, lost_cache
 from prong.harness.status import SELDOM
 
@@ -242,7 +242,7 @@ def _conflicts(moment: Moment) -> Iterator[Problem]:
     """Work that was not merged, be it for good or with somebody at work on it."""
     for row in moment.rows(_CONFLICTS):
         task, resolver = row["task"], row["resolver"]
-        severity, so, remedy = {
+        told: dict[str, tuple[Severity, str, Remedy]] = {
             "returned": (
                 "warn", f"The work of task {task} did not fit, and its agent has it again",
                 Remedy(f"Pause task {task}", "pause", {"task": task}),
@@ -251,9 +251,9 @@ def _conflicts(moment: Moment) -> Iterator[Problem]:
                 "bad", f"The work of task {task} does not fit; task {resolver} tries to make it",
                 Remedy("Keep it as a branch instead", "cancel", {"task": resolver}),
             ),
-        }.get(row["state"], (
-            "bad", f"The work of task {task} is not merged", Remedy("Try again", "retry", {"task": task})
-        ))  # fmt: skip
+        }  # fmt: skip
+        kept = f"The work of task {task} is not merged", Remedy("Try again", "retry", {"task": task})
+        severity, so, remedy = told.get(row["state"], ("bad", *kept))
         yield Problem(
             "merge", severity, f"{so}: {row['title']}", (row["detail"] or "")[:400], moment.wall(row["since_at"]),
             ("merge",), tasks=(task,), remedies=(remedy,),

@@ -7,7 +7,7 @@ import {Live} from '../live.js';
 import {link} from '../route.js';
 import {changed, counts, now, store, totals} from '../store.js';
 
-const found = new Live('problems', {every: 700, idle: 1500});
+const found = new Live('problems', {every: 700, idle: 1000});
 const OPEN = new Set(['running', 'parked', 'ready', 'blocked']);
 
 const OVER = new Set(['deadlock', 'cache', 'failed', 'merge', 'foreseen']);  // what happened once; the others last
