@@ -1,4 +1,4 @@
-"""Takes pictures of all pages of the inspector, in both themes, of a survey that runs while they are taken.
+"""Takes pictures of the pages of the inspector in both themes while a survey runs, of its report, and of commands.
 
     python benchmarks/pictures.py FOLDER
 
@@ -7,6 +7,8 @@ Needs chromium, and playwright from the extra `dev`.
 
 from __future__ import annotations
 
+import html
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,7 +16,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-PAGES = ("now", "timeline", "tasks/2", "agents/task/3", "locks", "state/map/survey", "cost", "events", "merge", "past")
+PAGES = (
+    "now", "timeline", "tasks/2", "tasks?view=map", "agents/task/3", "agents/task/3?view=fork", "locks",
+    "state/map/survey", "cost", "events", "merge", "past?seq=60&since=20",
+)  # fmt: skip
+TERMINAL = (("watch", "--once"), ("status",), ("tasks",), ("locks",), ("show", "2"), ("cost",), ("why", "2"))
+"""What is printed for people, each a picture of what stands on a terminal of 100 columns."""
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -45,6 +52,7 @@ def main(folder: Path) -> None:
             take(page, address.url, folder, "live")
             survey.wait()
             take(page, address.url, folder, "ended")
+            take_printed(page, Path(place), folder)
             context.close()
         browser.close()
 
@@ -57,7 +65,22 @@ def take(page: Any, url: str, folder: Path, when: str) -> None:
             page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
             page.evaluate("dispatchEvent(new Event('themechange'))")
             time.sleep(0.8)
-            page.screenshot(path=folder / f"{name.split('/')[0]}-{when}-{theme}.png")
+            named = re.sub(r"\W+", "-", name)
+            page.screenshot(path=folder / f"{named}-{when}-{theme}.png")
+
+
+def take_printed(page: Any, place: Path, folder: Path) -> None:
+    """The report as a page, and what commands print as text on a dark ground."""
+    prong, root = [sys.executable, "-m", "prong.harness"], place / "prong"
+    subprocess.run([*prong, "report", "--html", "-o", place / "report.html"], cwd=root, check=True)
+    page.goto(f"file://{place}/report.html")
+    page.screenshot(path=folder / "report.png", full_page=True)
+    for words in TERMINAL:
+        printed = subprocess.run([*prong, *words], cwd=root, capture_output=True, text=True, check=True)
+        text = "\n".join(["$ prong " + " ".join(words), *printed.stdout.splitlines()])
+        looks = "background:#16171a;color:#e7e8ea;font:13px monospace;margin:0;padding:16px"
+        page.set_content(f"<pre style='{looks}'>{html.escape(text)}</pre>")
+        page.screenshot(path=folder / f"terminal-{words[0]}.png", full_page=True)
 
 
 if __name__ == "__main__":
