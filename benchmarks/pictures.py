@@ -1,4 +1,4 @@
-"""Takes pictures of the pages of the inspector in both themes while a survey runs, of its report, and of commands.
+"""Takes pictures of all pages in both themes while a survey runs and when it has ended, of its report and of commands.
 
     python benchmarks/pictures.py FOLDER
 
@@ -22,6 +22,9 @@ PAGES = (
 )  # fmt: skip
 TERMINAL = (("watch", "--once"), ("status",), ("tasks",), ("locks",), ("show", "2"), ("cost",), ("why", "2"))
 """What is printed for people, each a picture of what stands on a terminal of 100 columns."""
+BUSY_CALLS = 20
+"""After so many calls of the model there is something to see."""
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -42,13 +45,15 @@ def main(folder: Path) -> None:
         repository = Repository.open(Path(place) / "prong")
         while not all_swarms(repository):
             time.sleep(0.2)
+        store = all_swarms(repository)[-1].store()
         chromium = "/usr/bin/chromium"
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         with serving(Library(lambda: all_swarms(repository))) as (address, _):
             context = browser.new_context(viewport={"width": 1440, "height": 900})
             page = context.new_page()
             page.goto(address.link)
-            time.sleep(12)
+            while (store.row("select count(*) as calls from model_call") or {"calls": 0})["calls"] < BUSY_CALLS:
+                time.sleep(0.2)
             take(page, address.url, folder, "live")
             survey.wait()
             take(page, address.url, folder, "ended")
@@ -78,9 +83,9 @@ def take_printed(page: Any, place: Path, folder: Path) -> None:
     for words in TERMINAL:
         printed = subprocess.run([*prong, *words], cwd=root, capture_output=True, text=True, check=True)
         text = "\n".join(["$ prong " + " ".join(words), *printed.stdout.splitlines()])
-        looks = "background:#16171a;color:#e7e8ea;font:13px monospace;margin:0;padding:16px"
+        looks = "background:#16171a;color:#e7e8ea;font:13px monospace;margin:0;padding:16px;width:110ch;white-space:pre-wrap"
         page.set_content(f"<pre style='{looks}'>{html.escape(text)}</pre>")
-        page.screenshot(path=folder / f"terminal-{words[0]}.png", full_page=True)
+        page.locator("pre").screenshot(path=folder / f"terminal-{words[0]}.png")
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ function say(id, readOnly) {
 
 function detail(id, {readOnly}) {
   const row = store.tasks.row(id);
-  if (row === undefined) return h('aside', {class: 'side', key: 'side'}, h('p', {}, `There is no task ${id}.`));
+  if (row === undefined) return h('aside', {class: 'side', key: 'side'}, h('p', {}, `There is no task ${id}; the last one is ${count(store.tasks.id.at(-1) ?? 0)}. It shows here when it is created.`));
   own.task = id;
   const told = own.one.read(), t = store.tasks, one = told?.task;
   return h('aside', {class: 'side wide', key: 'side', 'aria-label': `Task ${id}`},

@@ -92,7 +92,7 @@ export const timeline = {
         h('span', {class: 'legend'}, KEY.map(([colour, text]) => h('span', {key: colour}, h('i', {class: `swatch ${colour}`}), text))),
         h('span', {class: 'dim'}, `${many(store.agents.size, 'agent')} · ${count(spans)} calls and waits`)),
       h('div', {class: own.chosen && !own.table ? 'split' : 'one', key: 'body'},
-        own.table ? table() : h('div', {class: 'canvas', key: 'canvas', tabindex: 0, opaque: true, role: 'application', 'aria-roledescription': 'timeline',
+        own.table ? table() : !store.agents.size ? h('p', {class: 'empty', key: 'none'}, 'No agent has begun yet. Each gets a lane here, with its tasks, calls and waits.') : h('div', {class: 'canvas', key: 'canvas', tabindex: 0, opaque: true, role: 'application', 'aria-roledescription': 'timeline',
           'aria-label': 'Timeline of agents. Arrow keys choose spans and lanes, plus and minus zoom, t shows a table of the same.', mount}),
         own.chosen && !own.table ? chosenSpan() : ''),
       h('div', {class: 'unseen', 'aria-live': 'polite'}, own.chosen?.lane && own.timeline ? own.timeline.words(own.chosen) : ''));
