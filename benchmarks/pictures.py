@@ -83,7 +83,7 @@ def take_printed(page: Any, place: Path, folder: Path) -> None:
     for words in TERMINAL:
         printed = subprocess.run([*prong, *words], cwd=root, capture_output=True, text=True, check=True)
         text = "\n".join(["$ prong " + " ".join(words), *printed.stdout.splitlines()])
-        looks = "background:#16171a;color:#e7e8ea;font:13px monospace;margin:0;padding:16px;width:110ch;white-space:pre-wrap"
+        looks = "background:#16171a;color:#e7e8ea;font:13px monospace;padding:16px;width:110ch;white-space:pre-wrap"
         page.set_content(f"<pre style='{looks}'>{html.escape(text)}</pre>")
         page.locator("pre").screenshot(path=folder / f"terminal-{words[0]}.png")
 
