@@ -105,6 +105,7 @@ class Model:
         self._clock = clock
         self._facts: ModelFacts | None = None
         self._client = anthropic.Anthropic(api_key=endpoint.api_key, base_url=endpoint.base_url, max_retries=0)
+        self._asks = self._client.messages, self._client.models  # read now, for a fork must not read them again
         self.governor = None if governed_in is None else Governor(governed_in, self._identity())
 
     def ask(self, request: Request, listener: Listener, *, priority: Priority = 0) -> Answer:
@@ -167,7 +168,10 @@ class Model:
         """What the endpoint says of its model, asked once; of one that cannot tell nothing is known."""
         if self._facts is None:
             try:
-                info = self._client.beta.models.retrieve(self.endpoint.model, timeout=FACTS_TIMEOUT_S).to_dict()
+                # As the SDK's own `beta.models` asks; to have that, agents would read a thousand modules more.
+                info = self._client.models.retrieve(
+                    self.endpoint.model, extra_query={"beta": "true"}, timeout=FACTS_TIMEOUT_S
+                ).to_dict()
             except FAULTS:
                 info = {}
             self._facts = ModelFacts.from_wire(info)

@@ -152,6 +152,7 @@ def serve(main_of: Callable[[Mapping[str, Any]], Main]) -> None:
     main = main_of(json.loads(data))
     gc.collect()
     gc.freeze()  # the children must not touch, and so copy, what they will never free
+    gc.enable()  # where a module of its own kept it off while it was read
     _Nurse(line, main).run()
 
 

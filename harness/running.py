@@ -109,7 +109,7 @@ def providers_of(settings: Mapping[str, Any]) -> Callable[[float], Providers]:
 def _nursery(swarm: Swarm) -> Nursery:
     log = swarm.directory / "log" / "agents.log"
     marked = {**environment(os.environ), MARK: str(swarm.directory)}
-    return Nursery("prong.harness.agent.process", log=log, environment=marked)
+    return Nursery("prong.harness.agent", log=log, environment=marked)
 
 
 @contextmanager

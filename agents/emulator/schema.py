@@ -9,6 +9,7 @@ rebuilt here: extra keys are forbidden, types are strict, iterables are lists, a
 from __future__ import annotations
 
 import collections.abc
+import functools
 import json
 import os
 import types
@@ -50,15 +51,23 @@ class Schema:
     """The checks for `POST /v1/messages` and for `count_tokens`, each for older and for current clients."""
 
     def __init__(self) -> None:
-        rebuild = _Rebuild()
-        create, count = (
-            request_types("types.beta.message_create_params").MessageCreateParamsBase,
-            request_types("types.beta.message_count_tokens_params").MessageCountTokensParams,
-        )
-        self._create = rebuild.request(create, {"stream": bool})
-        self._create_with_sampling = rebuild.request(create, {"stream": bool, **SAMPLING_FIELDS})
-        self._count = rebuild.request(count, {})
+        self._rebuild = _Rebuild()
+        self._create = self._rebuild.request(self._create_type, {"stream": bool})
         self._judged: dict[bytes, bool] = {}
+
+    @property
+    def _create_type(self) -> Any:
+        return request_types("types.beta.message_create_params").MessageCreateParamsBase
+
+    # Most emulators never see an older client, nor one that counts, so these are built for the first that comes.
+    @functools.cached_property
+    def _create_with_sampling(self) -> TypeAdapter[Any]:
+        return self._rebuild.request(self._create_type, {"stream": bool, **SAMPLING_FIELDS})
+
+    @functools.cached_property
+    def _count(self) -> TypeAdapter[Any]:
+        count = request_types("types.beta.message_count_tokens_params")
+        return self._rebuild.request(count.MessageCountTokensParams, {})
 
     def problem(self, body: object, *, version: str) -> str | None:
         """What is wrong with the body of a message request, in the API's words, or None."""
@@ -202,7 +211,9 @@ def _union(members: Iterable[Any]) -> Any:
     return make[tuple(members)]
 
 
-def _hints(typed_dict: Any) -> dict[str, Any]:
+@functools.cache
+def _hints(typed_dict: Any) -> Mapping[str, Any]:
+    """Each annotation is a string, and compiling it takes most of the time of building."""
     return te.get_type_hints(typed_dict, include_extras=True)
 
 

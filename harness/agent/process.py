@@ -7,6 +7,7 @@ Everything before `run_agent` happens once, in the nursery, and is shared by all
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Mapping
 from types import FrameType
@@ -77,8 +78,7 @@ def _end(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(143)
 
 
-if __name__ == "__main__":
-    import signal
-
+def be_nursery() -> None:
+    """Fork agents until the supervisor goes."""
     signal.signal(signal.SIGTERM, _end)
     nursery.serve(prepare)

@@ -89,7 +89,7 @@ class Swarm:
         """The process from which this swarm's agents are forked now; None while there is none."""
         with suppress(psutil.Error):
             found = psutil.Process(self.process.pid).children()
-            return next((one for one in found if "prong.harness.agent.process" in one.cmdline()), None)
+            return next((one for one in found if "prong.harness.agent" in one.cmdline()), None)
         return None
 
     def emulator(self):

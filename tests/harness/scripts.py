@@ -106,16 +106,6 @@ def meet(request: Request) -> Reply:
     return orchestrate(request, [f"Come, number {number}" for number in range(10)], work=work)
 
 
-@script(r"^Wait")
-def wait(request: Request) -> Reply:
-    """Children that would wait for a message that never comes."""
-    return orchestrate(
-        request,
-        ["Wait for ever", "Wait for ever too"],
-        work=in_turn([ToolUse("message_queue", {"op": "get", "queue": "never"})]),
-    )
-
-
 @script(r"^Sleep")
 def sleep(request: Request) -> Reply:
     """Children that leave processes behind: one in the foreground, one in the background, one in its own session."""

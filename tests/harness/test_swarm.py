@@ -219,7 +219,7 @@ def test_a_killed_nursery_is_replaced_and_what_its_agents_left_is_ended(root):
     process = start("run", "--offline", "--script", SCRIPTS, "--latency", "0.2", "Edit 4 files", cwd=root)
     eventually(lambda: (root / ".prong").exists() and any((root / ".prong").glob("*/workspaces/3")), "a child at work")
     [nursery] = [
-        one for one in processes_of(root) if one.ppid() == process.pid and "agent.process" in str(one.cmdline())
+        one for one in processes_of(root) if one.ppid() == process.pid and "prong.harness.agent" in one.cmdline()
     ]
     kill(nursery.pid)
     out, err = process.communicate(timeout=60)
@@ -231,7 +231,7 @@ def test_what_the_agents_of_a_killed_nursery_left_behind_is_ended_too(root):
     process = start("run", "--offline", "--script", SCRIPTS, "Sleep long", cwd=root)
     eventually(lambda: runs(root, "985"), "the sleeping command")
     [nursery] = [
-        one for one in processes_of(root) if one.ppid() == process.pid and "agent.process" in str(one.cmdline())
+        one for one in processes_of(root) if one.ppid() == process.pid and "prong.harness.agent" in one.cmdline()
     ]
     kill(nursery.pid)
     eventually(lambda: not runs(root, "987"), "the end of what the first agent left")
@@ -311,8 +311,8 @@ def test_a_kept_lock_stays_its_tasks_when_the_agent_dies(root):
 
 
 def test_two_supervisors_on_one_swarm_refuse_with_who_holds_it(root):
-    process = start("run", "--offline", "--script", SCRIPTS, "Wait for ever", cwd=root)
-    eventually(lambda: (root / ".prong").exists() and any((root / ".prong").glob("*/workspaces/3")), "a child at work")
+    process = start("run", "--offline", "--script", SCRIPTS, "Sleep long", cwd=root)
+    eventually(lambda: (root / ".prong").exists() and any((root / ".prong").glob("*/workspaces/2")), "a child at work")
     refused = prong("resume", cwd=root, code=2)
     assert f"process {process.pid}" in refused.stderr
     process.send_signal(signal.SIGINT)
