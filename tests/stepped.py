@@ -9,6 +9,7 @@
 All of them share one fake clock.  Run as a program, this file is the process that forks them.
 """
 
+import gc
 import importlib.util
 import os
 import pickle
@@ -283,6 +284,8 @@ def _nest(line):
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     assert threading.active_count() == 1
+    gc.collect()
+    gc.freeze()  # the children must not touch, and so copy, what they will never free
     while True:
         request, files, _, _ = socket.recv_fds(line, 1 << 16, 1)
         if not request:
