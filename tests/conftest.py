@@ -22,12 +22,52 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 sdk.on_demand()  # every worker of the test run would read all of it, as agents do not
 
 
+LONGEST = tuple(
+    f"tests/{name}"
+    for name in (
+        "test_readme.py",
+        "harness/test_control.py",
+        "harness/test_swarm.py",
+        "harness/test_approvals.py",
+        "harness/patterns/",
+        "harness/test_roles.py",
+        "harness/plans/test_apply.py",
+        "harness/test_merging_swarms.py",
+        "harness/workers/",
+        "harness/test_economics.py",
+        "harness/test_programs.py",
+        "harness/inspector/test_browser.py",
+    )
+)
+"""Where tests take many seconds each: begun last, one of them would keep a worker when the others are done."""
+
+
 def pytest_collection():
     gc.disable()
 
 
+@pytest.hookimpl(trylast=True)  # after they were shuffled
+def pytest_collection_modifyitems(items):
+    """Each worker gets so many in a row to begin with: the longest files go to the workers in turn, and stand first."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first, rest = [[] for _ in range(workers)], []
+    files = {}
+    for item in items:
+        if item.nodeid.startswith(LONGEST):
+            first[files.setdefault(item.path, len(files)) % workers].append(item)
+        else:
+            rest.append(item)
+    share = len(items) // workers
+    ordered = []
+    for long in first:
+        more = max(0, share - len(long))
+        ordered += long + rest[:more]
+        del rest[:more]
+    items[:] = ordered + rest
+
+
 def pytest_collection_finish():
-    """Tests by the thousand are garbage to nobody: to look through them again and again would cost more than they do."""
+    """Thousands of tests are no garbage, and to look through them again and again takes long."""
     gc.collect()
     gc.freeze()
     gc.enable()
