@@ -187,6 +187,11 @@ def refuse_while_loading() -> None:
         )
 
 
+def is_loading() -> bool:
+    """Whether this process loads a program for a function of it."""
+    return _LOADING in sys.modules
+
+
 def packed(value: Any) -> str:
     """A pickle as text."""
     return base64.b85encode(pickle.dumps(value)).decode()

@@ -103,4 +103,4 @@ class Invalid(ProngError, ValueError):
         self.expected = expected
 
     def __str__(self) -> str:
-        return f"{self.what}; expected {self.expected}"
+        return f"{self.what}; use {self.expected}"

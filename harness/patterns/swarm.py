@@ -37,9 +37,10 @@ from prong.harness.patterns.reducing import reduce_tree
 from prong.harness.patterns.twins import AsyncTwins
 from prong.harness.patterns.voting import By, Vote
 from prong.harness.program.reducing import FITS_CHARACTERS
+from prong.harness.repository.repository import Repository
 from prong.primitives import Plan, create_task, join
 from prong.primitives import task as tasks
-from prong.primitives.remote import refuse_while_loading
+from prong.primitives.remote import is_loading, refuse_while_loading
 from prong.state import Invalid, Membership
 
 Order = Literal["items", "completion"]
@@ -58,7 +59,7 @@ class Swarm(AsyncTwins, futures.Executor):
     same calls in the same order find what is done.  `progress` is called with a `Progress` after each outcome.
 
     It begins with its first use and ends with its `with` block, or `shutdown`: then what was submitted has ended,
-    unless an exception leaves the block.
+    unless an exception leaves the block.  Raises `RepositoryError` at once where there is no repository.
     """
 
     def __init__(
@@ -69,7 +70,8 @@ class Swarm(AsyncTwins, futures.Executor):
     ) -> None:  # fmt: skip
         if name is not None and repository is None:
             raise Invalid(f"the name {name!r} of a swarm without a repository", "a repository, in which it is kept")
-        self._place = repository
+        # A program that is loaded for one of its functions may make it, elsewhere; it is not begun there.
+        self._place = repository if repository is None or is_loading() else Repository.open(repository).root
         self._name = name
         self._api_key = api_key
         self._more = {

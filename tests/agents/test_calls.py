@@ -136,7 +136,7 @@ def test_a_refusal_is_a_result_that_the_model_reads(calls):
 
     results = texts(calls(Toolbox(refuse=refuse, invalid=invalid)).run(turn("refuse", "invalid", "unknown")))
     assert results[0] == ("no such file; look with glob", True)
-    assert results[1] == ("5 parties; expected 1 to 3", True)
+    assert results[1] == ("5 parties; use 1 to 3", True)
     assert results[2][1]
     assert "'unknown'" in results[2][0]
     assert "invalid, refuse" in results[2][0]

@@ -62,7 +62,7 @@ def test_the_bound_of_a_queue_is_what_was_said_last(member):
 def test_who_was_refused_changes_nothing(people_two):
     ada, bob = people_two
     assert Semaphore(ada, "s", 2).acquire(timeout=0)
-    with pytest.raises(Invalid, match=r"Semaphore\('s', 3\); expected Semaphore\('s', 2\), as it was made"):
+    with pytest.raises(Invalid, match=r"Semaphore\('s', 3\); use Semaphore\('s', 2\), as it was made"):
         Semaphore(bob, "s", 3).release()
     assert Semaphore(ada, "s", 2).statistics().value == 1
     Barrier(ada, "b", 2).abort()

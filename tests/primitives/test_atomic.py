@@ -100,7 +100,7 @@ def test_whole_numbers_of_any_size_are_exact(tmp_path_factory, initial, amounts)
 @pytest.mark.parametrize("n", ["1", True, None, [1], math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("call", ["add", "min", "max"])
 def test_what_is_no_number_is_refused(tokens, call, n, store):
-    with pytest.raises(Invalid, match="an atomic value; expected a finite number"):
+    with pytest.raises(Invalid, match="an atomic value; use a finite number"):
         getattr(tokens, call)(n)
     assert store.row("select 1 from atomic") is None
 

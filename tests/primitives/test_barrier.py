@@ -855,7 +855,7 @@ def test_statistics_tell_how_full_it_is(barrier, spawn, in_line):
 def test_another_number_of_parties_is_refused(barrier, people):
     barrier.reset()
     (ada,) = people("ada")
-    with pytest.raises(Invalid, match="with 2 parties; expected 3 parties"):
+    with pytest.raises(Invalid, match="with 2 parties; use 3 parties"):
         Barrier(ada, "door", 2).meet(timeout=0)
 
 

@@ -17,6 +17,7 @@ from prong.harness.patterns.sources import files, objects
 from prong.harness.patterns.swarm import Swarm
 from prong.harness.patterns.voting import same, settled
 from prong.harness.program.reducing import fitting, groups, question
+from prong.harness.repository.git import RepositoryError
 from prong.harness.repository.repository import Repository
 from prong.primitives import remote
 from prong.state import Invalid
@@ -213,6 +214,11 @@ def test_a_function_that_nobody_can_import_travels_with_what_it_names():
 
 
 lock = __import__("threading").Lock()
+
+
+def test_a_swarm_without_a_repository_is_refused_at_once(tmp_path):
+    with pytest.raises(RepositoryError, match=r"nope is not inside a git repository\. Go to one"):
+        Swarm(tmp_path / "nope", offline=True)
 
 
 def test_a_program_says_too_that_it_trusts_what_a_repository_starts(tmp_path, monkeypatch):
