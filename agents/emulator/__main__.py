@@ -1,11 +1,13 @@
 """`python -m prong.agents.emulator`."""
 
+import gc
 import os
 import sys
 
-from prong.agents.emulator.cli import command
-
 if __name__ == "__main__":
+    gc.disable()  # what is read now is for good; once the schema is made, it is switched on
+    from prong.agents.emulator.cli import command
+
     try:
         command.main(standalone_mode=True)
     except SystemExit as end:

@@ -150,6 +150,7 @@ async def _warm(emulator: Emulator) -> AsyncIterator[None]:
         await emulator.schema()
         gc.collect()
         gc.freeze()
+        gc.enable()
 
     task = asyncio.create_task(build())
     try:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from prong.agents import nursery
@@ -25,7 +24,7 @@ def prepare(settings):
             raise RuntimeError(order["raise"])
         (made / f"ready-{order['name']}").touch()
         while order.get("stay"):
-            time.sleep(60)
+            signal.pause()
 
     return main
 

@@ -2,21 +2,13 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from tests.stepped import until
 
 from prong.agents.nursery import Exited, Forked, Nursery
-
-
-def eventually(condition, what, patience_s=20):
-    deadline = time.monotonic() + patience_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for: {what}"
-        time.sleep(0.005)
-    return found
 
 
 @pytest.fixture
@@ -26,7 +18,7 @@ def nursery(tmp_path):
     nursery.configure({"folder": str(tmp_path)})
     yield nursery
     nursery.close()
-    eventually(lambda: not left_behind(tmp_path), "the end of all processes")
+    until(lambda: not left_behind(tmp_path), "the end of all processes")
 
 
 def left_behind(folder):
@@ -50,12 +42,12 @@ def hear(nursery, count):
         heard.extend(more)
         return len(heard) >= count
 
-    eventually(enough, f"{count} words of the nursery, after {heard}")
+    until(enough, f"{count} words of the nursery, after {heard}")
     return heard
 
 
 def ready(folder, name):
-    eventually((folder / f"ready-{name}").exists, f"agent {name}")
+    until((folder / f"ready-{name}").exists, f"agent {name}")
     return int((folder / f"pid-{name}").read_text())
 
 
@@ -72,7 +64,7 @@ def test_it_tells_of_birth_and_of_how_each_agent_ended(nursery):
 def test_it_hears_of_a_kill_and_ends_what_the_dead_left_behind(nursery, tmp_path):
     nursery.fork(1, {"name": 1, "stay": True, "leave": "876"})
     pid = ready(tmp_path, 1)
-    eventually(lambda: any("876" in process.cmdline() for process in left_behind(tmp_path)), "the child of the agent")
+    until(lambda: any("876" in process.cmdline() for process in left_behind(tmp_path)), "the child of the agent")
     os.kill(pid, signal.SIGKILL)
     born, died = hear(nursery, 2)
     assert died == Exited(1, born.pid, "signal 9")
@@ -94,8 +86,8 @@ def test_all_agents_end_when_the_nursery_is_killed(nursery, tmp_path):
     nursery.fork(1, {"name": 1, "stay": True})
     ready(tmp_path, 1)
     os.kill(nursery.pid, signal.SIGKILL)
-    eventually(lambda: nursery.hear() is None, "the news")
-    eventually(lambda: not left_behind(tmp_path), "the end of its agents")
+    until(lambda: nursery.hear() is None, "the news")
+    until(lambda: not left_behind(tmp_path), "the end of its agents")
 
 
 def test_all_agents_and_the_nursery_end_when_the_supervisor_goes(nursery, tmp_path):

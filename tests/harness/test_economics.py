@@ -43,9 +43,27 @@ def asking(emulator, goal, *more):
     return ("run", "--base-url", emulator.url, "--model", MODEL, "--json", *more, goal)
 
 
+def the_first_request_of_every_fork_reads_its_prefix_from_the_cache(store, journal):
+    calls = store.rows("select * from model_call where prefix_tokens is not null and output_tokens > 0")
+    assert len(calls) == 16
+    usages = [
+        (entry["usage"]["cache_read_input_tokens"], entry["usage"]["output_tokens"])
+        for entry in journal
+        if entry["usage"]
+    ]
+    for call in calls:
+        assert (call["cache_read_tokens"], call["output_tokens"]) in usages
+        assert call["cache_read_tokens"] >= 0.95 * call["prefix_tokens"]
+    assert len({call["prefix_hash"] for call in calls}) == 1
+
+
 def test_sixteen_forks_write_not_one_token_of_their_prefix_and_cost_says_so(long_file):
     with EmulatorProcess(script_files=[SCRIPTS]) as emulator:
         prong(*asking(emulator, "Fan out 16 by fork after 3 looks"), cwd=long_file, ANTHROPIC_API_KEY="sk-ant-test")
+        the_first_request_of_every_fork_reads_its_prefix_from_the_cache(store_of(long_file), emulator.journal())
+    status = json.loads(prong("status", "--json", cwd=long_file).stdout)
+    assert status["usd"] > 0
+    assert status["cache"]["forks"] == 16
     told = json.loads(prong("cost", "--json", cwd=long_file).stdout)
     (point,) = told["fork_points"]
     assert (point["children"], point["hits"], point["losses"], point["lost_tokens"]) == (16, 16, 0, 0)

@@ -108,31 +108,6 @@ def test_a_fork_finds_its_parents_uncommitted_edits_and_merges_only_its_own(root
     assert files == {"plain.txt": "more\none\ntwo\nthree\n", "seen.txt": "one\ntwo\nthree\nedited\nuntracked\n"}
 
 
-def test_the_first_request_of_every_fork_reads_its_prefix_from_the_cache(root):
-    with EmulatorProcess(script_files=[SCRIPTS]) as emulator:
-        prong(
-            "run", "--base-url", emulator.url, "--model", "claude-opus-5-5", "--json", "Edit 6 files", cwd=root,
-            ANTHROPIC_API_KEY="sk-ant-test",
-        )  # fmt: skip
-        journal = emulator.journal()
-    store = find(Repository.open(root), None).store()
-    calls = store.rows("select * from model_call where prefix_tokens is not null")
-    assert len(calls) == 6
-    usages = [
-        (entry["usage"]["cache_read_input_tokens"], entry["usage"]["output_tokens"])
-        for entry in journal
-        if entry["usage"]
-    ]
-    for call in calls:
-        assert (call["cache_read_tokens"], call["output_tokens"]) in usages
-        assert call["cache_read_tokens"] >= 0.95 * call["prefix_tokens"]
-    assert len({call["prefix_hash"] for call in calls}) == 1
-    assert events(root, "cache.lost") == []
-    answer = json.loads(prong("status", "--json", cwd=root).stdout)
-    assert answer["usd"] > 0
-    assert answer["cache"]["forks"] == 6
-
-
 @pytest.mark.long
 def test_a_bad_endpoint_costs_waiting_but_no_work(root):
     shares = {"429": 0.15, "529": 0.1, "500": 0.05, "truncate": 0.1, "disconnect": 0.05, "malformed": 0.05}
@@ -186,6 +161,7 @@ def test_a_swarm_leaves_no_process_no_socket_and_no_temporary_file(root, tmp_pat
     assert not [path for path in (root / ".prong").rglob("*") if path.is_socket()]
 
 
+@pytest.mark.long  # Ctrl-C and going on are each in a test beside it
 def test_an_interrupted_swarm_goes_on_where_it_was(root):
     process = start("run", "--offline", "--script", SCRIPTS, "--latency", "0.2", "Edit 4 files", cwd=root)
     eventually(lambda: (root / ".prong").exists() and any((root / ".prong").glob("*/workspaces/3")), "a child at work")

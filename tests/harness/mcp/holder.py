@@ -15,7 +15,7 @@ async def hold(url, token, name, mode):
         told = await client.call_tool("lock", {"op": "acquire", "name": "index"})
         sys.stdout.write("held\n" if not told.is_error else told.content[0].text)
         sys.stdout.flush()
-        await asyncio.sleep(600)
+        await asyncio.Event().wait()
 
 
 asyncio.run(hold(*sys.argv[1:]))

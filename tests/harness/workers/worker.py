@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 
@@ -89,7 +88,7 @@ def hang():
     """Start a child, and never end."""
     subprocess.Popen(["sleep", "987"])
     while True:
-        time.sleep(1)
+        signal.pause()
 
 
 def main():
