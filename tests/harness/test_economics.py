@@ -63,7 +63,7 @@ def test_sixteen_forks_write_not_one_token_of_their_prefix_and_cost_says_so(long
         the_first_request_of_every_fork_reads_its_prefix_from_the_cache(store_of(long_file), emulator.journal())
     status = json.loads(prong("status", "--json", cwd=long_file).stdout)
     assert status["usd"] > 0
-    assert status["cache"]["forks"] == 16
+    assert status["cache"]["forks"] >= 16  # and that of a scout, which reads ahead of them
     told = json.loads(prong("cost", "--json", cwd=long_file).stdout)
     (point,) = told["fork_points"]
     assert (point["children"], point["hits"], point["losses"], point["lost_tokens"]) == (16, 16, 0, 0)
