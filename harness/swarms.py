@@ -79,7 +79,8 @@ class Bounds:
     `tokens` and `usd` are its budget, `agent_tokens` and `agent_usd` that of one attempt, `task_tokens` and `task_usd`
     that of a task that an agent creates without one.  `open` and `tasks` bound the
     tasks that are open and that are ever created, `depth` and `children` how deep they stand and how many below one,
-    `attempts` the failures of one, `parked` the processes that wait.  `cpu_percent`, `load` (for each core) and
+    `attempts` the failures of one, `parked` the processes that wait, and `priority` what tasks have that name none and
+    whose role has none.  `cpu_percent`, `load` (for each core) and
     `reserve_bytes` are what the machine must bear when an agent starts.
     """
 
@@ -93,6 +94,7 @@ class Bounds:
     children: int = 50
     attempts: int | None = None
     ageing_s: float | None = None
+    priority: int | None = None
     task_tokens: int | None = None
     task_usd: float | None = None
     parked: int = 64
@@ -122,7 +124,7 @@ class Bounds:
         """Make them hold for whoever creates tasks."""
         set_limits(
             tx, open=self.open, tasks=self.tasks, depth=self.depth, children=self.children, attempts=self.attempts,
-            ageing_s=self.ageing_s,
+            ageing_s=self.ageing_s, priority=self.priority,
         )  # fmt: skip
 
 

@@ -22,9 +22,8 @@ from prong.primitives.task_record import (
     Task,
     find,
     past,
-    record,
 )
-from prong.primitives.values import checked_name, checked_number
+from prong.primitives.values import MOST, checked_name, checked_number
 from prong.state import Invalid, Row, TaskLost, Transaction
 
 LEVELS_RAISED = 64
@@ -42,7 +41,6 @@ insert into task (parent, title, prompt, context, state, role, depth, priority, 
 values (:parent, :title, :prompt, :context, :state, :role, :depth, :priority, :level, :estimate_s, :path_s,
         :on_failed_need, :attempts, :paused, :fork_point, :brief_of, :base_commit, :key, :now,
         case when :state = 'ready' then :now end, :account, :result_schema, :result_asks, :writes, :gated)
-returning *
 """
 
 
@@ -93,7 +91,7 @@ def create_tasks(tx: Transaction, plans: Sequence[Plan]) -> list[tuple[Task, boo
     family = _Family(tx, len(fresh))
     within, before = _needs(tx, fresh, by_key, known)
     estimates = {place: family.estimate_s(plan.role) for place, plan in fresh.items()}
-    paths = ranking.longest_paths(estimates, within)
+    paths = ranking.longest_paths(estimates, within) if any(within.values()) else estimates
     made: dict[int, Task] = {}
     for place in _in_order(fresh, within):
         needs = [made[one] for one in within[place]] + [find(tx, one) for one in before[place]]
@@ -109,11 +107,12 @@ def create_tasks(tx: Transaction, plans: Sequence[Plan]) -> list[tuple[Task, boo
 def set_limits(
     tx: Transaction, *, open: int | None = None, tasks: int | None = None, depth: int | None = None,
     children: int | None = None, attempts: int | None = None, ageing_s: float | None = None,
+    priority: int | None = None,
 ) -> None:  # fmt: skip
     """Bound how many tasks may be open and ever be created, how deep and how many below one; None leaves one as it is.
 
-    `attempts` is after how many failures a task has failed that names no other number, and `ageing_s` how many seconds
-    of waiting count as much as one more of priority.
+    `attempts` is after how many failures a task has failed that names no other number, `priority` that of tasks that
+    name none, and `ageing_s` how many seconds of waiting count as much as one more of priority.
 
     >>> with swarm.transaction() as tx:
     ...     set_limits(tx, open=50_000, tasks=100_000)
@@ -122,12 +121,12 @@ def set_limits(
         raise Invalid(f"ageing_s {ageing_s}", "more than 0 seconds")
     given = {
         "most_open": open, "most_total": tasks, "most_depth": depth, "most_children": children, "attempts": attempts,
-        "ageing_s": ageing_s,
+        "ageing_s": ageing_s, "priority": priority,
     }  # fmt: skip
     for name, value in given.items():
         if value is not None:
             if name != "ageing_s":
-                checked_number(name, value, least=0 if name == "most_depth" else 1)
+                checked_number(name, value, least={"most_depth": 0, "priority": -MOST}.get(name, 1))
             tx.execute(f"update task_count set {name} = :value", value=value)  # noqa: S608  a name from above
     if ageing_s is not None:  # those that wait stand where the new measure puts them
         tx.execute(
@@ -212,9 +211,10 @@ class _Family:
         return ranking.ESTIMATE_S if learnt is None else learnt
 
     def priority(self, plan: Plan) -> int:
-        """The plan's priority, or its role's."""
+        """The plan's priority, its role's, or the swarm's."""
         row = self._role(plan.role)
-        return plan.priority if plan.priority is not None else (row["priority"] or 0) if row is not None else 0
+        given = plan.priority if plan.priority is not None or row is None else row["priority"]
+        return self._limits["priority"] if given is None else given
 
     def attempts(self, plan: Plan) -> int:
         """The plan's attempts, its role's, or the swarm's."""
@@ -317,10 +317,9 @@ def _create(
 ) -> Task:
     states = [need.state for need in needs]
     ready = is_ready(plan.on_failed_need, states) and not plan.gated
-    row = tx.row(_INSERT, **_columns(tx, family, plan), state="ready" if ready else "blocked", estimate_s=estimate_s,
-                 path_s=path_s)  # fmt: skip
-    assert row is not None
-    number: int = row["id"]
+    row = {**_columns(tx, family, plan), "state": "ready" if ready else "blocked", "estimate_s": estimate_s,
+           "path_s": path_s}  # fmt: skip
+    number = tx.insert(_INSERT, **row)
     for need in needs:
         tx.execute("insert into task_need (task, need) values (:task, :need)", task=number, need=need.id)
     if plan.budget is not None:
@@ -337,7 +336,8 @@ def _create(
         return find(tx, number)
     if not ready:
         tell_needs(tx, [need.id for need in needs if not need.final], path_s=path_s, priority=row["priority"])
-    return record(row)
+    return Task(number, row["parent"], plan.title, row["state"], row["priority"], 0, None, None, None, plan.role,
+                result_schema=plan.result_schema)  # fmt: skip
 
 
 def _columns(tx: Transaction, family: _Family, plan: Plan) -> Mapping[str, Any]:

@@ -46,6 +46,7 @@ create table agent (
     process      text                            -- boot, namespace, pid and birth: whoever looks sees whether it is
 ) strict;                                        -- gone; null: the harness looks after it
 
+create index agent_asleep on agent (id) where state = 'asleep' and ended_at is null;
 create index agent_alive on agent (id) where ended_at is null;
 create index agent_task on agent (task) where task is not null;
 
@@ -115,6 +116,7 @@ create table task (
 -- It holds who backs off, too, with until when, so that they are passed over without a look at their rows.
 create index task_line on task (level desc, path_s desc, id, not_before) where state = 'ready' and paused = 0;
 create index task_open on task (state, id) where state not in ('done', 'failed', 'cancelled');
+create index task_bad on task (state, id) where state in ('failed', 'cancelled');
 create index task_raised on task (id) where raised is not null;
 create index task_of_role on task (role, state) where role <> '' and state not in ('done', 'failed', 'cancelled');
 create index task_gated on task (id) where gated = 1;
@@ -148,6 +150,7 @@ create table task_count (
     most_depth    integer not null default 5,
     most_children integer not null default 50,   -- of one task
     attempts      integer not null default 3,    -- of a task that names no other number
+    priority      integer not null default 0,    -- of a task that names none and whose role has none
     ageing_s      real not null default 14400    -- waiting that counts as much as one more of priority
 ) strict;
 
@@ -155,7 +158,7 @@ create table role (                              -- how long tasks of a role tak
     name       text primary key,
     estimate_s real,                             -- a moving average; null: not known yet
     finished   integer not null default 0,
-    priority   integer,                          -- null: 0
+    priority   integer,                          -- null: as the swarm has it
     attempts   integer,                          -- null: as the swarm has it
     agents     integer,                          -- so many of its tasks run at once; null: as many as there are slots
     writes     text,                             -- JSON, as a task's
@@ -175,7 +178,8 @@ create table plan_step (                         -- which task of the swarm is w
     step     text not null,                      -- its name there
     place    integer,                            -- its place among those of a for_each; null: it is the step itself
     item     text,                               -- JSON: the one that it is for
-    outcome  text check (outcome in ('skipped', 'expanded'))
+    outcome  text check (outcome in ('skipped', 'expanded')),
+    items    text                                -- JSON: all of its for_each while not all of them are tasks yet
 ) strict;
 create index plan_step_name on plan_step (step, place);
 
@@ -207,6 +211,11 @@ create table reservation (                       -- a call of the model under wa
     at      real not null
 ) strict;
 create index reservation_agent on reservation (agent);
+
+create table surplus (                           -- by how much an endpoint has counted more than a call can have
+    model   text primary key,                    -- '': one whose price is unknown
+    tokens  integer not null                     -- the most; so much more is set aside for every call since
+) strict, without rowid;
 
 -- The conversation tree.  A message is immutable; a conversation is named by its last message; a fork shares every row.
 -- A conversation that grew too long for its model goes on from a new root, which sums up the old one; that one is kept.

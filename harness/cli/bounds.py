@@ -49,6 +49,9 @@ _OPTIONS = {
     "limits.tasks": click.option("--total-tasks", type=click.IntRange(1), help="How many may ever be created."),
     "limits.attempts": click.option("--attempts", type=click.IntRange(1, 100), help="Failures after which one fails."),
     "limits.parked": click.option("--parked", type=click.IntRange(0), help="How many waiting agents keep a process."),
+    "priority": click.option(
+        "--priority", metavar="NAME|N", help="Of its tasks that name none: a whole number, or a name from PRONG.md."
+    ),
     "limits.load": click.option(
         "--load", type=Amount("load", amounts.Load.read), help="Start none above this load of a core, or pressure: 40%."
     ),
@@ -87,6 +90,7 @@ def bounds(rules: Rules, **options: Any) -> Bounds:
             attempts=_or(options["attempts"], limits.attempts),
             parked=_or(options["parked"], limits.parked),
             ageing_s=rules.ageing_s,
+            priority=None if options["priority"] is None else rules.priority(_number(options["priority"])),
         )
         .with_load(options["load"])
         .with_memory(options["memory"])
@@ -109,6 +113,11 @@ def overridden(ctx: click.Context) -> tuple[str, ...]:
     """The rules that were given on the command line or in the environment: no change of the file touches them."""
     names = {key: _PARAMETERS.get(key, key.rpartition(".")[2]) for key in ("limits.agents", *_OPTIONS)}
     return tuple(key for key, parameter in names.items() if given(ctx, parameter))
+
+
+def _number(given: str) -> str | int:
+    """A priority as it was given: a number where it is one, else a name."""
+    return int(given) if given.removeprefix("-").isdecimal() else given
 
 
 def _or(value: T | None, other: T) -> T:

@@ -61,7 +61,7 @@ def opened(
     from prong.harness.patterns.opened import Opened  # noqa: PLC0415  as above
 
     options = opening.with_script(options)
-    known = None if again else opening.named(repository, name, base)
+    known = None if again else opening.named(repository, name, base, options=options)
     found: Found
     if known is not None:
         found = opening.go_on(known, replace(options, goal=known.options.goal))

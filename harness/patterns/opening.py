@@ -58,13 +58,17 @@ class NotTrusted(ProngError):
         return f"{self.what}. If you want that, say so: trust=True, or set PRONG_RUN_TRUST=1"
 
 
-def named(repository: Repository, name: str, base: str) -> Swarm | None:
-    """The newest swarm of this name that has begun from this commit."""
+def named(repository: Repository, name: str, base: str, *, options: Options) -> Swarm | None:
+    """The newest swarm of this name that has begun from this commit, and plays a script where this one is to play one.
+
+    What a script has answered, and how long it took, must not stand among what a model did.
+    """
     for swarm in reversed(all_swarms(repository)):
         paper = swarm.directory / PAPER
         if paper.exists():
             said = json.loads(paper.read_text("utf-8"))
-            if (said["name"], said["base"]) == (name, base):
+            alike = (swarm.options.offline is None) == (options.offline is None)
+            if (said["name"], said["base"]) == (name, base) and alike:
                 return swarm
     return None
 
@@ -110,7 +114,7 @@ def python_options(
         agent_tokens=budget.agent.tokens, agent_usd=budget.agent.usd, task_tokens=budget.task.tokens,
         task_usd=budget.task.usd, open=limits.open, tasks=limits.tasks if "limits.tasks" in rules.said else TASKS,
         depth=limits.depth, children=limits.children, attempts=limits.attempts, parked=limits.parked,
-        ageing_s=rules.ageing_s,
+        ageing_s=rules.ageing_s, priority=rules.usual_priority,
     ).with_load(limits.load).with_memory(limits.memory)  # fmt: skip
     played = tuple(str(Path(script).resolve()) for script in scripts) or (str(SCRIPT),)
     usual = None if offline else rules.model

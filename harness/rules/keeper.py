@@ -19,8 +19,13 @@ from prong.state import Invalid, Store, Transaction
 _BOUNDS: Mapping[str, str] = {
     "limits.depth": "depth", "limits.children": "children", "limits.open": "open", "limits.tasks": "tasks",
     "limits.attempts": "attempts", "limits.parked": "parked", "ageing": "ageing_s",
+    "priority": "priority",
 }  # fmt: skip
 """Rules and the bounds that they are."""
+
+_OWN: Mapping[str, Callable[[Rules], Any]] = {
+    "ageing": lambda rules: rules.ageing_s, "priority": lambda rules: rules.usual_priority,
+}  # fmt: skip
 
 Changed = Callable[[int, Bounds], None]
 """Gets the number of slots and the bounds that hold from now on."""
@@ -76,7 +81,7 @@ class RuleKeeper:
         """Make a rule hold; why it does not, where it cannot."""
         if key in _BOUNDS:
             section, _, name = key.rpartition(".")
-            value: Any = getattr(new.limits, name) if section else new.ageing_s
+            value: Any = getattr(new.limits, name) if section else _OWN[key](new)
             self.bounds = replace(self.bounds, **{_BOUNDS[key]: value})
         elif key == "limits.agents":
             self.slots = new.limits.agents

@@ -130,7 +130,8 @@ class Route:
 class Rules:
     """What a repository's `PRONG.md` says; what it does not say has the default.
 
-    `ageing_s` is after how many seconds of waiting a task is as urgent as one of the next priority; `on_lost_cache` is
+    `usual_priority` is that of tasks that name none and whose role has none; `ageing_s` is after how many seconds of
+    waiting a task is as urgent as one of the next priority; `on_lost_cache` is
     what forks do that have not begun when their prompt cache is lost.  `said` names the rules that stand in the file,
     and does not count when rules are compared.
     """
@@ -142,6 +143,7 @@ class Rules:
     priorities: Mapping[str, int] = rule({}, read.priorities)  # before the roles, which use its names
     roles: Mapping[str, Role] = rule({}, read.roles(worker.role(Role)), part=Role)
     route: Route = rule(Route(), read.record(Route), part=Route)
+    usual_priority: int = rule(0, read.priority, key="priority")
     ageing_s: float = rule(AGEING_S, read.seconds(1, 30 * _DAY_S), key="ageing")
     on_lost_cache: str = rule("stop", read.choice("stop", "continue", "brief"))
     model: str | None = rule(None, read.word, fixed=True)
@@ -195,6 +197,7 @@ class Rules:
             budget=replace(new.budget, task=self.budget.task, agent=self.budget.agent),
             permissions=new.permissions,
             priorities=new.priorities,
+            usual_priority=new.usual_priority,
             ageing_s=new.ageing_s,
             on_lost_cache=new.on_lost_cache,
             roles=roles,
@@ -287,6 +290,7 @@ def defaults(rules: Rules) -> dict[str, Any]:
         "limits.memory": ("memory", str(limits.memory)),
         "budget.tokens": ("tokens", budget.tokens),
         "budget.usd": ("usd", budget.usd),
+        "priority": ("priority", str(rules.usual_priority)),
         "model": ("model", rules.model),
         "base_url": ("base_url", rules.base_url),
         "max_tokens": ("max_tokens", rules.max_tokens),

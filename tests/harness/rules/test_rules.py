@@ -60,6 +60,7 @@ sandbox:
   disk: 5%
   read: [/srv/data, /opt/more]
 priorities: {urgent: 20, low: -10}
+priority: low
 ageing: 2m
 model: claude-opus-5-5
 models:
@@ -449,6 +450,7 @@ def test_options_come_from_what_the_file_says_and_nothing_else():
         "load": "1.5", "memory": "10%", "tokens": 2_000_000, "usd": 12.5, "model": "claude-opus-5-5",
         "base_url": "http://127.0.0.1:8901", "max_tokens": 16_000, "offline": True, "scripts": ("one.py", "two.py"),
         "latency": 0.25, "check": "pytest -q", "check_timeout": 300, "sandbox": "off", "network": True,
+        "priority": "-10",
     }  # fmt: skip
 
 
