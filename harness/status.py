@@ -1,20 +1,24 @@
-"""What a swarm looks like now: one read of the database, for the terminal and for `--json`."""
+"""What a swarm looks like now: one read of the database, for the terminal and for `--json`.
+
+Sums and counts come from the database, and only those tasks are read that are shown: a swarm of a hundred thousand is
+looked at as fast as a small one.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import psutil
 
 from prong.agents.models import Usage
 from prong.harness.approvals import Asked, waiting
+from prong.harness.outcome import NOT_NEEDED
+from prong.harness.status_rows import ORDER, PROBLEMS, SPENT, counted, shown_rows
 from prong.state import Row, Store
 from prong.state.process import gone
-
-STATES = ("blocked", "ready", "running", "parked", "done", "failed", "cancelled")
 
 _HELD = ("budget", "cache")
 """What a task without an agent is held for until a person does something."""
@@ -70,6 +74,19 @@ class AgentStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """A task that has not ended well, and where its work stands that could not be merged.
+
+    The second copy of a straggler is none, nor is a task that was cancelled because nobody needs it any more.
+    """
+
+    task: int
+    state: str
+    error: str | None
+    branch: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SupervisorStatus:
     """The process that runs a swarm: `alive`, `stopped` (Ctrl-Z, SIGSTOP), `dead` without a word, or `none`."""
 
@@ -97,7 +114,9 @@ class Status:
     Times count from the first start on: waiting, pauses, and the time in which nobody ran the swarm are in them.
 
     `paused` is whether a person paused all of it; `refused` why the scheduler starts nobody just now, in words;
-    `approvals` are the calls that a person is asked about.
+    `approvals` are the calls that a person is asked about.  `counted` is how many tasks are in each state, of which
+    `tasks` are those that were asked for; `forks` is how many calls began with a prefix of their parent's, and
+    `least_prefix_read` the least share of it that any of them read from the cache.
     """
 
     swarm: str
@@ -111,7 +130,10 @@ class Status:
     agents: tuple[AgentStatus, ...]
     usage: Usage
     usd: float | None
-    forks: tuple[float, ...]
+    counted: Mapping[str, int]
+    forks: int = 0
+    least_prefix_read: float | None = None
+    problems: tuple[Problem, ...] = ()
     paused: bool = False
     refused: str | None = None
     approvals: tuple[Asked, ...] = ()
@@ -119,7 +141,7 @@ class Status:
 
     def counts(self) -> Mapping[str, int]:
         """How many tasks are in each state."""
-        return {state: sum(task.state == state for task in self.tasks) for state in STATES}
+        return self.counted
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints of a swarm."""
@@ -138,15 +160,14 @@ class Status:
             "branch": self.branch,
             "seconds": round(self.seconds, 3),
             "tasks": self.counts(),
-            "agents": [asdict(agent) for agent in self.agents],
+            "agents": [
+                {"id": one.id, "pid": one.pid, "task": one.task, "state": one.state, "reason": one.reason}
+                for one in self.agents
+            ],
             "tokens": tokens(self.usage),
             "usd": self.usd,
-            "cache": {"forks": len(self.forks), "least_prefix_read": min(self.forks) if self.forks else None},
-            "problems": [
-                {"task": task.id, "state": task.state, "error": task.error, "branch": task.kept_branch}
-                for task in self.tasks
-                if task.state in ("failed", "cancelled")
-            ],
+            "cache": {"forks": self.forks, "least_prefix_read": self.least_prefix_read},
+            "problems": [asdict(one) for one in self.problems],
         }
 
 
@@ -160,22 +181,33 @@ def tokens(usage: Usage) -> dict[str, int]:
     }
 
 
-def read_status(store: Store) -> Status:
-    """Read everything in one snapshot, so that the parts agree."""
+def read_status(store: Store, *, tasks: int | None = None) -> Status:
+    """Read everything in one snapshot, so that the parts agree; of the tasks the first so many as they are shown."""
     with store.snapshot():
-        swarm = store.row("select * from swarm")
-        assert swarm is not None, "a swarm's row is written when it is made"
-        supervisor = supervisor_of(store)
-        unsupervised = is_interrupted(swarm, supervised=supervisor.state in _LIVES)
-        now = _now(store, swarm, unsupervised=unsupervised)
-        tasks = tuple(_task(row, now=now, unsupervised=unsupervised) for row in store.rows(_TASKS))
+        found = _read(store, tasks)
+        living = found.state != "interrupted"
         agents = store.rows("select id, pid, task, state, reason from agent where task is not null order by id")
-        refusal = None if unsupervised or swarm["state"] != "running" else last_refusal(store)
-        asked = tuple(waiting(store))
-        forks = store.rows(
-            "select 1.0 * cache_read_tokens / prefix_tokens as share from model_call where prefix_tokens > 0"
-        )
-    known = [task.usd for task in tasks if task.usd is not None]
+        problems = tuple(Problem(*row) for row in store.rows(PROBLEMS, not_needed=NOT_NEEDED))
+    return replace(found, agents=tuple(_agent(row, unsupervised=not living) for row in agents), problems=problems)
+
+
+def read_picture(store: Store, tasks: int | None) -> Status:
+    """The same without agents and problems, which a picture does not show."""
+    with store.snapshot():
+        return _read(store, tasks)
+
+
+def _read(store: Store, tasks: int | None) -> Status:
+    swarm, spent = store.row("select * from swarm"), store.row(SPENT)
+    assert swarm is not None, "a swarm's row is written when it is made"
+    assert spent is not None, "a sum is one row"
+    supervisor = supervisor_of(store)
+    unsupervised = is_interrupted(swarm, supervised=supervisor.state in _LIVES)
+    now = _now(store, swarm, unsupervised=unsupervised)
+    shown = tuple(_task(row, now=now, unsupervised=unsupervised) for row in shown_rows(store, tasks))
+    if tasks is not None:
+        shown = tuple(sorted(shown, key=lambda task: (ORDER[task.state], task.id)))[:tasks]
+    refusal = None if unsupervised or swarm["state"] != "running" else last_refusal(store)
     return Status(
         swarm=swarm["id"],
         state="interrupted" if unsupervised else swarm["state"],
@@ -184,32 +216,18 @@ def read_status(store: Store) -> Status:
         branch=swarm["branch"],
         slots=swarm["slots"],
         seconds=now - swarm["started_at"],
-        tasks=tasks,
-        agents=tuple(_agent(row, unsupervised=unsupervised) for row in agents),
-        usage=sum((task.usage for task in tasks), Usage()),
-        usd=sum(known) if len(known) == len(tasks) else None,
-        forks=tuple(min(1.0, row["share"]) for row in forks),
+        tasks=shown,
+        agents=(),
+        usage=Usage(spent["input"], spent["cache_read"], spent["cache_write"], spent["output"]),
+        usd=None if spent["unpriced"] else spent["usd"],
+        counted=counted(store, unsupervised=unsupervised),
+        forks=spent["forks"],
+        least_prefix_read=spent["least"],
         paused=bool(swarm["paused"]),
         refused=None if refusal is None else json.loads(refusal["data"])["detail"],
-        approvals=asked,
+        approvals=tuple(waiting(store)),
         supervisor=supervisor,
     )
-
-
-_TASKS = """
-select task.*, (select max(id) from agent where agent.task = task.id) as last_agent,
-       (select group_concat(need) from task_need where task_need.task = task.id) as needs,
-       (select kind || ' ' || object from waiter where waiter.task = task.id and waiter.state = 'waiting'
-         order by waiter.id limit 1) as waits_for,
-       (select case when kind in ('model.waits', 'merge.waits', 'merge.checking') then data end
-          from event where event.task = task.id
-         order by seq desc limit 1) as trouble,
-       coalesce(sum(input_tokens), 0) as input, coalesce(sum(cache_read_tokens), 0) as cache_read,
-       coalesce(sum(cache_write_tokens), 0) as cache_write, coalesce(sum(output_tokens), 0) as output,
-       coalesce(sum(usd), 0.0) as usd, count(model_call.id) - count(usd) as unpriced
-  from task left join model_call on model_call.task = task.id
- group by task.id order by task.id
-"""
 
 
 def _task(row: Row, *, now: float, unsupervised: bool) -> TaskStatus:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from prong.harness.repository.repository import Repository
-from prong.harness.status import NO_SUPERVISOR, STATES, SupervisorStatus, is_interrupted, shown_state, supervisor_of
+from prong.harness.status import NO_SUPERVISOR, SupervisorStatus, is_interrupted, shown_state, supervisor_of
+from prong.harness.status_rows import STATES
 from prong.harness.swarms import NoSwarm, find, names
 from prong.state import ProngError, Store
 

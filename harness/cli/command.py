@@ -254,7 +254,7 @@ def _end(swarm: Swarm, state: str, *, as_json: bool) -> NoReturn:
     click.get_current_context().meta.get(ENDED, _ignore)(swarm, state)
     all_pushed = not (swarm.options.push and state in ("done", "failed")) or pushed(swarm)
     if as_json:
-        click.echo(json.dumps(read_status(swarm.store()).as_json()))
+        click.echo(json.dumps(read_status(swarm.store(), tasks=0).as_json()))
     else:
         show_plan(swarm)
         show_advice(swarm)

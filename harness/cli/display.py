@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from prong.harness.approvals import Asked
-from prong.harness.status import Status, TaskStatus, read_status
+from prong.harness.status import Status, TaskStatus, read_picture
+from prong.harness.status_rows import ORDER
 from prong.harness.swarms import Swarm
 from prong.state import Row, Store
 from prong.state.secrets import masked
@@ -46,8 +47,6 @@ TOLD = (
 )  # fmt: skip
 """How the kinds of events begin that a person is told of; what agents call and share is in the log."""
 
-_ORDER = {"running": 0, "parked": 1, "ready": 2, "blocked": 3, "failed": 4, "cancelled": 5, "done": 6}
-
 
 def live(swarm: Swarm, over: threading.Event) -> None:
     """Redraw the swarm until it is over, and leave its last picture standing."""
@@ -61,7 +60,7 @@ def live(swarm: Swarm, over: threading.Event) -> None:
 
 
 def _picture_for(console: Console, store: Store) -> Group:
-    return picture(read_status(store), width=console.width, height=console.height)
+    return picture(read_picture(store, ROWS), width=console.width, height=console.height)
 
 
 def plain(swarm: Swarm, over: threading.Event) -> None:
@@ -119,7 +118,7 @@ def picture(status: Status, *, width: int, height: int) -> Group:
             header_style="dim",
         )  # fmt: skip
     shown = min(ROWS, max(3, height - 8))
-    ordered = sorted(status.tasks, key=lambda task: (_ORDER[task.state], task.id))[:shown]
+    ordered = sorted(status.tasks, key=lambda task: (ORDER[task.state], task.id))[:shown]
     for task, depth in _tree(ordered):
         table.add_row(*(column.cell(task, depth) for column in columns))
     parts: list[Any] = [headline(status), table]
@@ -128,7 +127,7 @@ def picture(status: Status, *, width: int, height: int) -> Group:
     parts += [Text(f"  {_asked(one)}", style="bold yellow", no_wrap=True) for one in status.approvals[:ASKED]]
     if len(status.approvals) > ASKED:
         parts.append(Text(f"  and {len(status.approvals) - ASKED} more calls wait for you: prong approve", style="dim"))
-    rest = len(status.tasks) - len(ordered)
+    rest = sum(status.counts().values()) - len(ordered)
     if rest:
         parts.append(Text(f"  and {rest} more: prong tasks", style="dim"))
     return Group(*parts, bill(status))
@@ -183,8 +182,8 @@ def bill(status: Status) -> Text:
     """What it has read, written and cost, in one line."""
     usage = status.usage
     share = f"{usage.cache_read / usage.prompt:.0%} from the cache" if usage.prompt else "nothing asked yet"
-    if status.forks:
-        share += f"; of what forks inherit, {min(status.forks):.0%}"
+    if status.least_prefix_read is not None:
+        share += f"; of what forks inherit, {status.least_prefix_read:.0%}"
     usd = "cost unknown" if status.usd is None else f"${status.usd:.4f}"
     return Text(f"{_short(usage.prompt) or 0} tokens in ({share}), {_short(usage.output) or 0} out, {usd}", style="dim")
 

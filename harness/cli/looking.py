@@ -28,17 +28,17 @@ def status(swarm: str | None, *, repo: Path, as_json: bool) -> None:
     Times count from the first start on, of the swarm as of each task: waiting, pauses and the time in which nobody ran
     it are in them.
     """
-    from prong.harness.status import read_status  # noqa: PLC0415  each command imports what it needs
+    from prong.harness.status import read_picture, read_status  # noqa: PLC0415  each command imports what it needs
 
     found = find(Repository.open(repo), swarm)
-    now = read_status(found.store())
     if as_json:
-        click.echo(json.dumps(now.as_json()))
+        click.echo(json.dumps(read_status(found.store(), tasks=0).as_json()))
         return
     from rich.console import Console  # noqa: PLC0415
 
-    from prong.harness.cli.display import WIDE, picture  # noqa: PLC0415
+    from prong.harness.cli.display import ROWS, WIDE, picture  # noqa: PLC0415
 
+    now = read_picture(found.store(), ROWS)
     console = Console() if sys.stdout.isatty() else Console(width=WIDE)
     console.print(picture(now, width=console.width, height=10_000))
     if now.paused:
@@ -77,12 +77,12 @@ def tasks(swarm: str | None, *, repo: Path, as_json: bool) -> None:
 def log(swarm: str | None, *, repo: Path, follow: bool, task: int | None, as_json: bool) -> None:
     """Print what happened in a swarm, in order."""
     from prong.harness.cli.display import events_after, line  # noqa: PLC0415
-    from prong.harness.status import read_status  # noqa: PLC0415
+    from prong.harness.status import read_picture  # noqa: PLC0415
 
     store = find(Repository.open(repo), swarm).store()
     seq = 0
     while True:
-        over = not follow or read_status(store).state != "running"
+        over = not follow or read_picture(store, 0).state != "running"
         for row in events_after(store, seq, limit=1_000_000):
             seq = row["seq"]
             if task in (None, row["task"]):

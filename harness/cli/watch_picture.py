@@ -77,7 +77,7 @@ class Frame:
 
 def read_frame(store: Store, *, events: int) -> Frame:
     """All that a picture shows, with so many of the last events."""
-    status = read_status(store)
+    status = read_status(store, tasks=0)
     with closing(connect(store.path)) as connection:
         shift = snapshot.shift_s(connection)
         now = store.clock.wall() - shift
