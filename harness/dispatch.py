@@ -22,7 +22,7 @@ from typing import Any
 from prong.harness import scheduler, scopes, sleeping
 from prong.harness.admission import Crew, Limits, Providers, Refusal
 from prong.harness.hedging import hedge
-from prong.harness.plans.gates import open_steps
+from prong.harness.plans.gates import Gates
 from prong.harness.pressure import Pressure
 from prong.harness.scheduler import Candidate, Decision, Snapshot, Unpark
 from prong.primitives import ranking, wait_graph
@@ -134,6 +134,7 @@ class Dispatcher:
         self.parked = parked
         self.limits = limits or Limits()
         self._store = store
+        self._gates = Gates(store)
         self._read_pressure = pressure
         self._provider = provider
         self._pressure: tuple[float, Pressure] | None = None
@@ -145,7 +146,7 @@ class Dispatcher:
 
     def round(self) -> Orders:
         """Fill the free slots, in one transaction; what is to be done after it."""
-        open_steps(self._store)
+        self._gates.open()
         hedge(self._store, slots=self.slots)
         self._renew()
         if not self._is_due():

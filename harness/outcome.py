@@ -15,6 +15,8 @@ select (select open from task_count) as open,
          or exists (select 1 from merge where state = 'waiting')
          or exists (select 1 from merge join task on task.id = merge.resolver
                      where merge.state = 'resolving' and task.state in ('done', 'failed', 'cancelled'))
+         or exists (select 1 from task join plan_step on plan_step.task = task.id
+                     where gated = 1 and state = 'blocked' and items is not null)
          or exists (select 1 from task where gated = 1 and state = 'blocked'
                        and not exists (select 1 from task_need join task need on need.id = task_need.need
                                         where task_need.task = task.id

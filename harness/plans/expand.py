@@ -3,10 +3,10 @@
     a step that hangs on nothing  -- a task as any other
     `when`, a place for a result  -- a gated task: blocked, its needs end, and it starts, or is skipped, which is done
     `for_each`                    -- a gated task that no agent works on: a task for each item stands below it, and when
-                                     all of those have ended it is done, with all their results
+                                     all of those have ended it is done, with all their results (see each.py)
 
-Opening is one transaction each, made by the supervisor from what is written down: whoever comes after a crash finds the
-gates as they were.
+Opening is one transaction each, or for many items one for some of them, made by the supervisor from what is written
+down: whoever comes after a crash finds the gates as they were.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prong.harness.plans.each import Each, begin, make_some, undo
 from prong.harness.plans.expressions import Ended
 from prong.harness.plans.forks import Source, begin_fork, source_of
 from prong.harness.plans.plan import ITEMS, Plan, Step, parse
@@ -25,7 +26,6 @@ from prong.primitives import TooLarge, TooManyTasks, create_tasks
 from prong.primitives.artifacts import ArtifactLost, loaded, stored
 from prong.primitives.budget import Budget, OutOfBudget
 from prong.primitives.task import finish
-from prong.primitives.task_creating import tell_needs
 from prong.primitives.task_line import offer, stand_in_line
 from prong.primitives.task_record import PROMPT_BYTES, Task
 from prong.state import Invalid, Row, Store, Transaction
@@ -102,26 +102,35 @@ class Opener:
         self._plan = parse(row["text"], row["path"])
         self._files: Mapping[str, Sequence[str]] = json.loads(row["files"])
         self._skippable = self._plan.may_be_skipped()
+        self._expanding: dict[int, Each] = {}
 
-    def open(self, row: Row) -> None:
-        """Decide what becomes of one gated step; what cannot be decided fails, and says why."""
+    def open(self, row: Row) -> bool:
+        """Decide what becomes of one gated step; what cannot be decided fails, and says why.
+
+        False where more of its items are to become tasks, in the next round.
+        """
         step = self._plan.steps[row["step"]]
+        whole = True
         try:
             gathered = self._gathered(row["step"]) if row["outcome"] == "expanded" else None
+            each = None if row["items"] is None else self._each(row, step)
             with self._store.transaction(None) as tx:
                 if not _is_shut(tx, row):
-                    return
+                    return True
                 if gathered is not None:
                     self._join(tx, row, step, *gathered)
                 else:
-                    self._decide(tx, row, step)
+                    whole = self._decide(tx, row, step) if each is None else self._go_on(tx, row, each)
         except _UNDECIDED as error:
             # In a transaction of its own: what was made of it before the refusal is undone.
             with self._store.transaction(None) as tx:
                 if _is_shut(tx, row):
-                    finish(tx, row["id"], "failed", error=str(error), failure="request")
+                    undo(tx, row, str(error))
+        if whole:
+            self._expanding.pop(row["id"], None)
+        return whole
 
-    def _decide(self, tx: Transaction, row: Row, step: Step) -> None:
+    def _decide(self, tx: Transaction, row: Row, step: Step) -> bool:
         known = {need: self._ended(tx, need) for need in step.needs}
         why = self._why_skipped(row["step"], step, known)
         if why is not None:
@@ -129,9 +138,10 @@ class Opener:
             tx.event("plan.skipped", object=row["step"], task=row["id"], why=why)
             finish(tx, row["id"], "done", result=f"skipped: {why}")
         elif step.for_each is not None:
-            self._expand(tx, row, step, known)
+            return self._expand(tx, row, step, known)
         else:
             self._start(tx, row, step, known)
+        return True
 
     def _why_skipped(self, name: str, step: Step, known: Mapping[str, Ended]) -> str | None:
         if step.when is not None:
@@ -152,39 +162,34 @@ class Opener:
         tx.event("task.ready", object=str(row["id"]), task=row["id"])
         offer(tx)
 
-    def _expand(self, tx: Transaction, row: Row, step: Step, known: Mapping[str, Any]) -> None:
-        """A task for each item, below the step's own, which now needs them and not what the step needs."""
+    def _expand(self, tx: Transaction, row: Row, step: Step, known: Mapping[str, Any]) -> bool:
+        """The tasks for the first items; whether that is all of them."""
         name = row["step"]
-        items, source = self._items(name, step, known), self._source(tx, step)
-        told = [{**known, "item": item, "index": place + 1} for place, item in enumerate(items)]
-        plans = [
-            _task_plan(
-                step, key=key_of(name, place), title_=title(name, step, told[place]), role=row["role"],
-                prompt=_checked_prompt(filled(step.prompt, told[place])), priority=row["priority"],
-                needs=[key_of(need) for need in step.needs], parent=row["id"], gated=False,
-            )
-            for place in range(len(items))
-        ]  # fmt: skip
-        made = [task for task, _ in create_tasks(tx, plans)]
-        for place, (task, item) in enumerate(zip(made, items, strict=True)):
-            tx.execute(
-                "insert into plan_step (task, step, place, item) values (:task, :step, :place, :item)",
-                task=task.id, step=name, place=place, item=json.dumps(item, ensure_ascii=False),
+        each = Each(name, step, self._items(name, step, known), known, self._source(tx, step))
+        begin(tx, self._store, row, each)
+        self._expanding[row["id"]] = each
+        return self._go_on(tx, row, each)
+
+    def _go_on(self, tx: Transaction, row: Row, each: Each) -> bool:
+        """The tasks for some more items; whether that is all of them."""
+
+        def plan(place: int, title_: str, prompt: str) -> TaskPlan:
+            return _task_plan(
+                each.step, key=key_of(each.name, place), title_=title_, role=row["role"],
+                prompt=_checked_prompt(prompt), priority=row["priority"],
+                needs=[key_of(need) for need in each.step.needs], parent=row["id"], gated=False,
             )  # fmt: skip
-            tx.execute("insert into task_need (task, need) values (:task, :need)", task=row["id"], need=task.id)
-            if source is not None:
-                begin_fork(tx, task.id, source, plans[place].prompt)
-        tx.execute(
-            "update task set hedge = (select hedge from task own where own.id = :id) where parent = :id", id=row["id"]
-        )
-        tx.execute("update plan_step set outcome = 'expanded' where task = :task", task=row["id"])
-        tx.execute("update task set on_failed_need = 'continue' where id = :task", task=row["id"])
-        tell_needs(tx, [task.id for task in made], path_s=row["path_s"], priority=row["priority"])
-        tx.event("plan.expanded", object=name, task=row["id"], items=len(items))
-        if not items:
-            finish(tx, row["id"], "done", result="there was no item")
-            tx.execute("update task set result_value = '[]' where id = :task", task=row["id"])
-        offer(tx)
+
+        return make_some(tx, row, each, plan)
+
+    def _each(self, row: Row, step: Step) -> Each:
+        """What a step was expanded into before, read anew where another supervisor had begun it."""
+        if row["id"] not in self._expanding:
+            items = loaded(self._store, row["items"])
+            with self._store.transaction(None) as tx:
+                known = {need: self._ended(tx, need) for need in step.needs}
+                self._expanding[row["id"]] = Each(row["step"], step, items, known, self._source(tx, step))
+        return self._expanding[row["id"]]
 
     def _source(self, tx: Transaction, step: Step) -> Source | None:
         return source_of(tx, self._store, key_of(step.needs[0])) if step.context == "fork" else None

@@ -8,7 +8,7 @@ from prong.agents import conversation
 from prong.harness.dispatch import Dispatcher
 from prong.harness.hedging import LEAST_LIKE, hedge, may_write
 from prong.harness.outcome import finished, outcome
-from prong.harness.plans import expand
+from prong.harness.plans import each, expand
 from prong.harness.plans.plan import parse
 from prong.harness.plans.tree import states_of
 from prong.primitives import Plan, create_task
@@ -165,6 +165,56 @@ def test_a_swarm_that_may_hold_no_more_tasks_says_so_at_the_step(play, store):
         tasks.set_limits(tx, open=3)
     assert played.round() == []
     assert "3" in played.row("many")["error"]
+
+
+def test_many_items_become_tasks_some_at_a_time_and_another_supervisor_makes_the_rest(play, store):
+    many = 2 * each.AT_ONCE + 10
+    played = play("""
+tasks:
+  survey: s
+  other: {prompt: o, needs: survey, when: survey.result.count > 1}
+  all: {prompt: "{item} of {survey.result.count}", needs: survey, for_each: survey.result.list, title: "i {item}"}
+  last: {prompt: "{all.result}", needs: all}
+""")
+    played.slots = many
+    played.round()
+    played.end("survey", value={"list": list(range(many)), "count": many})
+    assert len(played.round()) == each.AT_ONCE + 1  # with the other, which was not kept waiting
+    played.end("i 0", "failed")  # an early one, while others are still to be made
+    played.rounds = Dispatcher(store, slots=many, parked=64)
+    assert played.states()["all"] == "blocked"
+    for _ in range(3):
+        played.round()
+    assert played.row(f"i {many - 1}")["prompt"] == f"{many - 1} of {many}"
+    assert store.row("select count(*) as n, count(distinct place) as p from plan_step")["n"] == many + 4
+    assert played.row("all")["state"] == "blocked"
+    for number in range(1, many):
+        played.end(f"i {number}", result=str(number))
+    played.round()
+    told = json.loads(played.row("all")["result_value"])
+    assert [one["item"] for one in told] == list(range(many))
+    assert "1 more" not in played.row("all")["result"]
+    assert played.states()["all"] == "failed"  # as one of its items has
+
+
+def test_of_many_items_that_cannot_all_be_made_none_is_or_all_are_cancelled(play, store):
+    many = each.AT_ONCE + 10
+    refused = play(f"tasks:\n  many: {{prompt: x, for_each: {list(range(many))}}}\n")
+    with store.transaction(None) as tx:
+        tasks.set_limits(tx, open=many)
+    refused.round()
+    assert f"{many} tasks are open" in refused.row("many")["error"]
+    assert store.row("select count(*) as n from task")["n"] == 1
+
+
+def test_what_was_made_of_a_for_each_is_cancelled_where_a_later_task_cannot_be(play, store):
+    items = [*range(each.AT_ONCE), "x" * 70_000]
+    played = play(f"tasks:\n  many: {{prompt: '{{item}}{{item}}{{item}}{{item}}', for_each: {json.dumps(items)}}}\n")
+    assert len(played.round()) == each.AT_ONCE
+    assert played.round() == []
+    assert "a prompt of 280000 bytes" in played.row("many")["error"]
+    rows = store.rows("select state, count(*) as n from task group by state order by state")
+    assert [tuple(row) for row in rows] == [("cancelled", each.AT_ONCE), ("failed", 1)]
 
 
 def test_an_item_that_is_tried_again_lets_its_step_go_on(play, store):
