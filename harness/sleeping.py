@@ -3,13 +3,13 @@
     parked --too many have a process--> asleep --decided, or its time is up--> running, in a new process
 
 A place belongs to the tool call that waits (state/calling.py): the new process makes that call again, has its place,
-and returns what was decided.  So whatever waits by a tool call can sleep.  What the agent holds meanwhile is renewed by
-the supervisor, which is who knows that it lives.
+and returns what was decided.  So whatever waits by a tool call can sleep.  What the agent holds meanwhile is kept for
+it while its supervisor's process is there, even if that is stopped (primitives/holdings.py).
 """
 
 from __future__ import annotations
 
-from prong.primitives import holdings
+from prong.primitives import delivery, holdings
 from prong.state import Row, Store, Transaction
 from prong.state.member import LEASE_S
 
@@ -59,14 +59,19 @@ select agent.id as agent, task.id as task from agent join task on task.agent = a
    and task.state = 'running' and exists (select 1 from waiter where waiter.agent = agent.id)
 """
 
-_HOLDERS = """
+_READERS = """
+select id from agent
+ where ended_at is null and state = 'asleep' and id in (select holder from queue_message where holder is not null)
+"""
+
+_HOLDERS = f"""
+{_READERS} union all
 select id from agent
  where ended_at is null and state = 'asleep'
    and (id in (select holder from lock where holder is not null)
      or id in (select holder from lock_share where holder is not null)
-     or id in (select holder from permit)
-     or id in (select holder from queue_message where holder is not null))
-"""
+     or id in (select holder from permit))
+"""  # noqa: S608  put together from constants of this file
 
 
 def put_to_sleep(tx: Transaction, excess: int) -> tuple[int, ...]:
@@ -79,6 +84,7 @@ def put_to_sleep(tx: Transaction, excess: int) -> tuple[int, ...]:
         _lay_down(tx, row)
     if rows:
         tx.buried()
+        holdings.keep_for_sleepers(tx)
     return tuple(row["agent"] for row in rows)
 
 
@@ -124,8 +130,9 @@ def renew(store: Store) -> None:
 
 
 def _renew(tx: Transaction) -> None:
-    for row in tx.rows(_HOLDERS):
-        holdings.renew_for(tx, row["id"])
+    holdings.keep_for_sleepers(tx)
+    for row in tx.rows(_READERS):
+        delivery.renew_held_by(tx, row["id"])
 
 
 def _lay_down(tx: Transaction, row: Row) -> None:

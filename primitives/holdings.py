@@ -5,14 +5,30 @@ from __future__ import annotations
 from prong.primitives import barrier, budget, condition, delivery, future, lock, permits
 from prong.primitives.presence import Processes
 from prong.primitives.task_attempts import give_back
+from prong.primitives.values import LONGEST_LEASE_S
 from prong.primitives.who import who
-from prong.state import Store, Transaction, member
+from prong.state import Store, Transaction, member, process
 
 # What a program took from the line; the task of an agent of the harness is given back by the supervisor.
 _CLAIMED = """
 select id from task where state not in ('done', 'failed', 'cancelled') and state in ('running', 'parked')
    and agent = :agent order by id
 """
+
+ASLEEP_S = LONGEST_LEASE_S
+"""How long what an agent asleep holds lasts from the last look at it, in seconds, while its supervisor is there."""
+
+_ASLEEP = "select id from agent where state = 'asleep' and ended_at is null"
+
+# Beyond half of it nothing is written.
+_LENGTHEN = f"""
+update {{of}} set expires_at = :now + :long_s
+ where expires_at > :now and expires_at <= :now + :long_s / 2 and holder in ({_ASLEEP})
+"""  # noqa: S608  put together from constants of this file
+
+_SHORTEN = f"""
+update {{of}} set expires_at = :now + lease_s where expires_at > :now + lease_s and holder in ({_ASLEEP})
+"""  # noqa: S608  as above
 
 REAPED_AT_ONCE = 500
 """How many members' processes are looked at in one round of the watch; the others' turn comes in the next rounds."""
@@ -31,6 +47,28 @@ def renew_for(tx: Transaction, agent: int) -> None:
     lock.renew_held_by(tx, agent)
     permits.renew_held_by(tx, agent)
     delivery.renew_held_by(tx, agent)
+
+
+def keep_for_sleepers(tx: Transaction) -> None:
+    """Let what agents asleep hold last: they have no process that could renew it.  For their supervisor to call."""
+    for table in ("lock", "lock_share", "permit"):
+        tx.execute(_LENGTHEN.format(of=table), now=tx.now, long_s=ASLEEP_S)
+
+
+def look_after_sleepers(tx: Transaction) -> None:
+    """Do so for a supervisor that is there, even if it stands still; for whoever looks after others' waits to call.
+
+    Where nobody supervises them their leases run from then on, so that nothing is held for ever.  The next supervisor
+    keeps what has not run out by then.
+    """
+    if tx.row(f"{_ASLEEP} limit 1") is None:
+        return
+    swarm = tx.row("select supervisor_process from swarm where state = 'running' and supervisor_pid is not null")
+    if swarm is not None and not process.gone(swarm["supervisor_process"] or ""):
+        keep_for_sleepers(tx)
+        return
+    for table in ("lock", "lock_share", "permit"):
+        tx.execute(_SHORTEN.format(of=table), now=tx.now)
 
 
 def bury(tx: Transaction, agent: int, *, state: str, reason: str, task: int | None) -> bool:

@@ -63,6 +63,7 @@ class Round:
             self._processes = Processes()
         self._reaped_to = holdings.reap(store, self._processes, self._reaped_to)
         with store.transaction(None) as tx:
+            holdings.look_after_sleepers(tx)
             holdings.expire(tx)
         for row in store.rows(
             "select id, kind, object from waiter where state <> 'waiting' or until_at <= :now", now=store.clock.now()

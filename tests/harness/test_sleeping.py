@@ -21,9 +21,11 @@ from prong.primitives import (
     SharedList,
     SharedMap,
     create_task,
+    watch,
 )
 from prong.primitives import task as tasks
-from prong.state import Deposed, Member, Membership, join
+from prong.primitives.holdings import ASLEEP_S
+from prong.state import Deposed, Member, Membership, join, process
 from prong.state.calling import Calling
 
 
@@ -225,6 +227,40 @@ def test_what_a_sleeping_agent_holds_is_renewed_by_who_watches_over_it(sleeper, 
     Event(member, "go").set()
     assert "You hold lock 'index'" in sleeper.wakes()[0]
     assert Lock(member, "index").acquire(timeout=0)  # given back at the end of the turn that the next process ended
+
+
+def supervised_by(store, name):
+    """Say that a process of this name runs the swarm."""
+    with store.transaction(None) as tx:
+        tx.execute("delete from swarm")
+        tx.execute(
+            "insert into swarm (id, goal, repository, base_commit, branch, model, slots, options, state,"
+            " supervisor_pid, supervisor_process, started_at)"
+            " values ('s', 'g', '/', '0', 'b', 'm', 1, '{}', 'running', 1, :name, :now)",
+            name=name, now=tx.now,
+        )  # fmt: skip
+
+
+def test_what_a_sleeping_agent_holds_is_kept_while_its_supervisor_is_stopped_and_runs_out_once_it_is_gone(
+    sleeper, member, clock, store
+):
+    supervised_by(store, process.identity())  # a process that lives, and looks at nothing
+    sleeper.falls_asleep(take("lock", op="acquire", name="index"), take("event", op="wait", name="go"))
+    for _ in range(3):
+        clock.advance(0.6 * ASLEEP_S)
+        watch.Round(store)()  # as whoever waits does
+        assert not Lock(member, "index").acquire(timeout=0)
+    here, pid, _birth = process.identity().split(" ")
+    supervised_by(store, f"{here} {pid} 0")  # a process of that number which is gone
+    watch.Round(store)()
+    clock.advance(59)
+    assert not Lock(member, "index").acquire(timeout=0)
+    clock.advance(2)
+    assert Lock(member, "index").acquire(timeout=0)
+    assert store.row("select fence from lock")["fence"] == 2
+    Lock(member, "index").release()
+    Event(member, "go").set()
+    assert '"fence": 3' in sleeper.wakes()[0]  # the call is made again, and is told of its own new right
 
 
 def test_a_call_that_has_waited_is_not_made_again_because_a_later_one_sleeps(sleeper, member):
