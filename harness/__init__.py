@@ -11,14 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prong.harness.patterns.calls import repeatable
     from prong.harness.patterns.outcome import Outcome
     from prong.harness.patterns.progress import Progress
     from prong.harness.patterns.swarm import Swarm
     from prong.harness.patterns.voting import Vote
 
-__all__ = ["Outcome", "Progress", "Swarm", "Vote"]
+__all__ = ["Outcome", "Progress", "Swarm", "Vote", "repeatable"]
 
-_HOMES = {"Outcome": "outcome", "Progress": "progress", "Swarm": "swarm", "Vote": "voting"}
+_HOMES = {"Outcome": "outcome", "Progress": "progress", "Swarm": "swarm", "Vote": "voting", "repeatable": "calls"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,13 @@
 
 The function runs in the agent's own process, in the task's workspace, and is trusted as the program that submitted it.
 What it changes there is merged like an agent's work.
+
+    ready --called: counted first--> its value or exception is kept --> handed in
+                  +--its process ends--> called again while it is `repeatable`, else failed
+
+That it begins is written down before it does, so it is called at most as often as it may be, once unless somebody says
+more: nobody knows how far a call got whose process is gone, and what it did elsewhere must not be done twice.  A call
+that has come back is never made again, whenever its agent dies.
 """
 
 from __future__ import annotations
@@ -18,10 +25,22 @@ from prong.harness.repository.git import RepositoryError
 from prong.harness.swarms import tidy
 from prong.primitives import artifacts
 from prong.primitives import task as tasks
+from prong.primitives.task_record import Failure
 from prong.state import Membership
 
 ENDED = 143
 """The exit status of an agent that is told to end."""
+
+
+# The count of failures begins anew where a person tries the task again: what came of an earlier call is over then.
+_KEPT = """
+update task set result_value = case when failures = 0 then null else result_value end where id = :task
+returning result_value
+"""
+
+_BEGIN = """
+update task set failures = failures + 1, stalled = 0 where id = :task and failures < attempts returning failures
+"""
 
 
 class FunctionWork(Work):
@@ -36,8 +55,9 @@ class FunctionWork(Work):
         try:
             self._making.result()  # the clone is there
             self._begin()
-            came = self._called()
-            self._keep(came)
+            came = self._came()
+            if came is None:
+                return "its task has failed"
             if "error" in came:
                 self._end_badly(calls.in_words(came))
                 return "its task has failed"
@@ -55,6 +75,27 @@ class FunctionWork(Work):
             row = self._member.store.row("select prompt from task where id = :task", task=self._task)
             assert row is not None, "it was claimed"
             self._conversation.say("user", [{"type": "text", "text": row["prompt"]}])
+
+    def _came(self) -> dict[str, object] | None:
+        """What the call comes to, or came to before; None where it may not be made once more."""
+        with self._member.transaction() as tx:
+            tasks.hold(tx, self._task, self._fence)
+            kept = tx.value(_KEPT, task=self._task)
+            may = kept is None and tx.row(_BEGIN, task=self._task) is not None
+        if kept is not None:
+            came: dict[str, object] = artifacts.loaded(self._member, kept)
+            return came
+        if not may:
+            self._end_badly(
+                "its process ended while the function ran, so that it may have run wholly, partly or not at all. See"
+                f" what it did; call it again with: prong retry {self._task}; or let it be called more often with"
+                " prong.harness.repeatable",
+                failure="crash",
+            )
+            return None
+        came = self._called()
+        self._keep(came)
+        return came
 
     def _called(self) -> dict[str, object]:
         os.chdir(self._directory)
@@ -83,7 +124,7 @@ class FunctionWork(Work):
             tasks.hold(tx, self._task, self._fence)
             tx.execute("update task set result_value = :value where id = :task", value=value, task=self._task)
 
-    def _end_badly(self, error: str) -> None:
+    def _end_badly(self, error: str, *, failure: Failure = "tool") -> None:
         with self._member.transaction() as tx:
             tasks.hold(tx, self._task, self._fence)
-            tasks.finish(tx, self._task, "failed", error=error, failure="tool")
+            tasks.finish(tx, self._task, "failed", error=error, failure=failure)

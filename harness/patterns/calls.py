@@ -5,20 +5,56 @@ submit(fn, 1) --> task with a call --an agent--> fn(1) in the task's workspace -
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prong.harness.patterns import by_value
 from prong.primitives import RemoteTraceback, TaskFuture, artifacts, remote
 from prong.primitives.mirrored import Told
+from prong.primitives.values import checked_number
 from prong.state import Membership
 from prong.state.transaction import compact
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 LOOK_S = 1.0
 """How often a wait looks whether the supervisor is still there, in seconds."""
+
+_ATTEMPTS = "prong_attempts"
+"""The attribute of a function that says how often it may be called."""
+
+
+def repeatable(attempts: int) -> Callable[[F], F]:
+    """Say of a function that it may be called again where the process that ran it is gone, `attempts` times at most.
+
+    A function without this is called once: when its process dies, or is ended, on the way, its task has failed.  An
+    exception that it raises is its result, and never a reason to call it again.
+
+    >>> @repeatable(attempts=3)
+    ... def fetch(url):
+    ...     "Reads, and changes nothing: it does no harm twice."
+    >>> attempts_of(fetch), attempts_of(len)
+    (3, 1)
+    """
+    checked_number("attempts", attempts, least=1, most=1_000)
+
+    def said(function: F) -> F:
+        setattr(function, _ATTEMPTS, attempts)
+        return function
+
+    return said
+
+
+def attempts_of(function: Callable[..., Any]) -> int:
+    """How often a function may be called, also one whose first arguments are given (`functools.partial`)."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    attempts: int = getattr(function, _ATTEMPTS, 1)
+    return attempts
 
 
 def call_text(

@@ -26,7 +26,7 @@ from typing import Any, Literal, Self, cast
 from prong.harness import swarms
 from prong.harness.costs import Costs, read_costs
 from prong.harness.patterns import opening, reading, voting
-from prong.harness.patterns.calls import Submitted, call_text
+from prong.harness.patterns.calls import Submitted, attempts_of, call_text
 from prong.harness.patterns.fan_out import FanOut, OnError, Piece
 from prong.harness.patterns.hosting import Hosting
 from prong.harness.patterns.mapping import Item, Work, asked, digest, in_order, items_of, keyed, pieces, text_of
@@ -231,7 +231,8 @@ class Swarm(AsyncTwins, futures.Executor):
 
         A prompt takes `role`, `priority`, `title` and `schema` as keywords, and its result is what the agent said, or
         the value that fits the schema.  A function is called with all arguments in an agent's process, in a clone of
-        the repository, and its result is what it returns; an exception of it is raised by `result()`.
+        the repository, and its result is what it returns; an exception of it is raised by `result()`.  It is called
+        once, unless it is `repeatable`.
         """
         if self._shut:
             raise RuntimeError("cannot schedule new futures after shutdown")
@@ -241,7 +242,9 @@ class Swarm(AsyncTwins, futures.Executor):
         else:
             program = call_text(member, what, args, kwargs)
             name = f"{getattr(what, '__module__', '')}.{getattr(what, '__qualname__', repr(what))}"
-            plan = Plan(f"call {name}"[:200], f"Call {name}.", key=self._key("call", program), attempts=1)
+            plan = Plan(
+                f"call {name}"[:200], f"Call {name}.", key=self._key("call", program), attempts=attempts_of(what)
+            )
         with member.transaction() as tx:
             made, new = create_task(tx, plan)
             if new and program is not None:
@@ -301,7 +304,7 @@ class Swarm(AsyncTwins, futures.Executor):
         options = opening.python_options(repository.root, goal=goal, **self._more)  # type: ignore[arg-type]  # as they came
         opening.key_for(options, self._api_key)  # before anything is made
         base = repository.head()
-        known = opening.named(repository, self._name, base) if self._name is not None else None
+        known = opening.named(repository, self._name, base, options=options) if self._name is not None else None
         if known is not None:
             self._is_new = False
             return opening.go_on(known, options)

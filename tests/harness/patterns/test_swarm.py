@@ -1,8 +1,10 @@
 """`Swarm` as a Python programmer uses it: in a thread, without a terminal, beside an event loop, in a notebook."""
 
 import asyncio
+import functools
 import operator
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +15,7 @@ import pytest
 from tests.harness.repositories import run as git
 from tests.harness.swarming import eventually, kill, logs, processes_of
 
-from prong.harness import Swarm
+from prong.harness import Swarm, repeatable
 from prong.harness.patterns.hosting import Standstill, SupervisorGone
 from prong.primitives.errors import TaskFailed
 from prong.state import Invalid
@@ -34,6 +36,7 @@ def test_prompts_functions_and_a_vote_in_one_swarm(root):
         with Swarm(root, offline=True, scripts=[SCRIPT], agents=4, progress=seen.append) as swarm:
             check_maps(swarm)
             check_calls(swarm)
+            check_deaths(swarm, root.parent / "calls")
             assert swarm.vote("Vote alike", 2).answer == "Yes."
             return swarm.branch
 
@@ -69,6 +72,31 @@ def check_calls(swarm):
     assert asked.result() == "answer 8"
     assert isinstance(refused.exception(), TaskFailed)
     assert list(swarm.map(max, [1, 5], [2, 3])) == [2, 5]
+
+
+def die_first(place, name):
+    """Say that it was called, and die of it the first time; how often it was called."""
+    with Path(place, name).open("a") as file:
+        file.write("x")
+    if Path(place, name).stat().st_size == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Path(place, name).stat().st_size
+
+
+@repeatable(attempts=3)
+def die_first_only(place, name):
+    return die_first(place, name)
+
+
+def check_deaths(swarm, place):
+    place.mkdir()
+    once = swarm.submit(die_first, str(place), "once")
+    again = swarm.submit(functools.partial(die_first_only, str(place)), "again")
+    assert again.result(timeout=60) == 2
+    error = once.exception(timeout=60)
+    assert isinstance(error, TaskFailed)
+    assert "may have run wholly, partly or not at all" in str(error)
+    assert (place / "once").read_text() == "x"
 
 
 def check_votes(swarm):
@@ -125,7 +153,7 @@ def test_a_swarm_without_a_repository_leaves_nothing_and_one_with_a_name_goes_on
 
 
 NOTEBOOK = """
-from prong.harness import Swarm
+from prong.harness import Swarm, repeatable
 base = 40
 def helper(number):
     return base + number
