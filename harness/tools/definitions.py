@@ -58,6 +58,10 @@ CREATE_TASK = _tool(
             "description": "What kind of work it is, such as test or review: the name of a role in PRONG.md, or one"
             " that you use for all like tasks, from which their time is learnt.",
         },
+        "type": {
+            "type": "string",
+            "description": "Without a role: a type of task to which the rules give one. Another type changes nothing.",
+        },
         "writes": {
             "type": "array",
             "items": {"type": "string"},

@@ -232,9 +232,9 @@ class TaskTools:
             )
         if not role and self._route is not None:
             title = inputs.text("title", most_characters=TITLE_CHARACTERS, default="")
-            return role_for(
-                self._route, title=title, prompt=inputs.text("prompt", most_characters=PROMPT_BYTES, default="")
-            )
+            prompt = inputs.text("prompt", most_characters=PROMPT_BYTES, default="")
+            type_ = inputs.text("type", most_characters=NAME_CHARACTERS, default="").strip() or None
+            return role_for(self._route, title=title, prompt=prompt, type=type_)
         return role
 
     def _context(self, wanted: str, role: str) -> Context:

@@ -4,7 +4,7 @@ import pytest
 
 from prong.agents.tools.tool import ToolCall, ToolError
 from prong.harness import prompt
-from prong.harness.rules.rules import Role
+from prong.harness.rules.rules import Role, Route
 from prong.harness.tools.contexts import Planner
 from prong.harness.tools.tasks import ForkSource, TaskTools
 from prong.primitives import Plan, create_task
@@ -38,6 +38,19 @@ def test_an_unknown_role_is_refused_with_the_roles_and_the_one_that_was_meant(ad
         created(ada, role="xyz")
     assert created(ada, role=" reviewer ")["role"] == "reviewer"
     assert created(ada)["role"] == ""
+
+
+def test_a_type_of_task_is_routed_to_a_role_unless_one_is_named(store):
+    ada = Agent(store)
+    made = TaskTools(
+        ada.member, SOURCE, roles=("writer", "auditor"), route=Route({"docs": "writer"}, {"*holes*": "auditor"})
+    )
+    made.begin_turn(ada.turn)
+    ada.tools |= {tool.name: tool for tool in made.tools()}
+    assert [created(ada, **more)["role"] for more in ({"type": "docs"}, {"type": " docs ", "role": "auditor"})] == [
+        "writer", "auditor",
+    ]  # fmt: skip
+    assert created(ada, type="nobody knows it")["role"] == ""
 
 
 def test_where_the_rules_define_no_role_any_name_will_do(store):
