@@ -20,7 +20,7 @@ from prong.primitives.budget_sums import NANO, Unit, in_nanousd
 from prong.state import Membership, Transaction, waiter
 from prong.state.ticket import Ticket
 
-__all__ = ["LAST_CALLS", "SHORTEST_ANSWER_TOKENS", "AccountPurse", "partial_result"]
+__all__ = ["LAST_CALLS", "SHORTEST_ANSWER_TOKENS", "AccountPurse", "ReportedPurse", "partial_result"]
 
 SHORTEST_ANSWER_TOKENS = 1_024
 """An answer that may not even be so long is not asked for."""
@@ -58,6 +58,12 @@ select kind, value from event join since left join json_each(data, '$.bounds')
 """  # noqa: S608  as above
 
 
+_LEARN_SURPLUS = """
+insert into surplus (model, tokens) values (:model, :tokens)
+    on conflict (model) do update set tokens = case when tokens < excluded.tokens then excluded.tokens else tokens end
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class _Room:
     """What is left under one bound; `account` None: the agent's own.  `reserved` may come back.
@@ -82,10 +88,15 @@ class _Room:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What a call under way may cost at most; `number` is that of its reservation, where there is an account."""
+    """What a call under way may cost at most; `number` is that of its reservation, where there is an account.
+
+    `surplus` is in `prompt_tokens`: so many tokens more than it can have were counted by its endpoint before.
+    """
 
     number: int | None
     answer_tokens: int
+    prompt_tokens: int
+    surplus: int
 
 
 class AccountPurse:
@@ -140,7 +151,7 @@ class AccountPurse:
         while True:
             with self._member.transaction() as tx:
                 self._say_if_price_is_unknown(tx)
-                found = self._reserve(tx, prompt_tokens, max_tokens)
+                found = self._reserve(tx, prompt_tokens, max_tokens, self._surplus(tx))
                 if isinstance(found, OutOfBudget):
                     tx.event(
                         "budget.out", object=_object(found.account), bound_of=found.kind,
@@ -161,6 +172,7 @@ class AccountPurse:
         usd = self.model.cost_usd(usage) if self.model else None
         if taken.number is not None:
             budget.settle(tx, taken.number, tokens=tokens, usd=usd)
+        self._learn(tx, taken, more=tokens - taken.prompt_tokens - taken.answer_tokens)
         self._spent["tokens"] += tokens
         self._spent["nanousd"] += in_nanousd(usd or 0)
 
@@ -171,7 +183,23 @@ class AccountPurse:
             with self._member.transaction() as tx:
                 budget.hand_back(tx, taken.number)
 
-    def _reserve(self, tx: Transaction, prompt_tokens: int, max_tokens: int) -> _Taken | OutOfBudget | Ticket:
+    def _learn(self, tx: Transaction, taken: _Taken, *, more: int) -> None:
+        """What was set aside was no upper bound: it is one for the next call."""
+        if more > 0:
+            tx.execute(_LEARN_SURPLUS, model=self._name, tokens=taken.surplus + more)
+
+    @property
+    def _name(self) -> str:
+        return self.model.id if self.model is not None else ""
+
+    def _surplus(self, tx: Transaction) -> int:
+        row = tx.row("select tokens from surplus where model = :model", model=self._name)
+        return 0 if row is None else int(row["tokens"])
+
+    def _reserve(
+        self, tx: Transaction, prompt_tokens: int, max_tokens: int, surplus: int
+    ) -> _Taken | OutOfBudget | Ticket:
+        prompt_tokens += surplus
         rooms = [*self._own_rooms(), *self._account_rooms(tx)]
         now = min([max_tokens, *(self._longest(room, prompt_tokens, room.open) for room in rooms)])
         # What others have reserved comes back in part at least; how much, nobody can know before.
@@ -184,15 +212,15 @@ class AccountPurse:
         if now < least:
             narrow = min(rooms, key=lambda room: self._longest(room, prompt_tokens, room.open + room.reserved))
             return self._refusal(narrow, self._dearest(narrow.unit, prompt_tokens, least))
-        return self._take(tx, prompt_tokens, now)
+        return self._take(tx, prompt_tokens, now, surplus)
 
     def _is_near(self, room: _Room, prompt_tokens: int) -> bool:
         left = room.open + room.reserved
         return room.warned or left < LAST_CALLS * self._dearest(room.unit, prompt_tokens, SHORTEST_ANSWER_TOKENS)
 
-    def _take(self, tx: Transaction, prompt_tokens: int, answer_tokens: int) -> _Taken:
+    def _take(self, tx: Transaction, prompt_tokens: int, answer_tokens: int, surplus: int) -> _Taken:
         if self._account is None:
-            return _Taken(None, answer_tokens)
+            return _Taken(None, answer_tokens, prompt_tokens, surplus)
         number = budget.reserve(
             tx,
             self._account,
@@ -200,7 +228,7 @@ class AccountPurse:
             tokens=prompt_tokens + answer_tokens,
             usd=self._dearest("nanousd", prompt_tokens, answer_tokens) / NANO if self.model else None,
         )
-        return _Taken(number, answer_tokens)
+        return _Taken(number, answer_tokens, prompt_tokens, surplus)
 
     def _account_rooms(self, tx: Transaction | None = None) -> Iterator[_Room]:
         if self._account is None:
@@ -272,6 +300,16 @@ class AccountPurse:
         self._told_unknown = True
         reason = "the price of its model is unknown, so no bound in money holds it; its tokens are counted"
         tx.event("budget.unknown_price", object=_object(self._account), reason=reason)
+
+
+class ReportedPurse(AccountPurse):
+    """The purse of an outside agent, which tells what its calls have cost when they are over.
+
+    What is set aside for them is a guess, so a call that has cost more says nothing of the endpoint.
+    """
+
+    def _learn(self, tx: Transaction, taken: _Taken, *, more: int) -> None:
+        """Nothing is to be learnt."""
 
 
 def _tiers(model: Model, prompt_tokens: int, lifetime: Lifetime) -> Iterator[tuple[int, int, int]]:

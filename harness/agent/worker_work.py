@@ -24,7 +24,7 @@ from prong.agents.tools import tool_environment
 from prong.harness.agent.jail import sandbox_of_task
 from prong.harness.agent.shared import Shared
 from prong.harness.agent.work import Paused, Work
-from prong.harness.budgets import AccountPurse
+from prong.harness.budgets import ReportedPurse
 from prong.harness.messages import Unheard
 from prong.harness.repository.git import RepositoryError
 from prong.harness.swarms import tidy
@@ -222,7 +222,7 @@ class WorkerWork(Work):
         return start.home.parent / path.relative_to(self._scratch)
 
     def _recording(self) -> Recording:
-        purse = AccountPurse(
+        purse = ReportedPurse(
             self._member, account=self._account, own=self._shared.agent_budget,
             model=models.known(self._member.store, self._named) if self._named else None,
         )  # fmt: skip

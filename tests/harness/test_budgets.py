@@ -368,6 +368,21 @@ def test_whoever_finds_all_reserved_waits_for_the_others_and_parks_nobody(claime
     assert found == [8_000]
 
 
+def test_an_endpoint_that_counts_more_than_there_can_be_passes_a_bound_once_and_never_again(purse, account, logged):
+    account(tokens=10_000)
+    one = purse()
+    for _ in range(2):  # two hundred tokens more than the most that a call can have
+        asked = one.reserve(1_000, 3_000)
+        with one._member.transaction() as tx:
+            one.settle(tx, Usage(input=1_200, output=asked))
+    assert [told["tokens"] - told["reserved_tokens"] for told in logged("budget.overrun")] == [200]
+    with pytest.raises(OutOfBudget):  # though 1,600 are left, of which 1,000 for a prompt would have been enough
+        one.reserve(1_000, 3_000)
+    assert account().tokens.settled == 8_400
+    other = purse(model=lookup("claude-haiku-5-5"))
+    assert other._surplus(other._member.store) == 0
+
+
 def test_whoever_cannot_be_helped_by_others_is_not_kept_waiting(claimed, account):
     account(tokens=10_000)
     one, other = (AccountPurse(claimed()[0], account=SWARM, model=OPUS) for _ in range(2))
