@@ -10,7 +10,7 @@ import click
 from prong.agents.models import Model, lookup
 from prong.harness.advice import Figures, advise, duration
 from prong.harness.plans.apply import files_of, roles_of
-from prong.harness.plans.estimate import GUESSED_ITEMS, Estimate, estimate, learnt
+from prong.harness.plans.estimate import GUESSED_ITEMS, Estimate, estimate, is_played, learnt
 from prong.harness.plans.plan import Plan
 from prong.harness.repository.repository import Repository
 from prong.harness.rules.rules import Rules
@@ -44,7 +44,7 @@ def estimated(repository: Repository, plan: Plan, options: Options, rules: Rules
     return estimate(
         plan,
         slots=options.slots,
-        known=learnt(all_swarms(repository), offline=options.offline is not None),
+        known=learnt(all_swarms(repository), offline=is_played(options)),
         model=model,
         priced_as=name,
         roles=roles_of(plan, rules),

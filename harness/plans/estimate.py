@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 
 from prong.agents import economics
 from prong.agents.economics import Setting, Work, conversation, tally
-from prong.agents.models import COMPACT_AT, Model
+from prong.agents.models import COMPACT_AT, EMULATOR_MODEL, Model
 from prong.harness.plans.plan import Plan, Step
-from prong.harness.swarms import Swarm
+from prong.harness.swarms import Options, Swarm
 from prong.primitives.ranking import ESTIMATE_S, longest_paths
 
 GUESSED_ITEMS = 5
@@ -112,11 +112,14 @@ class Estimate:
 
 
 def learnt(swarms: Iterable[Swarm], *, offline: bool) -> Learnt:
-    """What the newest swarms have shown; a script on the emulator says nothing of a model, nor a model of a script."""
+    """What the newest swarms have shown; a script on the emulator says nothing of a model, nor a model of a script.
+
+    Whoever asks an emulator that somebody started by hand plays a script, too, whatever is said of being offline.
+    """
     sums: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
     calls: list[tuple[int, int, float, float, float]] = []
     shared = []
-    like = [swarm for swarm in swarms if (swarm.options.offline is not None) == offline]
+    like = [swarm for swarm in swarms if is_played(swarm.options) == offline]
     for swarm in like[-SWARMS_LEARNT:]:
         store = swarm.store()
         for row in store.rows(_ROLES):
@@ -133,6 +136,11 @@ def learnt(swarms: Iterable[Swarm], *, offline: bool) -> Learnt:
     output, grows, call_s = (sum(one[n] * one[0] for one in calls) / number for n in (2, 3, 4))
     work = Work(max(1, round(number / tasks)), round(output), max(0, round(grows - output)), call_s)
     return Learnt(durations, work, min(shared), tasks)
+
+
+def is_played(options: Options) -> bool:
+    """Whether a swarm of these options plays a script instead of asking a model."""
+    return options.offline is not None or options.model == EMULATOR_MODEL
 
 
 def estimate(

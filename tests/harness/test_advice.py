@@ -8,9 +8,11 @@ import pytest
 from prong.agents.economics import Work
 from prong.agents.models import lookup
 from prong.harness.advice import Figures, advise
-from prong.harness.plans.estimate import GUESSED_ITEMS, Learnt, alone, estimate
+from prong.harness.plans.estimate import GUESSED_ITEMS, Learnt, alone, estimate, learnt
 from prong.harness.plans.plan import parse
+from prong.harness.repository.repository import Repository
 from prong.harness.run_figures import longest, read_figures
+from prong.harness.swarms import Offline, Options, all_swarms, create
 from prong.primitives import Plan, create_tasks
 from prong.state.member import enlist
 
@@ -191,3 +193,17 @@ def test_one_agent_is_made_short_when_its_window_is_full():
     work = Work(turns=8, output_tokens=1_000, result_tokens=9_000)
     few, many = (alone(model, work, shared_tokens=10_000, turns=turns) for turns in (1_000, 2_000))
     assert many == pytest.approx(2 * few, rel=0.2)  # without that it would be four times as much
+
+
+def test_what_a_script_took_is_not_learnt_for_a_model_nor_the_other_way_round(root):
+    repository = Repository.open(root)
+    for options, seconds in (
+        (Options("a", "claude-sonnet-5-5", 1), 100.0), (Options("b", "prong-emulator", 1, offline=Offline()), 1.0),
+        (Options("c", "prong-emulator", 1, base_url="http://127.0.0.1:1"), 3.0),  # an emulator started by hand
+    ):  # fmt: skip
+        swarm = create(repository, options)
+        with swarm.store().transaction(None) as tx:
+            tx.execute("insert into role (name, estimate_s, finished) values ('test', :s, 1)", s=seconds)
+    swarms = all_swarms(repository)
+    assert learnt(swarms, offline=False).durations == {"test": 100.0}
+    assert learnt(swarms, offline=True).durations == {"test": 2.0}
