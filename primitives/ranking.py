@@ -95,6 +95,8 @@ def raised(priorities: Mapping[int, int], waits_for: Mapping[int, Collection[int
     >>> raised({1: 0, 2: 0, 3: 5}, {3: [2], 2: [1]})
     {2: 5, 1: 5}
     """
+    if len(set(priorities.values())) <= 1:  # as in most swarms: nobody is higher than anybody
+        return {}
     found: dict[int, int] = {}
     seen: set[int] = set()
     for source in sorted(waits_for, key=lambda task: -priorities.get(task, 0)):

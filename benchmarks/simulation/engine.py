@@ -220,7 +220,7 @@ class Simulation:
             del self._estimates[one], self._paths[one]
             self._tell(how, one)
             self._free_lock(one)
-            for dependant in self._dependants[one]:
+            for dependant in self._dependants.get(one, ()):
                 other = self.runs[dependant]
                 if how == "failed" and other.state == "blocked":
                     ended.append((dependant, "failed"))
@@ -355,7 +355,7 @@ class Simulation:
     def _raise(self, tasks: list[int]) -> None:
         """Whoever these wait for is as important as they are."""
         ways: dict[int, list[int]] = {}
-        reached = list(tasks)
+        reached = [task for task in tasks if self._is_above(task)]
         while reached:
             task = reached.pop()
             if task not in ways:
@@ -366,6 +366,11 @@ class Simulation:
         for task, priority in ranking.raised({one: self._priority(one) for one in targets}, ways).items():
             self.runs[task].raised = priority
             self._move(task)
+
+    def _is_above(self, task: int) -> bool:
+        """Whether anybody that it waits for is less important."""
+        own = self._priority(task)
+        return any(self._priority(other) < own for other in self.waits_for(task))
 
     def _priority(self, task: int) -> int:
         run = self.runs[task]
