@@ -147,12 +147,12 @@ def resolved(call: Mapping[str, Any], path: Path) -> tuple[Callable[..., Any], S
 def _found(name: str, main: str | None = None) -> Any:
     module, _, path = name.partition(":")
     if module == "__main__":
-        return reduce(getattr, path.split("."), _main(main))
+        return reduce(getattr, path.split("."), program_at(main))
     __import__(module)
     return reduce(getattr, path.split("."), sys.modules[module])
 
 
-def _main(file: str | None) -> Any:
+def program_at(file: str | None) -> Any:
     """The program that a function is part of: this one, or else that one as a module, as multiprocessing loads it."""
     here = sys.modules["__main__"]
     if file is None or str(Path(getattr(here, "__file__", None) or "").resolve()) == file:
@@ -168,7 +168,8 @@ def _main(file: str | None) -> Any:
             program.__dict__.update(runpy.run_path(file, run_name="__mp_main__"))
         finally:
             sys.modules.pop(_LOADING, None)
-        sys.modules[name] = program
+        # By this name its classes know it, so that what is made of them can be pickled here.
+        sys.modules[name] = sys.modules["__mp_main__"] = program
     return sys.modules[name]
 
 

@@ -88,6 +88,18 @@ def tell_offline(options: Options) -> None:
         note(f"offline: no model is asked and nothing leaves this machine; a script plays by rules: {plays}")
 
 
+def tell_changes(swarm: Swarm) -> None:
+    """Say what the run went to where that is worth it, and where the agents' changes are, where there are any."""
+    from prong.harness.cli.advising import show_advice  # noqa: PLC0415  as above
+    from prong.harness.cli.executing import has_changes  # noqa: PLC0415  as above
+    from prong.harness.swarms import at_directory  # noqa: PLC0415  as above
+
+    found = at_directory(swarm.directory)
+    show_advice(found)
+    if has_changes(found):
+        note(f"What agents changed is on branch {found.branch}. See it with: prong diff; take it with: prong merge")
+
+
 def note(text: str) -> None:
     """Tell a person something that is no result."""
     click.echo(text, err=True)

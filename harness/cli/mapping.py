@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import click
 
-from prong.harness.cli.launching import command_like, fail, note, opened, schema_of, tell_offline, usd_text
+from prong.harness.cli.launching import command_like, fail, note, opened, schema_of, tell_changes, tell_offline
+from prong.harness.cli.map_showing import Tally, progress, show_stopped, show_table
+from prong.harness.cli.planning import APPLYING
 
 if TYPE_CHECKING:
     from prong.harness.patterns.mapping import Item, Work
-    from prong.harness.patterns.outcome import Outcome, Spent
+    from prong.harness.patterns.outcome import Outcome
     from prong.harness.patterns.results_file import ResultsFile
     from prong.harness.patterns.swarm import Swarm
     from prong.harness.repository.repository import Repository
+    from prong.harness.rules.rules import Rules
     from prong.harness.swarms import Options
 
-ROWS = 20
-"""The most items that the table shows; failed ones first."""
+RESULTS = "results.jsonl"
+"""The file of results in a swarm's directory, where no other is named."""
 
 _TEXT = """Do the same for each of many items: one task for each, at most --agents at once.
 
@@ -39,7 +44,16 @@ merged, as with prong run.
 def map_like(run: click.Command) -> click.Command:
     """The command `map` with the options of `run`."""
     epilog = "Example: prong map --offline --over '**/*.md' 'Measure {item}'"
-    return command_like(run, "map", own=_own(), work=_work, text=_TEXT, epilog=epilog)
+    found = command_like(run, "map", own=_own(), work=_work, text=_TEXT, epilog=epilog)
+    found.params = [_short(one) if one.name == "slots" else one for one in found.params]
+    return found
+
+
+def _short(agents: click.Parameter) -> click.Parameter:
+    """`--agents`, here also as `-n`."""
+    option = copy.copy(agents)
+    option.opts = ["-n", *agents.opts]
+    return option
 
 
 def _own() -> list[click.Parameter]:
@@ -72,11 +86,13 @@ def _own() -> list[click.Parameter]:
             help="Results must fit the JSON schema in this file.",
         ),
         click.Option(["--role"], default="", help="The role that each task has: see prong roles."),
+        click.Option(["--type"], help="What route in PRONG.md makes a role of, where there is no --role."),
         click.Option(
             ["-o", "--output"], type=click.Path(dir_okay=False, writable=True, path_type=Path),
             help="Append the results to this file, one JSON object a line, as they come.",
         ),
         click.Option(["--again"], is_flag=True, help="Do all of it anew, whatever was done before."),
+        click.Option(["--dry-run"], is_flag=True, help="Only say what it would take: time, money, whether it pays."),
     ]  # fmt: skip
 
 
@@ -105,37 +121,10 @@ class _Start(NamedTuple):
     key: str | None
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What is shown at the end: sums, the first rows, and what is to be reduced."""
-
-    keeps_texts: bool
-    done: int = 0
-    failed: int = 0
-    before: int = 0
-    cancelled: int = 0
-    good: list[Outcome] = field(default_factory=list)
-    bad: list[Outcome] = field(default_factory=list)
-    results: list[tuple[str, str]] = field(default_factory=list)
-
-    def count(self, outcome: Outcome) -> None:
-        from prong.harness.patterns.mapping import text_of  # noqa: PLC0415  only this command needs it
-        from prong.harness.program.reducing import FITS_CHARACTERS, fitting  # noqa: PLC0415  as above
-
-        self.done += outcome.done
-        self.failed += not outcome.done
-        self.before += outcome.before
-        rows = self.good if outcome.done else self.bad
-        if len(rows) < ROWS:
-            rows.append(outcome)
-        if self.keeps_texts and outcome.done:
-            text = f"{text_of(outcome.item)}: {text_of(outcome.result)}"
-            self.results.append((outcome.key, fitting(text, FITS_CHARACTERS)))
-
-
 def _work(
-    ctx: click.Context, *, prompt: str, context: str, schema: Any, role: str, **given: Any
-) -> Callable[..., None]:
+    ctx: click.Context, *, prompt: str, context: str, schema: Any, role: str, type: str | None, dry_run: bool,
+    **given: Any,
+) -> Callable[..., None]:  # fmt: skip
     from prong.harness.patterns.mapping import Work  # noqa: PLC0415  only this command needs it
     from prong.harness.patterns.opening import schema_text  # noqa: PLC0415  as above
 
@@ -145,7 +134,9 @@ def _work(
         more = "" if order.source in (None, "-") else " (quote the pattern, or the shell makes many words of it)"
         said = "items come from one place only" if sum(named) > 1 else "say where the items come from"
         raise click.UsageError(f"{said}: one of --over, --lines, --jsonl, or -{more}", ctx)
-    work = Work(prompt, context, role, schema=schema_text(schema))
+    work = Work(prompt, context, role, schema=schema_text(schema), type=type)
+    if dry_run:
+        ctx.meta[APPLYING] = _Looking(order, work)
 
     def launch(repository: Repository, options: Options, base: str, key: str | None) -> None:
         _map(order, work, _Start(repository, options, base, key))
@@ -153,65 +144,149 @@ def _work(
     return launch
 
 
-def _map(order: _Order, work: Work, start: _Start) -> None:
+@dataclass(slots=True)
+class _Looking:
+    """What `--dry-run` does before anything is started or made."""
+
+    order: _Order
+    work: Work
+    dry_run: bool = True
+
+    def looked_at(self, repository: Repository, options: Options, rules: Rules) -> NoReturn:
+        """Say what the map would take, and end."""
+        from prong.harness.cli.map_estimating import show_map  # noqa: PLC0415  only such a look needs it
+        from prong.harness.patterns.mapping import check_role, keyed  # noqa: PLC0415  as above
+
+        order, work = self.order, self.work
+        check_role(work.role, options.roles)
+        identity = work.identity("map", options.model)
+        known = set() if order.again else _known(order, repository, identity)
+        with _items(order, repository, repository.head()) as items:
+            items.check(work)
+            todo = [one.value for key, one in keyed(items.items, identity) if key not in known]
+        show_map(repository, options, rules, work, todo, reducing=order.reducing, as_json=order.as_json)
+        sys.exit(0)
+
+
+def _known(order: _Order, repository: Repository, identity: str) -> set[str]:
+    """The keys of what needs not be done any more."""
+    from prong.harness.patterns import opening  # noqa: PLC0415  as above
     from prong.harness.patterns.results_file import ResultsFile  # noqa: PLC0415  as above
 
+    path = order.output
+    if path is None:
+        earlier = next(opening.all_named(repository, f"map {identity}"), None)
+        path = earlier.directory / RESULTS if earlier is not None else None
+    if path is None or not path.is_file():
+        return set()
+    return {one.key for one in ResultsFile(path, identity).outcomes() if one.done or order.on_error == "keep"}
+
+
+def _map(order: _Order, work: Work, start: _Start) -> None:
+    from prong.harness.patterns.mapping import check_role  # noqa: PLC0415  as above
+    from prong.harness.patterns.results_file import ResultsFile  # noqa: PLC0415  as above
+    from prong.harness.patterns.shelf import Shelf  # noqa: PLC0415  as above
+
+    check_role(work.role, start.options.roles)
     identity = work.identity("map", start.options.model)
-    tally = _Tally(order.reducing is not None)
     with ExitStack() as undo:
         items = undo.enter_context(_items(order, start.repository, start.base))
         items.check(work)
-        show = undo.enter_context(_progress(order))
+        show = undo.enter_context(progress(quiet=order.as_json))
         if order.output is not None:
             _check_place(order.output)
         swarm, known = undo.enter_context(opened(*start, name=f"map {identity}", again=order.again, progress=show))
         if not order.as_json:
             tell_offline(start.options)
         begun = swarm.spent().last
-        results = ResultsFile(order.output or swarm.directory / "results.jsonl", identity)
-        _take_up(order, swarm, results, tally, items, known=known)
+        results = ResultsFile(order.output or _kept(order, swarm, start.repository, f"map {identity}"), identity)
+        _take_up(order, swarm, results, items, known=known)
         undo.enter_context(results)
+        tally = Tally()
+        if order.reducing is not None:
+            tally.shelf = undo.enter_context(Shelf(most=order.fits // 2, folder=swarm.directory))
         _run(order, work, swarm, results, tally, items)
-        whole = _reduced(order, work, swarm, tally, results)
+        whole = _reduced(order, work, swarm, tally)
         spent = swarm.spent(after=begun)
     if not order.as_json:
-        _table(tally, results, spent)
+        show_table(tally, results, spent)
     _end(order, swarm, tally, whole)
 
 
-def _take_up(order: _Order, swarm: Swarm, results: ResultsFile, tally: _Tally, items: _Items, *, known: bool) -> None:
+def _kept(order: _Order, swarm: Swarm, repository: Repository, name: str) -> Path:
+    """The file of results in the swarm's directory; it begins with those of a swarm that began from another commit."""
+    from prong.harness.patterns import opening  # noqa: PLC0415  as above
+
+    path = swarm.directory / RESULTS
+    earlier = next((one for one in opening.all_named(repository, name) if one.id != swarm.id), None)
+    if earlier is not None and not order.again and not path.exists() and (earlier.directory / RESULTS).exists():
+        fresh = path.with_suffix(".copy")
+        shutil.copyfile(earlier.directory / RESULTS, fresh)
+        fresh.replace(path)
+        note(f"the results of swarm {earlier.id}, which began from another commit, count (--again does all anew)")
+    return path
+
+
+def _take_up(order: _Order, swarm: Swarm, results: ResultsFile, items: _Items, *, known: bool) -> None:
     """Keep what is there already, and say what is skipped."""
     again = order.on_error != "keep"
+    failed = 0
 
     def keep(outcome: Outcome) -> bool:
-        return not order.again and not (again and not outcome.done) and items.is_so_now(outcome)
+        nonlocal failed
+        kept = not order.again and not (again and not outcome.done) and items.is_so_now(outcome)
+        failed += kept and not outcome.done
+        return kept
 
     gone = results.clean(keep)
-    for outcome in results.outcomes():
-        tally.count(outcome)
-        _tell(order, outcome)
     if not order.again and (known or len(results) or gone):
         said = f"going on with swarm {swarm.id}: {len(results):,} items have their results and are skipped"
-        if tally.failed:
-            said += f", {tally.failed:,} of them failed (--on-error retry tries those again)"
+        if failed:
+            said += f", {failed:,} of them failed (--on-error retry tries those again)"
         if gone:
             said += f"; {gone:,} are done anew"
         note(said)
 
 
+@dataclass(slots=True)
+class _Skipped:
+    """The items that are not to be done again: each that is asked about is told of, and counted."""
+
+    results: ResultsFile
+    tell: Callable[[Outcome], None]
+
+    def __contains__(self, key: object) -> bool:
+        outcome = self.results.get(str(key))
+        if outcome is None:
+            return False
+        self.tell(outcome)
+        return True
+
+
 def _run(  # noqa: PLR0917  what the parts of one command share
-    order: _Order, work: Work, swarm: Swarm, results: ResultsFile, tally: _Tally, items: _Items
+    order: _Order, work: Work, swarm: Swarm, results: ResultsFile, tally: Tally, items: _Items
 ) -> None:
-    outcomes = swarm.map_items(
-        work, items.items, on_error=order.on_error, identity=results.identity, nonce="", skip=results, say=note  # type: ignore[arg-type]  # a click.Choice
-    )  # fmt: skip
-    for outcome in outcomes:
-        if outcome.state == "cancelled":
-            tally.cancelled += 1
-            continue
-        results.add(outcome)
+    def tell(outcome: Outcome) -> None:
         tally.count(outcome)
         _tell(order, outcome)
+
+    outcomes = swarm.map_items(
+        work, items.items, on_error=order.on_error, identity=results.identity, nonce="", say=note,  # type: ignore[arg-type]  # a click.Choice
+        skip=_Skipped(results, tell),
+    )  # fmt: skip
+    try:
+        for outcome in outcomes:
+            if outcome.state == "cancelled":
+                tally.cancelled += 1
+                continue
+            results.add(outcome)
+            tell(outcome)
+    except KeyboardInterrupt:
+        show_stopped(tally, results)
+        raise
+    gone = len(results) - tally.done - tally.failed
+    if gone > 0 and not tally.cancelled:
+        note(f"{gone:,} results in {results.path} are of items that are no more; they stay there and do not count")
 
 
 def _tell(order: _Order, outcome: Outcome) -> None:
@@ -222,68 +297,30 @@ def _tell(order: _Order, outcome: Outcome) -> None:
         click.echo(masked(line_of(outcome)))
 
 
-def _reduced(order: _Order, work: Work, swarm: Swarm, tally: _Tally, results: ResultsFile) -> Outcome | None:
-    if order.reducing is None or not tally.results or (tally.failed and order.on_error == "stop"):
+def _reduced(order: _Order, work: Work, swarm: Swarm, tally: Tally) -> Outcome | None:
+    shelf = tally.shelf
+    if order.reducing is None or not shelf or (tally.failed and order.on_error == "stop"):
         return None
     if tally.failed:
         note(f"{tally.failed:,} items failed and are left out of the whole")
-    asked_for = [(key, text) for key, text in tally.results if results.is_met(key)]
-    if len(asked_for) < len(tally.results):
-        note(f"{len(tally.results) - len(asked_for):,} results are of items that are no more, and are left out, too")
-    texts = [text for _, text in sorted(asked_for)]  # whatever came first, the same results are put together alike
-    if not texts:
-        return None
+    texts = (shelf[name] for name in shelf.names())  # whatever came first, the same are put together alike
     return swarm.reduce(order.reducing, texts, fits_characters=order.fits, role=work.role, say=note)
 
 
-def _end(order: _Order, swarm: Swarm, tally: _Tally, whole: Outcome | None) -> None:
+def _end(order: _Order, swarm: Swarm, tally: Tally, whole: Outcome | None) -> None:
     from prong.harness.cli.display import printable  # noqa: PLC0415  as in every command
 
     if whole is not None and order.as_json:
         _tell(order, whole)
     elif whole is not None:
         click.echo("\n".join(map(printable, str(whole.result if whole.done else whole.error).splitlines())))
+    if not order.as_json:
+        tell_changes(swarm)
     if whole is not None and not whole.done:
         fail(f"the results could not be put together: task {whole.task} {whole.state}", code=1)
     if tally.failed or tally.cancelled:
         left = f"; {tally.cancelled:,} were cancelled, which the same command goes on with" if tally.cancelled else ""
         fail(f"{tally.failed:,} items failed{left}; see why with: prong tasks {swarm.id}", code=1)
-
-
-def _table(tally: _Tally, results: ResultsFile, spent: Spent) -> None:
-    from rich.console import Console  # noqa: PLC0415  as in every command
-    from rich.table import Table  # noqa: PLC0415  as above
-
-    from prong.harness.cli.display import WIDE, printable  # noqa: PLC0415  as above
-    from prong.harness.patterns.mapping import text_of  # noqa: PLC0415  as above
-
-    table = Table(box=None, padding=(0, 1), show_edge=False, expand=True)
-    table.add_column("item", ratio=1, no_wrap=True, overflow="ellipsis", header_style="dim")
-    table.add_column("", no_wrap=True)
-    table.add_column("result", ratio=2, no_wrap=True, overflow="ellipsis", header_style="dim")
-    table.add_column("tokens", justify="right", header_style="dim")
-    rows = [*tally.bad, *tally.good][:ROWS]
-    for one in rows:
-        said = " ".join(text_of(one.result if one.done else one.error or "").split())
-        state = "[green]✔[/]" if one.done else "[bold red]✖[/]"
-        table.add_row(_plain(printable(text_of(one.item))), state, _plain(printable(said)), f"{one.tokens:,}")
-    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
-    console.print(table)
-    rest = tally.done + tally.failed - len(rows)
-    if rest > 0:
-        click.echo(f" and {rest:,} more")
-    share = f" ({spent.cached / spent.tokens:.0%} from the cache)" if spent.tokens else ""
-    click.echo(
-        f"{tally.done:,} done, {tally.failed:,} failed"
-        + (f", {tally.before:,} of them before" if tally.before else "")
-        + f"; this time {spent.tokens:,} tokens{share}, {usd_text(spent.usd)}. Results: {_plain(str(results.path))}"
-    )
-
-
-def _plain(text: str) -> Any:
-    from rich.text import Text  # noqa: PLC0415  as above
-
-    return Text(text)
 
 
 def _check_place(output: Path) -> None:
@@ -328,28 +365,3 @@ def _items(order: _Order, repository: Repository, base: str) -> Iterator[_Items]
     name = order.lines or order.jsonl or "-"
     with click.open_file(name, encoding="utf-8", errors="replace") as file:
         yield _Items(sources.objects(file, name) if order.jsonl else sources.lines(file), {})
-
-
-@contextmanager
-def _progress(order: _Order) -> Iterator[Callable[[object], None] | None]:
-    """One line on standard error: over and over in a terminal, now and then elsewhere."""
-    import time  # noqa: PLC0415  only the display looks at it
-
-    if order.as_json:
-        yield None
-        return
-    live = sys.stderr.isatty()
-    pause_s = 0.2 if live else 10.0
-    shown = time.monotonic()
-
-    def show(now: object) -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= pause_s:
-            shown = time.monotonic()
-            click.echo(f"\r\x1b[K{now}" if live else str(now), err=True, nl=not live)
-
-    try:
-        yield show
-    finally:
-        if live:
-            click.echo("\r\x1b[K", err=True, nl=False)

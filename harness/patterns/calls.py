@@ -62,10 +62,12 @@ def call_text(
 ) -> str:
     """The call as a task's `program`; raises what pickling raises where it cannot travel."""
     remote.refuse_foreign(member.store.path)
-    if by_value.needed(function):
-        call = {"value": by_value.packed(function), "arguments": remote.packed((tuple(arguments), dict(named)))}
-    else:
+    exact = remote.is_exact(list(arguments)) and remote.is_exact(dict(named))
+    if exact and not by_value.needed(function) and remote.reference_of(function) is not None:
         call = remote.call_of(function, arguments, named)
+    else:
+        pickled = _portable(function, (function, tuple(arguments), dict(named)))
+        call = {"value": pickled, "main": by_value.main_file()}
     told = {**call, "path": [str(Path(place).absolute()) for place in sys.path]}
     return json.dumps({"call": artifacts.stored(member, f"a call of {function!r}", told)})
 
@@ -81,8 +83,8 @@ def run_call(member: Membership, program: str) -> Any:
     sys.path += [place for place in call["path"] if place not in sys.path]
     if "value" in call:
         remote.refuse_foreign(member.store.path)
-        arguments, named = remote.unpacked(call["arguments"], member.store.path)
-        return by_value.unpacked(call["value"])(*arguments, **named)
+        function, arguments, named = by_value.loaded(call["value"], call["main"])
+        return function(*arguments, **named)
     function, arguments, named = remote.resolved(call, member.store.path)
     return function(*arguments, **named)
 
@@ -140,10 +142,10 @@ class Submitted(TaskFuture):
 def _of_call(member: Membership, came: Mapping[str, Any]) -> tuple[Any, BaseException | None]:
     path = member.store.path
     if "error" not in came:
-        return (came["value"] if "value" in came else remote.unpacked(came["pickled"], path)), None
+        return (came["value"] if "value" in came else _unpacked(came["pickled"], path)), None
     if "pickled_error" in came:
         try:
-            error = remote.unpacked(came["pickled_error"], path)
+            error = _unpacked(came["pickled_error"], path)
         except Exception:  # noqa: BLE001  what cannot be made again here is described
             return None, remote.rebuilt(came["error"])
         trace = came["error"].get("traceback")
@@ -151,6 +153,23 @@ def _of_call(member: Membership, came: Mapping[str, Any]) -> tuple[Any, BaseExce
             error.__cause__ = RemoteTraceback(trace)
         return None, error
     return None, remote.rebuilt(came["error"])
+
+
+def _unpacked(text: str, path: Path) -> Any:
+    remote.refuse_foreign(path)
+    return by_value.loaded(text, None)
+
+
+def _portable(function: Callable[..., Any], call: Any) -> str:
+    """The call as a pickle; raises `NotPortable`, which says what of it cannot travel."""
+    try:
+        return by_value.dumped(call)
+    except by_value.NotPortable:
+        raise
+    except Exception as error:
+        name = getattr(function, "__qualname__", repr(function))
+        why = f"it, or what it is called with, cannot be pickled ({error})"
+        raise by_value.NotPortable(name, why, by_value.MAKE_THERE) from error
 
 
 def in_words(came: Mapping[str, Any]) -> str:

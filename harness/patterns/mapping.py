@@ -13,12 +13,16 @@ import hashlib
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prong.harness.patterns.fan_out import Piece
 from prong.harness.patterns.outcome import Outcome
+from prong.harness.routing import role_for
+from prong.harness.rules.rules import Route
+from prong.harness.rules.values import similar
+from prong.harness.swarms import Options
 from prong.primitives import Plan
 from prong.primitives.task_record import PROMPT_BYTES
 from prong.state import Invalid
@@ -30,7 +34,10 @@ _PLACE = re.compile(r"\{item((?:\.\w+)*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is done for each item: its prompt, and what else its tasks are made of."""
+    """What is done for each item: its prompt, and what else its tasks are made of.
+
+    Where there is no `role`, `route` gives each task one, by the `type` of all, or by its own title and prompt.
+    """
 
     prompt: str
     context: str = "fresh"
@@ -38,18 +45,20 @@ class Work:
     priority: int | None = None
     schema: str | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
+    type: str | None = None
+    route: Route = field(default_factory=Route)
 
     def identity(self, kind: str, model: str) -> str:
         """The same for the same work by the same model."""
         said = [kind, self.prompt, self.context, self.role, self.schema, model]
+        said += [self.type] if self.type is not None else []
         return digest(json.dumps(said, ensure_ascii=False), length=8)
 
     def plan(self, prompt: str, *, title: str, key: str | None) -> Plan:
         """The plan of one task."""
         short = " ".join(title.split())[:TITLE_CHARACTERS] or "task"
-        return Plan(
-            short, prompt, role=self.role, priority=self.priority, result_schema=self.schema, key=key, **self.more
-        )
+        role = self.role or role_for(self.route, title=short, prompt=prompt, type=self.type)
+        return Plan(short, prompt, role=role, priority=self.priority, result_schema=self.schema, key=key, **self.more)
 
 
 def digest(text: str, *, length: int = 16) -> str:
@@ -59,6 +68,25 @@ def digest(text: str, *, length: int = 16) -> str:
     'ca97'
     """
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:length]
+
+
+def check_role(role: str, known: Collection[str]) -> None:
+    """Raise `Invalid` where a role is named that is none of those that the rules have; without any, any will do.
+
+    >>> check_role("audtor", ["auditor", "writer"])
+    Traceback (most recent call last):
+    prong.state.errors.Invalid: the role 'audtor' (did you mean auditor?); expected one of PRONG.md: auditor, writer
+    """
+    if role and known and role not in known:
+        like = similar(role, known)
+        meant = "" if like is None else f" (did you mean {like}?)"
+        raise Invalid(f"the role {role!r}{meant}", f"one of PRONG.md: {', '.join(known)}")
+
+
+def routed(work: Work, options: Options) -> Work:
+    """The same, whose tasks get the roles that the rules route them to; raises `Invalid` for a role that is none."""
+    check_role(work.role, options.roles)
+    return replace(work, route=options.route)
 
 
 def text_of(item: Any) -> str:

@@ -1,7 +1,8 @@
 """What plays `prong map` and `prong vote` offline where no script is named: it measures, by rules, whatever is asked.
 
 An item that is a file of the repository is counted with `wc`; anything else is counted as text.  A vote is answered
-with the first answer that its schema allows, and numbers that are to be put together are added.
+with the first answer that its schema allows.  Numbers that are to be put together, or that needed tasks have found, are
+added.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ _WORD = re.compile(r"[^\s'\"`()<>{},;:]+")
 _FIGURE = re.compile(r"(\d+) (lines|words|characters)")
 _PARTS = re.compile(r"^--- result \d+ of \d+ ---$", re.MULTILINE)
 _OWN = "Do only this: "
+_NEEDED = "You needed these tasks"
 _MOST_WORDS = 400
 _SHORT_CHARACTERS = 300
 
@@ -31,7 +33,10 @@ def measure(request: Request) -> Reply:
     if asked.startswith("Read what is needed of this repository"):
         return _read(request)
     if _PARTS.search(asked):
-        return Reply([Text(_added(asked))])
+        return Reply([Text(_added(_PARTS.split(asked, maxsplit=1)[1]))])
+    needed = [text for text in _texts(request) if text.startswith(_NEEDED) and _FIGURE.search(text)]
+    if needed:
+        return Reply([Text(_added(needed[0]))])
     done = [one for one in request.exchanges() if one.input.get("command", "").startswith("(set -- ")]
     if done:
         said = (done[-1].text or "").strip()
@@ -63,16 +68,21 @@ def _read(request: Request) -> Reply:
 
 def _asked(request: Request) -> tuple[str, object]:
     """What this agent is asked, and the answer where a schema names it."""
-    texts = [
+    texts = _texts(request)
+    schema = next((_schema(text) for text in reversed(texts) if "let it fit this JSON schema" in text), None)
+    own = [text.split(_OWN, 1)[1] for text in texts if text.startswith("You are task ") and _OWN in text]
+    return (own[-1] if own else _REPOSITORY.sub("", texts[0])), _first(schema)
+
+
+def _texts(request: Request) -> list[str]:
+    """What it was told, text by text."""
+    return [
         block["text"]
         for message in request.messages
         if message["role"] == "user" and not isinstance(message["content"], str)
         for block in message["content"]
         if block["type"] == "text"
     ] or [words_of(message["content"]) for message in request.messages if message["role"] == "user"]
-    schema = next((_schema(text) for text in reversed(texts) if "let it fit this JSON schema" in text), None)
-    own = [text.split(_OWN, 1)[1] for text in texts if text.startswith("You are task ") and _OWN in text]
-    return (own[-1] if own else _REPOSITORY.sub("", texts[0])), _first(schema)
 
 
 def _schema(text: str) -> object:
@@ -97,6 +107,6 @@ def _counted(text: str) -> str:
 
 def _added(text: str) -> str:
     sums = {"lines": 0, "words": 0, "characters": 0}
-    for figure, what in _FIGURE.findall(_PARTS.split(text, maxsplit=1)[1]):
+    for figure, what in _FIGURE.findall(text):
         sums[what] += int(figure)
     return "together: " + ", ".join(f"{count} {what}" for what, count in sums.items())

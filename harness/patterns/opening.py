@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from prong.harness.endpoint_check import is_here
 from prong.harness.permissions.policies import FILE
 from prong.harness.repository.merge_rules import MergeRules
 from prong.harness.repository.repository import Repository
+from prong.harness.rules import model_rules
 from prong.harness.rules.jail import jail_of
 from prong.harness.rules.rules import Rules, load
 from prong.harness.rules.trust import what_to_agree_to
@@ -58,18 +59,22 @@ class NotTrusted(ProngError):
         return f"{self.what}. If you want that, say so: trust=True, or set PRONG_RUN_TRUST=1"
 
 
+def all_named(repository: Repository, name: str) -> Iterator[Swarm]:
+    """The swarms of this name, the newest first."""
+    for swarm in reversed(all_swarms(repository)):
+        paper = swarm.directory / PAPER
+        if paper.exists() and json.loads(paper.read_text("utf-8"))["name"] == name:
+            yield swarm
+
+
 def named(repository: Repository, name: str, base: str, *, options: Options) -> Swarm | None:
     """The newest swarm of this name that has begun from this commit, and plays a script where this one is to play one.
 
     What a script has answered, and how long it took, must not stand among what a model did.
     """
-    for swarm in reversed(all_swarms(repository)):
-        paper = swarm.directory / PAPER
-        if paper.exists():
-            said = json.loads(paper.read_text("utf-8"))
-            alike = (swarm.options.offline is None) == (options.offline is None)
-            if (said["name"], said["base"]) == (name, base) and alike:
-                return swarm
+    for one in all_named(repository, name):
+        if one.base_commit == base and (one.options.offline is None) == (options.offline is None):
+            return one
     return None
 
 
@@ -128,12 +133,17 @@ def python_options(
         offline=Offline(played, latency_s) if offline else None,
         prose=rules.prose,
         roles=rules.roles,
+        route=rules.route,
+        models=tuple(model_rules.records(rules.models)),
         bounds=bounds,
         permissions={FILE: rules.permissions},
         on_lost_cache=rules.on_lost_cache,
-        merging=MergeRules(check=rules.check, timeout_s=rules.check_timeout_s, attempts=rules.merge_attempts),
+        merging=MergeRules(
+            check=rules.check, timeout_s=rules.check_timeout_s, attempts=rules.merge_attempts,
+            tries=rules.check_attempts, batch=rules.check_batch, parallel=rules.check_parallel,
+        ),
         jail=jail_of(rules, root, sandbox=rules.sandbox.mode, network=rules.sandbox.network),
-    )
+    )  # fmt: skip
 
 
 def _check_trust(rules: Rules, *, asks: bool) -> None:

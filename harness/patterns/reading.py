@@ -44,18 +44,23 @@ End with your result."""
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A reading that is done: the message at which it ended, and what pieces begin with."""
+    """A reading that is done: the message at which it ended, and what pieces begin with.
+
+    Roles that `cannot_fork` ask another model, which cannot read the prompt cache of this one.
+    """
 
     message: int
     task: int
     context: TaskContext
     base_commit: str
+    cannot_fork: frozenset[str] = frozenset()
 
     def planned(self, plan: Plan) -> Plan:
-        """The plan of a piece that begins with it."""
-        if self.context == "fork":
+        """The plan of a piece that begins with it; in place of a fork, a role that cannot fork reads a summary."""
+        forks = self.context == "fork"
+        if forks and plan.role not in self.cannot_fork:
             return replace(plan, context="fork", fork_point=self.message, base_commit=self.base_commit)
-        if self.context == "brief":
+        if forks or self.context == "brief":
             return replace(plan, context="brief", brief_of=self.message, base_commit=self.base_commit)
         return plan
 
@@ -112,7 +117,9 @@ def begin_with(
                 chosen = _cheapest(tx, swarm, row["head"], tokens, pieces=pieces, characters=characters, say=say)
     finally:
         store.close()
-    return Reading(row["head"], read.task, chosen, base)
+    others = {name: role.model for name, role in swarm.options.roles.items() if role.model is not None}
+    cannot = frozenset(name for name, model in others.items() if model != swarm.options.model)
+    return Reading(row["head"], read.task, chosen, base, cannot)
 
 
 def _prefix_hash(swarm: Swarm, messages: list[conversation.Message]) -> str:

@@ -29,33 +29,36 @@ class ResultsFile:
         self._begins = f"{identity}-"
         self._real = Path(os.path.realpath(path))
         self._file: Any = None
+        self._reading: Any = None
         self._lock: int | None = None
-        self._keys: set[str] = set()
-        self._met: set[str] = set()
+        self._places: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         self._hold()
-        self._file = self._real.open("a", encoding="utf-8")
+        self._file = self._real.open("ab")
+        self._reading = self._real.open("rb")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        self._reading.close()
         self.let_go()
 
     def __contains__(self, key: str) -> bool:
-        if key not in self._keys:
-            return False
-        self._met.add(key)
-        return True
-
-    def is_met(self, key: str) -> bool:
-        """Whether somebody has asked for the result of this key, or it was added, since the file was opened."""
-        return key in self._met
+        return key in self._places
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._places)
+
+    def get(self, key: str) -> Outcome | None:
+        """What stands there under this key; None: nothing."""
+        place = self._places.get(key)
+        if place is None:
+            return None
+        self._reading.seek(place)
+        return Outcome.from_json(json.loads(self._reading.readline()))
 
     def clean(self, keep: Callable[[Outcome], bool]) -> int:
         """Before anything is written: keep those lines only, and no half one; how many were taken away.
@@ -68,12 +71,12 @@ class ResultsFile:
         fresh = self._real.with_name(f"{self._real.name}.new")
         gone = 0
         try:
-            with fresh.open("w", encoding="utf-8") as file:
+            with fresh.open("wb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 for line, outcome in self._lines():
-                    if keep(outcome) and outcome.key not in self._keys:
-                        self._keys.add(outcome.key)
-                        file.write(line)
+                    if keep(outcome) and outcome.key not in self._places:
+                        self._places[outcome.key] = file.tell()
+                        file.write(line.encode())
                     else:
                         gone += 1
                 file.flush()
@@ -114,14 +117,13 @@ class ResultsFile:
 
     def add(self, outcome: Outcome) -> None:
         """Append an outcome; one that is there already is left as it is."""
-        if outcome.key not in self._keys:
-            self._keys.add(outcome.key)
-            self._met.add(outcome.key)
-            self._file.write(line_of(outcome) + "\n")
+        if outcome.key not in self._places:
+            self._places[outcome.key] = self._file.tell()
+            self._file.write(f"{line_of(outcome)}\n".encode())
             self._file.flush()
 
     def outcomes(self) -> Iterator[Outcome]:
-        """All that stand there, one after the other."""
+        """All that stand there, one after the other; nothing is changed."""
         if self._real.exists():
             for _, outcome in self._lines():
                 yield outcome

@@ -25,11 +25,11 @@ from typing import Any, Literal, Self, cast
 
 from prong.harness import swarms
 from prong.harness.costs import Costs, read_costs
-from prong.harness.patterns import opening, reading, voting
+from prong.harness.patterns import opening, reading, submitting, voting
 from prong.harness.patterns.calls import Submitted, attempts_of, call_text
 from prong.harness.patterns.fan_out import FanOut, OnError, Piece
 from prong.harness.patterns.hosting import Hosting
-from prong.harness.patterns.mapping import Item, Work, asked, digest, in_order, items_of, keyed, pieces, text_of
+from prong.harness.patterns.mapping import Item, Work, asked, digest, in_order, items_of, keyed, pieces, routed, text_of
 from prong.harness.patterns.outcome import Outcome, Spent, spent
 from prong.harness.patterns.progress import Meter, Progress
 from prong.harness.patterns.reading import Context, Reading
@@ -137,21 +137,22 @@ class Swarm(AsyncTwins, futures.Executor):
     def map(
         self, what: str | Callable[..., Any], /, *iterables: Iterable[Any], timeout: float | None = None,
         chunksize: int = 1, context: Context = "fresh", on_error: OnError = "keep", order: Order = "items",
-        role: str = "", schema: dict[str, Any] | None = None, title: str | None = None,
+        role: str = "", type: str | None = None, schema: dict[str, Any] | None = None, title: str | None = None,
     ) -> Iterator[Any]:  # fmt: skip
         """One task for each item: of a prompt the `Outcome` of each, of a function what it returns.
 
         A prompt names its item as `{item}`, or `{item.field}`; else the item stands behind it.  Items may be any
         iterable, also one without end: only those that are open are held.  `context` says what tasks begin with:
         nothing (`fresh`), or one common reading of the repository (`fork`, `brief`, or `auto` by price).  `on_error`
-        says what a failed item means: an outcome (`keep`), the end of all (`stop`), or other tries (`retry`).  Who
-        stops iterating cancels the rest.  A function is called as by any executor: what it raises is raised here.
+        says what a failed item means: an outcome (`keep`), the end of all (`stop`), or other tries (`retry`).  Without
+        a `role`, `route` in PRONG.md chooses one, by `type` or by patterns.  Who stops iterating cancels the rest.  A
+        function is called as by any executor: what it raises is raised here.
         """
         if callable(what):
             return futures.Executor.map(self, what, *iterables, timeout=timeout, chunksize=chunksize)
         if len(iterables) != 1:
             raise TypeError(f"map() of a prompt takes one iterable of items, not {len(iterables)}")
-        work = Work(what, context, role, schema=opening.schema_text(schema))
+        work = Work(what, context, role, schema=opening.schema_text(schema), type=type)
         return self.map_items(work, items_of(iterables[0]), on_error=on_error, order=order, title=title)
 
     def map_items(
@@ -168,6 +169,7 @@ class Swarm(AsyncTwins, futures.Executor):
         if on_error not in ("keep", "stop", "retry"):
             raise Invalid(f"on_error={on_error!r}", "'keep', 'stop' or 'retry'")
         swarm, hosting, _ = self._opened()
+        work = routed(work, swarm.options)
         identity = identity or work.identity("map", swarm.options.model)
         nonce = self._nonce(identity) if nonce is None else nonce
         todo = ((key, item) for key, item in keyed(items, identity) if key not in skip)
@@ -175,7 +177,7 @@ class Swarm(AsyncTwins, futures.Executor):
         for _, item in first[:1]:
             asked(work.prompt, item.value)  # a prompt that does not fit the first fits none
         read = self._read(work, nonce, [item for _, item in first], say)
-        planned: Callable[[Plan], Plan] = read.planned if read is not None else _as_it_is
+        planned: Callable[[Plan], Plan] = read.planned if read is not None else lambda plan: plan
         run = FanOut(swarm, hosting, on_error, read.dress if read is not None else None, keeps=self._name is not None)
         made = pieces(itertools.chain(first, todo), work, planned=planned, nonce=nonce)
         outcomes = in_order(made, run.run) if order == "items" else run.run(made)
@@ -198,7 +200,7 @@ class Swarm(AsyncTwins, futures.Executor):
         if choices is not None:
             schema = {"enum": list(choices)}
         swarm, hosting, _ = self._opened()
-        work = Work(prompt, role=role, schema=opening.schema_text(schema))
+        work = routed(Work(prompt, role=role, schema=opening.schema_text(schema)), swarm.options)
         nonce = self._nonce(work.identity("vote", swarm.options.model))
         run = FanOut(swarm, hosting, keeps=self._name is not None)
         return voting.hold(run, work, votes=n, by=by, judge=judge, nonce=nonce)
@@ -209,36 +211,39 @@ class Swarm(AsyncTwins, futures.Executor):
     ) -> Outcome:  # fmt: skip
         """Put results together by a prompt: texts, or outcomes, of which those count that are done.
 
-        Where they do not fit one context of `fits_characters`, it is done in a tree.  Raises ValueError where there is
-        none.
+        Where they do not fit one context of `fits_characters`, it is done in a tree.  They may come one by one, as from
+        `map`, and lie in a file until they are needed.  Raises ValueError where there is none.
         """
         swarm, hosting, _ = self._opened()
-        texts = [
+        texts = (
             text_of(one.result if isinstance(one, Outcome) else one)
             for one in results
             if not isinstance(one, Outcome) or one.done
-        ]
-        work = Work(prompt, role=role, schema=opening.schema_text(schema))
+        )
+        work = routed(Work(prompt, role=role, schema=opening.schema_text(schema)), swarm.options)
         nonce = self._nonce(work.identity("reduce", swarm.options.model))
 
         def run(todo: Iterable[Piece]) -> Iterator[Outcome]:
             return FanOut(swarm, hosting, "retry", keeps=self._name is not None).run(todo)
 
-        return reduce_tree(run, work, texts, fits_characters=fits_characters, nonce=nonce, say=say)
+        return reduce_tree(
+            run, work, texts, fits_characters=fits_characters, nonce=nonce, say=say, folder=swarm.directory
+        )
 
     def submit(self, what: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Submitted:
         """A task of its own; its future.
 
-        A prompt takes `role`, `priority`, `title` and `schema` as keywords, and its result is what the agent said, or
-        the value that fits the schema.  A function is called with all arguments in an agent's process, in a clone of
-        the repository, and its result is what it returns; an exception of it is raised by `result()`.  It is called
-        once, unless it is `repeatable`.
+        A prompt takes `role`, `type`, `priority`, `title`, `schema`, `needs` (futures of others, whose results it is
+        told) and `on_failed_need` as keywords, and its result is what the agent said, or the value that fits the
+        schema.  A function is called with all arguments in an agent's process, in a clone of the repository, and its
+        result is what it returns; an exception of it is raised by `result()`.  It is called once, unless it is
+        `repeatable`.
         """
         if self._shut:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        _, hosting, member = self._opened()
+        swarm, hosting, member = self._opened()
         if isinstance(what, str):
-            plan, program = self._asked(what, *args, **kwargs), None
+            plan, program = submitting.plan_of(swarm.options, what, self._key("ask", what), args, kwargs), None
         else:
             program = call_text(member, what, args, kwargs)
             name = f"{getattr(what, '__module__', '')}.{getattr(what, '__qualname__', repr(what))}"
@@ -325,13 +330,6 @@ class Swarm(AsyncTwins, futures.Executor):
             swarm, outcome, cast("Context", work.context), pieces=FanOut.window(swarm), characters=characters, say=say
         )
 
-    def _asked(
-        self, prompt: str, *, role: str = "", priority: int | None = None, title: str | None = None,
-        schema: dict[str, Any] | None = None,
-    ) -> Plan:  # fmt: skip
-        work = Work(prompt, role=role, priority=priority, schema=opening.schema_text(schema))
-        return work.plan(prompt, title=title or prompt, key=self._key("ask", prompt))
-
     def _metered(self, outcomes: Iterator[Outcome], run: FanOut, title: str) -> Iterator[Outcome]:
         meter = Meter(title)
         try:
@@ -378,7 +376,3 @@ class Swarm(AsyncTwins, futures.Executor):
                 cast("Any", self._member).leave()
         if self._own is not None:
             opening.remove(self._own)
-
-
-def _as_it_is(plan: Plan) -> Plan:
-    return plan

@@ -28,6 +28,9 @@ GUESSED_ITEMS = 5
 SHARED_TOKENS = 12_000
 """How long a conversation is at its beginning, in tokens, where no earlier swarm has shown it: the tools, mostly."""
 
+PROMPT_TOKENS = 200
+"""How long the prompt of a task is taken to be, in tokens."""
+
 SWARMS_LEARNT = 20
 """From so many swarms of the repository is learnt, the newest first."""
 
@@ -284,8 +287,9 @@ def _price(plan: Plan, jobs: Sequence[Job], known: Learnt, model: Model | None, 
         counts[job.step] += job.seconds > 0
     grows = work.turns * (work.output_tokens + work.result_tokens)
     least = model.min_cacheable_tokens if model is not None else 0
-    root = tally(model, conversation(work, cached=0, new=shared, min_cacheable=least)).cost
-    fork = fresh = 0.0
+    first = tally(model, conversation(work, cached=0, new=shared, min_cacheable=least)).cost
+    root = tally(model, conversation(work, cached=shared, new=PROMPT_TOKENS, min_cacheable=least)).cost
+    fork = fresh = max(0.0, first - root)  # what all begin with is written to the cache once, by whoever comes first
     in_usd = model is not None and any(tier.input for tier in model.prices)
     for name, step in plan.steps.items():
         if not counts[name]:
