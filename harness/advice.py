@@ -29,6 +29,9 @@ CHEAPER = 0.9
 AS_FAST = 1.1
 """One agent is called about as fast up to so many times the time."""
 
+FASTER = 0.9
+"""One agent is called faster up to so many times the time."""
+
 IDLE = 0.9
 """A role is called idle from this share of the time on."""
 
@@ -98,7 +101,7 @@ def _alone(figures: Figures, *, before: bool) -> list[str]:
     if figures.tasks < 2:  # noqa: PLR2004  one task is one agent
         return []
     cheaper = None not in (figures.cost, figures.alone) and (figures.alone or 0) <= CHEAPER * (figures.cost or 0)
-    as_fast = figures.work_s <= AS_FAST * figures.wall_s
+    as_fast = _is_as_fast_alone(figures)
     times = f"{duration(figures.work_s)}, against"
     would = "would do" if before else "would have done"
     be = "would be" if before else "would have been"
@@ -109,8 +112,13 @@ def _alone(figures: Figures, *, before: bool) -> list[str]:
         prices = f"about {_cost(figures, figures.alone)} against {_cost(figures, figures.cost)}"
         return [f"This {be} cheaper with one agent: {prices}, but in about {times} {duration(figures.wall_s)}."]
     if as_fast:
-        return [f"One agent {be} no slower: about {times} {duration(figures.wall_s)}."]
+        how = "faster" if figures.work_s <= FASTER * figures.wall_s else "no slower"
+        return [f"One agent {be} {how}: about {times} {duration(figures.wall_s)}."]
     return []
+
+
+def _is_as_fast_alone(figures: Figures) -> bool:
+    return figures.work_s <= AS_FAST * figures.wall_s
 
 
 def _short(figures: Figures) -> list[str]:
@@ -123,6 +131,8 @@ def _short(figures: Figures) -> list[str]:
 
 def _waiting(figures: Figures) -> list[str]:
     whole = sum(figures.kinds.values())
+    # Where the slots are held by agents that start and end, more of them would start no faster.
+    in_vain = {"queue"} if _is_as_fast_alone(figures) else set()
     advice = {
         "lock": "waiting for locks. Hold them for less, or give each agent what it changes for itself.",
         "queue": f"waiting for one of {figures.slots} slots. More of them (--agents) would help, or fewer tasks.",
@@ -133,7 +143,9 @@ def _waiting(figures: Figures) -> list[str]:
     return [
         f"{_percent(figures.kinds[kind] / whole)} of the agents' time ({duration(figures.kinds[kind])}) went to {words}"
         for kind, words in advice.items()
-        if whole and figures.kinds.get(kind, 0.0) > (STARTED if kind == "other" else WAITED) * whole
+        if whole
+        and kind not in in_vain
+        and figures.kinds.get(kind, 0.0) > (STARTED if kind == "other" else WAITED) * whole
     ]
 
 
@@ -141,7 +153,7 @@ def _bound(figures: Figures, *, before: bool) -> list[str]:
     if len(figures.critical) < 2 or not figures.wall_s or figures.critical_s < ON_PATH * figures.wall_s:  # noqa: PLR2004  a path has two ends
         return []
     more = "would not help" if before else "would not have helped"
-    path = " -> ".join(figures.critical)
+    path = " -> ".join(title.rstrip(". ") for title in figures.critical)
     return [
         f"More agents {more}: the longest path is {_percent(figures.critical_s / figures.wall_s)} of the time: {path}."
     ]

@@ -28,6 +28,9 @@ from prong.primitives import task as tasks
 from prong.primitives.task_record import Failure
 from prong.state import Membership
 
+TOLD_CHARACTERS = 1_000
+"""So much of what a function came to stands in the log."""
+
 ENDED = 143
 """The exit status of an agent that is told to end."""
 
@@ -99,12 +102,21 @@ class FunctionWork(Work):
 
     def _called(self) -> dict[str, object]:
         os.chdir(self._directory)
+        self._tell("tool.began", input="{}")
         try:
-            return calls.returned(calls.run_call(self._member, self._program))
+            came = calls.returned(calls.run_call(self._member, self._program))
         except BaseException as error:
             if isinstance(error, SystemExit) and error.code == ENDED:
                 raise
-            return calls.raised(error)
+            came = calls.raised(error)
+        text = calls.in_words(came)[:TOLD_CHARACTERS]
+        self._tell("tool.ended", is_error="error" in came, text=text, characters=len(text))
+        return came
+
+    def _tell(self, kind: str, **data: object) -> None:
+        """Write down when the function began and ended, as of a call of a tool: it is the work of this task."""
+        with self._member.transaction() as tx:
+            tx.event(kind, object="function", call=f"function-{self._task}-{self._fence}", **data)
 
     def _has_handed_in(self, result: str) -> bool:
         """Whether the task has ended; False where a person has said something to it, which nobody could hear."""

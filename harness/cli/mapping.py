@@ -60,7 +60,7 @@ def _own() -> list[click.Parameter]:
     file = click.Path(exists=True, dir_okay=False, allow_dash=True)
     return [
         click.Argument(["prompt"]),
-        click.Argument(["source"], required=False, metavar="[-]"),
+        click.Argument(["source"], nargs=-1, metavar="[-]"),
         click.Option(
             ["--over"], multiple=True,
             help="One task for each file that the pattern names from the repository's root; repeatable.",
@@ -100,7 +100,7 @@ def _own() -> list[click.Parameter]:
 class _Order:
     """What the command line asks for."""
 
-    source: str | None
+    source: Sequence[str]
     over: Sequence[str]
     lines: str | None
     jsonl: str | None
@@ -129,9 +129,11 @@ def _work(
     from prong.harness.patterns.opening import schema_text  # noqa: PLC0415  as above
 
     order = _Order(**given)
-    named = [bool(order.over), order.lines is not None, order.jsonl is not None, order.source is not None]
-    if sum(named) != 1 or order.source not in (None, "-"):
-        more = "" if order.source in (None, "-") else " (quote the pattern, or the shell makes many words of it)"
+    if prompt == "-" and len(order.source) == 1:  # the other way round is understood as well
+        prompt, order.source = order.source[0], ("-",)
+    named = [bool(order.over), order.lines is not None, order.jsonl is not None, bool(order.source)]
+    if sum(named) != 1 or order.source not in ((), ("-",)):
+        more = "" if order.source in ((), ("-",)) else " (quote the pattern, or the shell makes many words of it)"
         said = "items come from one place only" if sum(named) > 1 else "say where the items come from"
         raise click.UsageError(f"{said}: one of --over, --lines, --jsonl, or -{more}", ctx)
     work = Work(prompt, context, role, schema=schema_text(schema), type=type)
@@ -320,7 +322,8 @@ def _end(order: _Order, swarm: Swarm, tally: Tally, whole: Outcome | None) -> No
         fail(f"the results could not be put together: task {whole.task} {whole.state}", code=1)
     if tally.failed or tally.cancelled:
         left = f"; {tally.cancelled:,} were cancelled, which the same command goes on with" if tally.cancelled else ""
-        fail(f"{tally.failed:,} items failed{left}; see why with: prong tasks {swarm.id}", code=1)
+        items = "1 item" if tally.failed == 1 else f"{tally.failed:,} items"
+        fail(f"{items} failed{left}; see why with: prong tasks {swarm.id}", code=1)
 
 
 def _check_place(output: Path) -> None:

@@ -32,7 +32,9 @@ def test_nothing_is_said_of_a_run_that_paid():
     [
         ({"alone": 0.5, "work_s": 100}, "One agent would have done better: about $0.50 and 1 min 40 s, against $1.00"),
         ({"alone": 0.5}, "This would have been cheaper with one agent: about $0.50 against $1.00, but in about 11 min"),
-        ({"work_s": 90}, "One agent would have been no slower: about 1 min 30 s, against 1 min 40 s."),
+        ({"work_s": 95}, "One agent would have been no slower: about 1 min 35 s, against 1 min 40 s."),
+        ({"work_s": 50}, "One agent would have been faster: about 50.0 s, against 1 min 40 s."),
+        ({"work_s": 95, "kinds": {"model": 50, "queue": 30}}, "no slower"),
         ({"alone": 500, "cost": 1000, "unit": "tokens"}, "about 500 tokens by weight against 1,000 tokens by weight"),
         (
             {"short": 6, "start_s": 0.4},
