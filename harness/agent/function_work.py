@@ -14,6 +14,7 @@ that has come back is never made again, whenever its agent dies.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from prong.agents import notices
 from prong.agents.slot import Slot
@@ -113,7 +114,7 @@ class FunctionWork(Work):
         self._tell("tool.ended", is_error="error" in came, text=text, characters=len(text))
         return came
 
-    def _tell(self, kind: str, **data: object) -> None:
+    def _tell(self, kind: str, **data: Any) -> None:
         """Write down when the function began and ended, as of a call of a tool: it is the work of this task."""
         with self._member.transaction() as tx:
             tx.event(kind, object="function", call=f"function-{self._task}-{self._fence}", **data)

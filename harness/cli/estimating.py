@@ -19,6 +19,9 @@ from prong.harness.swarms import Options, all_swarms
 PRICED_AS = "claude-sonnet-5-5"
 """Whose prices are taken where the model costs nothing, or its price is unknown."""
 
+CENTS = 0.1
+"""Amounts below this are told with more places."""
+
 
 def show_estimate(repository: Repository, plan: Plan, options: Options, rules: Rules, *, as_json: bool) -> None:
     """Print what the plan would take with these options; nothing is made."""
@@ -67,6 +70,9 @@ def lines(found: Estimate) -> list[tuple[str, str]]:
     """Name and value of each figure."""
     guess = f", taking {GUESSED_ITEMS} items each for {', '.join(found.guessed)}" if found.guessed else ""
     price, unit = found.price, "$" if found.price.in_usd else ""
+    fork, fresh, alone = (
+        f"{unit}{one:.2f}" if one >= CENTS else f"{unit}{one:.4f}" for one in (price.fork, price.fresh, price.alone)
+    )
     known = found.learnt
     shown = f"{known.tasks} tasks of earlier swarms" if known.tasks else "what is usual; nothing has run here yet"
     return [
@@ -74,9 +80,9 @@ def lines(found: Estimate) -> list[tuple[str, str]]:
         ("longest path", f"{duration(found.critical_s)}: {' -> '.join(found.critical)}"),
         ("time", f"{duration(found.wall_s)} with {found.slots} at once; {duration(found.sequential_s)} one by one"),
         ("speed-up", f"{found.speed_up:.1f}"),
-        ("cost, fork", f"{unit}{price.fork:.2f} (priced as {price.model})"),
-        ("cost, fresh", f"{unit}{price.fresh:.2f}"),
-        ("cost, alone", f"{unit}{price.alone:.2f} (one agent does it all)"),
+        ("cost, fork", f"{fork} (priced as {price.model})"),
+        ("cost, fresh", fresh),
+        ("cost, alone", f"{alone} (one agent does it all)"),
         ("estimated by", shown),
     ]
 

@@ -1,8 +1,8 @@
 """What plays `prong map` and `prong vote` offline where no script is named: it measures, by rules, whatever is asked.
 
 An item that is a file of the repository is counted with `wc`; anything else is counted as text.  A vote is answered
-with the first answer that its schema allows.  Numbers that are to be put together, or that needed tasks have found, are
-added.
+with the first answer that its schema allows.  Numbers that are to be put together are added, and so are those that
+needed tasks have found, where no file is named.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def measure(request: Request) -> Reply:
         return _read(request)
     if _PARTS.search(asked):
         return Reply([Text(_added(_PARTS.split(asked, maxsplit=1)[1]))])
-    needed = [text for text in _texts(request) if text.startswith(_NEEDED) and _FIGURE.search(text)]
-    if needed:
-        return Reply([Text(_added(needed[0]))])
     done = [one for one in request.exchanges() if one.input.get("command", "").startswith("(set -- ")]
     if done:
         said = (done[-1].text or "").strip()
-        return Reply([Text(said if _FIGURE.search(said) and not done[-1].is_error else _counted(asked))])
+        if done[-1].is_error or not _FIGURE.search(said):
+            needed = [text for text in _texts(request) if text.startswith(_NEEDED) and _FIGURE.search(text)]
+            said = _added(needed[0]) if needed else _counted(asked)
+        return Reply([Text(said)])
     names = [*_with_blanks(asked), *(word.rstrip(".") for word in _WORD.findall(asked)[:_MOST_WORDS])]
     command = (
         f'(set -- {" ".join(map(shlex.quote, names))}; for f; do if [ -f "$f" ]; then'

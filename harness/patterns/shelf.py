@@ -31,7 +31,7 @@ class Shelf:
 
     def __init__(self, *, most: int, folder: Path | None = None) -> None:
         self._most = most
-        self._places: dict[Name, tuple[int, int, int]] = {}
+        self._places: dict[Any, tuple[int, int, int]] = {}
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  it is closed with the shelf
 
     def __enter__(self) -> Self:
@@ -65,4 +65,4 @@ class Shelf:
 
     def names(self) -> Sequence[Any]:
         """All names in their order."""
-        return sorted(self._places)  # type: ignore[type-var]  # they are of one type
+        return sorted(self._places)

@@ -13,7 +13,9 @@ a terminal or the main thread: it works in a notebook, in a thread, and beside a
 
 from __future__ import annotations
 
+import atexit
 import itertools
+import os
 import threading
 import uuid
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -59,7 +61,8 @@ class Swarm(AsyncTwins, futures.Executor):
     same calls in the same order find what is done.  `progress` is called with a `Progress` after each outcome.
 
     It begins with its first use and ends with its `with` block, or `shutdown`: then what was submitted has ended,
-    unless an exception leaves the block.  Raises `RepositoryError` at once where there is no repository.
+    unless an exception leaves the block.  A program that ends without either stops it.  Raises `RepositoryError` at
+    once where there is no repository.
     """
 
     def __init__(
@@ -288,6 +291,11 @@ class Swarm(AsyncTwins, futures.Executor):
         if self._hosting is not None:
             self._leave(self._hosting.stop)
 
+    def _stop_at_exit(self, opened_by: int) -> None:
+        """Leave where the program ends without having shut it down; not in a fork of it."""
+        if os.getpid() == opened_by:
+            self.stop()
+
     def _opened(self) -> tuple[swarms.Swarm, Hosting, Membership]:
         """The swarm, begun where it has not been."""
         with self._lock:
@@ -299,6 +307,7 @@ class Swarm(AsyncTwins, futures.Executor):
                 key = opening.key_for(self._swarm.options, self._api_key)
                 self._member = join(self._swarm.directory, "python")
                 self._hosting = Hosting(self._swarm, key, attended=self._attended)
+                atexit.register(self._stop_at_exit, os.getpid())
                 if self._is_new:
                     self._hosting.start()  # while tasks are still being made
             return self._swarm, self._hosting, self._member
@@ -370,6 +379,7 @@ class Swarm(AsyncTwins, futures.Executor):
         return self._swarm, self._hosting, self._member
 
     def _leave(self, end: Callable[[], None]) -> None:
+        atexit.unregister(self._stop_at_exit)
         end()
         if self._member is not None:
             with suppress(Exception):  # its database may be gone
