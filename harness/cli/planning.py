@@ -185,7 +185,7 @@ def plan_like(run: click.Command) -> click.Command:
             )
         text = _write(ctx, run, goal, asks, options)
         if apply and not yes:
-            text = _approved(text)
+            text = _approved(text, ctx.meta[APPLYING].found)
         path = _kept(text, output, ctx.meta[APPLYING].found, apply=apply, as_json=options["as_json"])
         if apply and path is not None:
             del ctx.meta[ENDED]
@@ -232,8 +232,8 @@ def _write(ctx: click.Context, run: click.Command, goal: str, asks: int, options
     raise AssertionError("a run ends by saying so")
 
 
-def _approved(text: str) -> str:
-    """The plan as a person lets it run, perhaps edited; ends the command where it shall not."""
+def _approved(text: str, written_by: Swarm) -> str:
+    """The plan as a person lets it run, perhaps edited; ends the command where it shall not, and keeps it."""
     from prong.harness.plans.plan import PlanInvalid, parse  # noqa: PLC0415  as above
     from prong.harness.plans.tree import show  # noqa: PLC0415  as above
 
@@ -246,7 +246,9 @@ def _approved(text: str) -> str:
         if answer == "y":
             return text
         if answer == "n":
-            raise click.ClickException("nothing was run")
+            path = written_by.directory / "plan.yaml"
+            path.write_text(text, "utf-8")
+            raise click.ClickException(f"nothing was run; the plan is kept, and runs with: prong apply {path}")
         text = click.edit(text, extension=".yaml") or text
 
 

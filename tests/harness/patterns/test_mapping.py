@@ -122,7 +122,8 @@ def test_a_thousand_items_of_which_many_fail_and_two_kills(root, tmp_path):
     """
     items, out = tmp_path / "items", tmp_path / "out.jsonl"
     items.write_text("".join(f"{number}\n" for number in range(1, ITEMS + 1)))
-    command = ("map", *OFFLINE, "--lines", items, "-o", out, "--context", "fork", "Do item {item}")
+    reducing = ("--reduce", "Put together", "--fits", 2000)
+    command = ("map", *OFFLINE, "--lines", items, "-o", out, "--context", "fork", *reducing, "Do item {item}")
     began = time.monotonic()
     for share, victim in ((3, lambda process: process), (1.5, host_of)):
         running = start(*command, cwd=root)
@@ -131,7 +132,8 @@ def test_a_thousand_items_of_which_many_fail_and_two_kills(root, tmp_path):
         eventually(reached, f"{ITEMS / share:.0f} results", PATIENCE_S + 6 * ITEMS)
         kill(eventually(partial(victim, watched), "the victim").pid)
         running.communicate()
-    grown = rest_of(command, root, out)
+    grown, told = rest_of(command, root, out)
+    assert f"sum {sum(number for number in range(1, ITEMS + 1) if number % 5)}" in told
     check_results(out, ITEMS)
     (store,) = root.glob(".prong/*/state.db")
     with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as connection:
@@ -163,7 +165,7 @@ def has_reached(out, running, count):
 
 
 def rest_of(command, root, out):
-    """Let it end; by how many bytes the command and its supervisor have grown since they had settled down."""
+    """Let it end; by how many bytes the command and its supervisor have grown since they had settled, and its words."""
     running = start(*command, cwd=root)
     watched = psutil.Process(running.pid)
     settled = len(lines_of(out)) + ITEMS // 12
@@ -178,7 +180,7 @@ def rest_of(command, root, out):
             continue
     out_, err = running.communicate()
     assert running.returncode == 1, f"{running.returncode}\n{out_}\n{err}"
-    return latest - first
+    return latest - first, out_
 
 
 def report(line):
