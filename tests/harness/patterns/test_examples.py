@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from tests.checkout import ROOT
-from tests.documents import blocks, examples, looks_like
+from tests.documents import RUN, blocks, examples, looks_like
 from tests.test_readme import new_copy
 
 PAGE = [
@@ -16,11 +16,26 @@ PAGE = [
 
 
 def test_every_example_is_shown():
-    assert len(PAGE) == 4
+    assert len(PAGE) == 8
     for shown, run in PAGE:
         name = shown.commands[0].removeprefix("cat ")
         assert run.commands == [f"python {name}"]
         assert shown.output == (ROOT / name).read_text("utf-8")
+
+
+def test_every_file_of_examples_is_run_by_a_page():
+    pages = [*ROOT.glob("docs/*.md"), ROOT / "README.md"]
+    commands = [
+        command
+        for page in pages
+        for block in blocks(page.name, page.read_text("utf-8"))
+        if block.language in RUN
+        for example in examples(block)
+        for command in example.commands
+    ]
+    played = [(ROOT / run.commands[0].removeprefix("python ")).read_text("utf-8") for _, run in PAGE]
+    for file in sorted((ROOT / "examples").iterdir()):
+        assert any(f"examples/{file.name}" in text for text in [*commands, *played]), file.name
 
 
 @pytest.mark.long
