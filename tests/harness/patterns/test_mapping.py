@@ -67,6 +67,8 @@ def test_a_map_that_is_killed_goes_on_where_it_was_and_every_item_has_one_result
     assert lines_of(out)[: len(before)] == before
     assert f"{len(before)} items have their results and are skipped" in again.stderr
     assert "10 done, 2 failed" in again.stdout
+    looked = json.loads(prong(*command, "--dry-run", "--json", "--on-error", "retry", cwd=root).stdout)
+    assert (looked["items"], looked["tasks"]) == (2, 2)
     assert len(list(root.glob(".prong/*/state.db"))) == 1
 
 

@@ -2,16 +2,21 @@
 
 import json
 import os
+import re
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.harness.repositories import make_repository
 
-from prong.harness.patterns import by_value
-from prong.harness.patterns.mapping import Work, asked, in_order, items_of, keyed, pieces
+from prong.harness.patterns import by_value, submitting
+from prong.harness.patterns.mapping import Work, asked, in_order, items_of, keyed, pieces, routed
 from prong.harness.patterns.opening import NotTrusted
 from prong.harness.patterns.outcome import Outcome
+from prong.harness.patterns.reading import Reading
+from prong.harness.patterns.reducing import reduce_tree
 from prong.harness.patterns.results_file import ResultsFile
 from prong.harness.patterns.sources import files, objects
 from prong.harness.patterns.swarm import Swarm
@@ -19,7 +24,9 @@ from prong.harness.patterns.voting import same, settled
 from prong.harness.program.reducing import fitting, groups, question
 from prong.harness.repository.git import RepositoryError
 from prong.harness.repository.repository import Repository
-from prong.primitives import remote
+from prong.harness.rules.rules import Role, Route
+from prong.harness.swarms import Options
+from prong.primitives import Plan, remote
 from prong.state import Invalid
 
 
@@ -214,6 +221,100 @@ def test_a_function_that_nobody_can_import_travels_with_what_it_names():
 
 
 lock = __import__("threading").Lock()
+real = lock  # named as an attribute below, which is no global
+
+
+def test_functions_travel_in_arguments_and_closures_and_attributes_are_no_globals():
+    def add(number):
+        return number + 1
+
+    sent = by_value.dumped((lambda f, number: f(add(number)).real, lambda number: number * 2, 4))
+    function, *arguments = by_value.loaded(sent, None)
+    assert function(*arguments) == 10
+
+    def endless(number):
+        return endless(number)
+
+    with pytest.raises(by_value.NotPortable, match="calls itself"):
+        by_value.packed(endless)
+
+
+TYPED = """
+from prong.harness.patterns import by_value
+class Mine: pass
+try:
+    by_value.dumped([Mine()])
+except by_value.NotPortable as error:
+    print(error)
+"""
+
+
+def test_a_class_that_nobody_can_import_is_refused_by_its_name():
+    done = subprocess.run([sys.executable, "-c", TYPED], capture_output=True, text=True, check=True)
+    assert "Mine cannot run in another process: the class Mine stands in this program alone" in done.stdout
+
+
+def reduced(texts, *, fits, fails=()):
+    """The whole, its levels, and how long the prompts of each were; results are the numbers' sums."""
+    prompts = []
+
+    def run(todo):
+        for piece in todo:
+            prompts.append((piece.item["level"], piece.plan.prompt))
+            bad = piece.item["part"] in fails
+            numbers = re.findall(r"^(\d+)$", piece.plan.prompt, re.MULTILINE)
+            said = (
+                {"state": "failed", "error": "no"} if bad else {"state": "done", "result": str(sum(map(int, numbers)))}
+            )
+            yield Outcome(key=piece.key, item=piece.item, task=1, **said)
+
+    return reduce_tree(run, Work("Add up"), texts, fits_characters=fits), prompts
+
+
+@given(st.lists(st.integers(1, 999), min_size=1, max_size=40), st.integers(10, 60))
+def test_whatever_the_tree_looks_like_every_result_is_in_the_whole_once(numbers, fits):
+    whole, prompts = reduced(map(str, numbers), fits=fits)
+    assert whole.result == str(sum(numbers))
+    assert whole.item["level"] == prompts[-1][0]
+    assert "These are all of them." in prompts[-1][1]
+
+
+def test_a_part_that_fails_ends_the_whole_and_no_result_is_none():
+    whole, prompts = reduced(map(str, range(30)), fits=20, fails=[2])
+    assert (whole.state, whole.item["part"]) == ("failed", 2)
+    assert {level for level, _ in prompts} == {1}
+    with pytest.raises(ValueError, match="no result"):
+        reduced([], fits=100)
+
+
+def test_a_task_without_a_role_gets_the_one_that_it_is_routed_to():
+    route = Route(type={"docs": "writer"}, match={"*security*": "auditor"})
+    options = Options("g", "m", 1, route=route, roles={"writer": Role(), "auditor": Role()})
+    work = routed(Work("Look at {item}"), options)
+    assert [work.plan(asked(work.prompt, one), title=one, key=None).role for one in ("security", "x")] == [
+        "auditor",
+        "",
+    ]
+    assert routed(Work("x", type="docs"), options).plan("x", title="x", key=None).role == "writer"
+    with pytest.raises(Invalid, match=r"'audtor' \(did you mean auditor\?\)"):
+        routed(Work("x", role="audtor"), options)
+
+
+def test_a_prompt_that_is_submitted_takes_what_it_takes_and_says_so():
+    options = Options("g", "m", 1)
+    plan = submitting.plan_of(options, "Do it", "key", (), {"priority": 3, "on_failed_need": "any"})
+    assert (plan.prompt, plan.priority, plan.key, plan.on_failed_need) == ("Do it", 3, "key", "any")
+    with pytest.raises(TypeError, match=r"takes role=, .* and not 1, foo="):
+        submitting.plan_of(options, "Do it", None, (1,), {"foo": 2})
+    with pytest.raises(Invalid, match="futures that submit"):
+        submitting.plan_of(options, "Do it", None, (), {"needs": ["one"]})
+
+
+def test_a_role_with_another_model_reads_a_summary_where_others_fork():
+    reading = Reading(7, 1, "fork", "c0ffee", frozenset({"small"}))
+    fork, brief = (reading.planned(Plan("t", "p", role=role)) for role in ("", "small"))
+    assert (fork.context, fork.fork_point, fork.brief_of) == ("fork", 7, None)
+    assert (brief.context, brief.fork_point, brief.brief_of) == ("brief", None, 7)
 
 
 def test_a_swarm_without_a_repository_is_refused_at_once(tmp_path):

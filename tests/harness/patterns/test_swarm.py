@@ -64,12 +64,15 @@ def check_calls(swarm):
     written = swarm.submit(lambda: Path("called.txt").write_text("by a function\n") and os.getpid())
     wrong = swarm.submit(operator.getitem, {}, "key")
     asked = swarm.submit("Do item 8")
+    both = swarm.submit("Put together\n--- result 1 of 1 ---\nanswer 5", needs=[asked])
+    given = swarm.submit(operator.call, lambda: Path.cwd().is_dir())
     refused = swarm.submit("Do item 5")
     assert futures.wait([power, written, wrong, asked, refused], timeout=60).not_done == set()
     assert power.result() == 1024
     assert written.result() != os.getpid()
     assert isinstance(wrong.exception(), KeyError)
     assert asked.result() == "answer 8"
+    assert (both.result(), given.result()) == ("sum 5", True)
     assert isinstance(refused.exception(), TaskFailed)
     assert list(swarm.map(max, [1, 5], [2, 3])) == [2, 5]
 
