@@ -88,6 +88,9 @@ def _own() -> list[click.Parameter]:
         click.Option(["--role"], default="", help="The role that each task has: see prong roles."),
         click.Option(["--type"], help="What route in PRONG.md makes a role of, where there is no --role."),
         click.Option(
+            ["--hedge"], is_flag=True, help="Let an item that takes much longer than its like have a second copy."
+        ),
+        click.Option(
             ["-o", "--output"], type=click.Path(dir_okay=False, writable=True, path_type=Path),
             help="Append the results to this file, one JSON object a line, as they come.",
         ),
@@ -107,6 +110,7 @@ class _Order:
     on_error: str
     reducing: str | None
     fits: int
+    hedge: bool
     output: Path | None
     again: bool
     as_json: bool
@@ -274,7 +278,7 @@ def _run(  # noqa: PLR0917  what the parts of one command share
 
     outcomes = swarm.map_items(
         work, items.items, on_error=order.on_error, identity=results.identity, nonce="", say=note,  # type: ignore[arg-type]  # a click.Choice
-        skip=_Skipped(results, tell),
+        skip=_Skipped(results, tell), hedge=order.hedge,
     )  # fmt: skip
     try:
         for outcome in outcomes:

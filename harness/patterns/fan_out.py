@@ -69,6 +69,11 @@ Dress = Callable[[Transaction, Task, Plan], None]
 """What is to be done to a new task in the transaction that makes it."""
 
 
+def allow_copy(tx: Transaction, task: Task, _plan: Plan) -> None:
+    """Let a second copy of the task run where it takes much longer than its like: see `hedging`."""
+    tx.execute("update task set hedge = 1 where id = :task", task=task.id)
+
+
 @dataclass(slots=True)
 class FanOut:
     """One fan-out on a swarm that somebody supervises."""
@@ -76,7 +81,7 @@ class FanOut:
     swarm: Swarm
     hosting: Hosting
     on_error: OnError = "keep"
-    dress: Dress | None = None
+    dress: Sequence[Dress] = ()
     keeps: bool = False
     _open: dict[int, _Open] = field(default_factory=dict)
     _seen: int = 0
@@ -172,8 +177,8 @@ class FanOut:
         with store.transaction(None) as tx:
             made = create_tasks(tx, plans)
             for plan, (task, new) in zip(plans, made, strict=True):
-                if new and self.dress is not None:
-                    self.dress(tx, task, plan)
+                for dress in self.dress if new else ():
+                    dress(tx, task, plan)
         return [(piece, task) for piece, (task, _) in zip(batch, made, strict=True)]
 
     def _is_settled(self, state: str) -> bool:

@@ -29,7 +29,7 @@ from prong.harness import swarms
 from prong.harness.costs import Costs, read_costs
 from prong.harness.patterns import opening, reading, submitting, voting
 from prong.harness.patterns.calls import Submitted, attempts_of, call_text
-from prong.harness.patterns.fan_out import FanOut, OnError, Piece
+from prong.harness.patterns.fan_out import FanOut, OnError, Piece, allow_copy
 from prong.harness.patterns.hosting import Hosting
 from prong.harness.patterns.mapping import Item, Work, asked, digest, in_order, items_of, keyed, pieces, routed, text_of
 from prong.harness.patterns.outcome import Outcome, Spent, spent
@@ -141,6 +141,7 @@ class Swarm(AsyncTwins, futures.Executor):
         self, what: str | Callable[..., Any], /, *iterables: Iterable[Any], timeout: float | None = None,
         chunksize: int = 1, context: Context = "fresh", on_error: OnError = "keep", order: Order = "items",
         role: str = "", type: str | None = None, schema: dict[str, Any] | None = None, title: str | None = None,
+        hedge: bool = False,
     ) -> Iterator[Any]:  # fmt: skip
         """One task for each item: of a prompt the `Outcome` of each, of a function what it returns.
 
@@ -148,20 +149,21 @@ class Swarm(AsyncTwins, futures.Executor):
         iterable, also one without end: only those that are open are held.  `context` says what tasks begin with:
         nothing (`fresh`), or one common reading of the repository (`fork`, `brief`, or `auto` by price).  `on_error`
         says what a failed item means: an outcome (`keep`), the end of all (`stop`), or other tries (`retry`).  Without
-        a `role`, `route` in PRONG.md chooses one, by `type` or by patterns.  Who stops iterating cancels the rest.  A
-        function is called as by any executor: what it raises is raised here.
+        a `role`, `route` in PRONG.md chooses one, by `type` or by patterns.  With `hedge` an item that takes much
+        longer than its like may have a second copy.  Who stops iterating cancels the rest.  A function is called as by
+        any executor: what it raises is raised here.
         """
         if callable(what):
             return futures.Executor.map(self, what, *iterables, timeout=timeout, chunksize=chunksize)
         if len(iterables) != 1:
             raise TypeError(f"map() of a prompt takes one iterable of items, not {len(iterables)}")
         work = Work(what, context, role, schema=opening.schema_text(schema), type=type)
-        return self.map_items(work, items_of(iterables[0]), on_error=on_error, order=order, title=title)
+        return self.map_items(work, items_of(iterables[0]), on_error=on_error, order=order, title=title, hedge=hedge)
 
     def map_items(
         self, work: Work, items: Iterable[Item], *, on_error: OnError = "keep", order: Order = "completion",
         identity: str | None = None, title: str | None = None, say: Callable[[str], object] = lambda _: None,
-        nonce: str | None = None, skip: Container[str] = (),
+        nonce: str | None = None, skip: Container[str] = (), hedge: bool = False,
     ) -> Iterator[Outcome]:  # fmt: skip
         """As `map` of a prompt, of items that say what their keys are made of, but for those whose keys to `skip`.
 
@@ -181,7 +183,8 @@ class Swarm(AsyncTwins, futures.Executor):
             asked(work.prompt, item.value)  # a prompt that does not fit the first fits none
         read = self._read(work, nonce, [item for _, item in first], say)
         planned: Callable[[Plan], Plan] = read.planned if read is not None else lambda plan: plan
-        run = FanOut(swarm, hosting, on_error, read.dress if read is not None else None, keeps=self._name is not None)
+        dressed = [*([read.dress] if read is not None else []), *([allow_copy] if hedge else [])]
+        run = FanOut(swarm, hosting, on_error, dressed, keeps=self._name is not None)
         made = pieces(itertools.chain(first, todo), work, planned=planned, nonce=nonce)
         outcomes = in_order(made, run.run) if order == "items" else run.run(made)
         return self._metered(outcomes, run, title or "map")
