@@ -39,7 +39,7 @@ WAITED = 0.2
 """Waiting is worth a word from this share of all agents' time on."""
 
 STARTED = 0.5
-"""Starting and ending agents is worth a word from this share of their time on."""
+"""Starting and ending agents is worth a word from this share of the time on in which they held a slot."""
 
 ON_PATH = 0.8
 """The longest path is called the bound from this share of the time on."""
@@ -131,8 +131,10 @@ def _short(figures: Figures) -> list[str]:
 
 def _waiting(figures: Figures) -> list[str]:
     whole = sum(figures.kinds.values())
+    at_work = whole - figures.kinds.get("queue", 0.0)
+    starting = figures.kinds.get("other", 0.0) > figures.kinds.get("model", 0.0) + figures.kinds.get("tool", 0.0)
     # Where the slots are held by agents that start and end, more of them would start no faster.
-    in_vain = {"queue"} if _is_as_fast_alone(figures) else set()
+    in_vain = {"queue"} if starting or _is_as_fast_alone(figures) else set()
     advice = {
         "lock": "waiting for locks. Hold them for less, or give each agent what it changes for itself.",
         "queue": f"waiting for one of {figures.slots} slots. More of them (--agents) would help, or fewer tasks.",
@@ -140,12 +142,13 @@ def _waiting(figures: Figures) -> list[str]:
         "coordination": "waiting for other agents. Let a task need others instead of waiting for them.",
         "merge": "waiting for merges and checks. A faster check, or check_batch in PRONG.md, would help.",
     }
+    said = [kind for kind in advice if kind not in in_vain and figures.kinds.get(kind, 0.0) > WAITED * whole]
+    if "other" in said and figures.kinds["other"] <= STARTED * at_work:
+        said.remove("other")
     return [
-        f"{_percent(figures.kinds[kind] / whole)} of the agents' time ({duration(figures.kinds[kind])}) went to {words}"
-        for kind, words in advice.items()
-        if whole
-        and kind not in in_vain
-        and figures.kinds.get(kind, 0.0) > (STARTED if kind == "other" else WAITED) * whole
+        f"{_percent(figures.kinds[kind] / (at_work if kind == 'other' else whole))} of the agents' time"
+        f" ({duration(figures.kinds[kind])}) went to {advice[kind]}"
+        for kind in said
     ]
 
 
