@@ -77,7 +77,8 @@ class Setting:
     all agents begin with (system prompt and tools), `prompt_tokens` what a child is told.  A `fresh` child reads the
     share `reads_again` of the prefix in turns of its own, `chunk_tokens` at a time; after a summary it is
     `reads_again_after_brief`.  `has_brief` says that the summary is there already, `expired` that the prefix has left
-    the cache.  `model` is the parent's; `own_model` that of the children's role, where it has another one.
+    the cache.  `model` is the parent's; `own_model` that of the children's role, where it has another one.  A fork
+    reads `sibling_tokens` about each call of the turn in which it was made; none where no turn has made it.
     """
 
     prefix_tokens: int
@@ -93,6 +94,7 @@ class Setting:
     brief_tokens: int = BRIEF_TOKENS
     has_brief: bool = False
     expired: bool = False
+    sibling_tokens: int = SIBLING_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +298,7 @@ def loss_usd(model: Model | None, *, prefix: int, read: int) -> float | None:
 
 
 def _fork(setting: Setting) -> Tally:
-    first = SIBLING_TOKENS * setting.children + setting.prompt_tokens
+    first = setting.sibling_tokens * setting.children + setting.prompt_tokens
     calls = conversation(
         setting.work, cached=setting.prefix_tokens, new=first, min_cacheable=_min(setting.model),
         shared=setting.prefix_tokens, siblings=setting.children - 1,

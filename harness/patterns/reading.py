@@ -137,7 +137,7 @@ def _cheapest(
     """What pieces should begin with, by what it would cost; an event tells why."""
     setting = Setting(
         prefix_tokens=tokens, shared_tokens=0, children=max(1, pieces), model=known(tx, swarm.options.model),
-        prompt_tokens=max(1, characters // 4),
+        prompt_tokens=max(1, characters // 4), sibling_tokens=0,
     )  # fmt: skip
     choice = economics.plan(setting)
     tx.event(

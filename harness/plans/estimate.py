@@ -298,7 +298,12 @@ def _price(plan: Plan, jobs: Sequence[Job], known: Learnt, model: Model | None, 
             fork, fresh = fork + root * counts[name], fresh + root * counts[name]
             continue
         setting = Setting(
-            prefix_tokens=shared + grows, shared_tokens=shared, children=counts[name], model=model, work=work
+            prefix_tokens=shared + grows,
+            shared_tokens=shared,
+            children=counts[name],
+            model=model,
+            work=work,
+            sibling_tokens=0,
         )
         ways = {context: economics.price(setting, context) for context in ("fork", "fresh")}
         fresh += ways["fresh"].cost
