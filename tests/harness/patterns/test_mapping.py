@@ -111,7 +111,7 @@ def test_the_first_failure_ends_all_where_it_is_to_stop(root, tmp_path):
     stopped = prong(
         "map", *OFFLINE, "--agents", 1, "--on-error", "stop", "--lines", items, "Do item {item}", cwd=root, code=1
     )
-    assert "1 items failed; " in stopped.stderr
+    assert "1 item failed; " in stopped.stderr
     assert "were cancelled" in stopped.stderr
 
 
