@@ -35,7 +35,7 @@ INSTRUCTION_TOKENS = 300
 """How long the request for a summary is, in tokens."""
 
 SIBLING_TOKENS = 60
-"""What a fork reads about each call of the turn in which it was made, in tokens."""
+"""What a fork reads about each call of the turn in which it was made, in tokens; none where no turn has made it."""
 
 MOST_TURNS = 2_000
 """Of how many turns a conversation is priced one by one, at most."""
@@ -74,11 +74,9 @@ class Setting:
     """A fan-out that is about to be made.
 
     `prefix_tokens` is the parent's conversation up to and with the turn that makes the children, `shared_tokens` what
-    all agents begin with (system prompt and tools), `prompt_tokens` what a child is told.  A `fresh` child reads the
-    share `reads_again` of the prefix in turns of its own, `chunk_tokens` at a time; after a summary it is
-    `reads_again_after_brief`.  `has_brief` says that the summary is there already, `expired` that the prefix has left
-    the cache.  `model` is the parent's; `own_model` that of the children's role, where it has another one.  A fork
-    reads `sibling_tokens` about each call of the turn in which it was made; none where no turn has made it.
+    all agents begin with, `prompt_tokens` what a child is told.  A `fresh` child reads the share `reads_again` of the
+    prefix, `chunk_tokens` at a time; after a summary it is `reads_again_after_brief`.  `has_brief`: the summary is there
+    already; `expired`: the prefix has left the cache.  `own_model` is that of the children's role, if it has another.
     """
 
     prefix_tokens: int
