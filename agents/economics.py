@@ -75,8 +75,8 @@ class Setting:
 
     `prefix_tokens` is the parent's conversation up to and with the turn that makes the children, `shared_tokens` what
     all agents begin with, `prompt_tokens` what a child is told.  A `fresh` child reads the share `reads_again` of the
-    prefix, `chunk_tokens` at a time; after a summary it is `reads_again_after_brief`.  `has_brief`: the summary is there
-    already; `expired`: the prefix has left the cache.  `own_model` is that of the children's role, if it has another.
+    prefix, `chunk_tokens` at a time; after a summary it is `reads_again_after_brief`.  `has_brief`: the summary is
+    there; `expired`: the prefix has left the cache.  `own_model` is that of the children's role, if it has another.
     """
 
     prefix_tokens: int
