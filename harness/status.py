@@ -25,8 +25,8 @@ _HELD = ("budget", "cache")
 
 _LIVES = ("alive", "stopped")
 
-SELDOM = """kind in
-    ('command.cancel', 'command.pause', 'scheduler.admits', 'scheduler.refuses', 'swarm.created', 'swarm.running')"""
+SELDOM = """(kind = 'command.cancel' or kind = 'command.pause'
+    or kind = 'scheduler.admits' or kind = 'scheduler.refuses' or kind = 'swarm.created' or kind = 'swarm.running')"""
 """The condition of the index `event_seldom`, word by word: a query that contains it reads no other events."""
 
 

@@ -3,6 +3,8 @@
 -- Points in time (`*_at`) are seconds since 1970 by the swarm's own clock, which never jumps (state/clock.py); only
 -- `event.at` is the wall clock's, for people.  Columns that hold JSON say so.  Nothing is written but through
 -- Store.transaction, which checks that the writer is alive, and appends what happened to `event`.
+--
+-- What is written often is checked by `or`: SQLite makes a table of the values of an `in` for each statement.
 
 -- One row per boot of the machine: what makes its monotonic clock read as seconds since 1970.
 create table boot (
@@ -65,7 +67,8 @@ create table task (
     prompt        text not null,
     context       text not null check (context in ('fork', 'brief', 'fresh')),
     state         text not null
-                  check (state in ('blocked', 'ready', 'running', 'parked', 'done', 'failed', 'cancelled')),
+                  check (state = 'blocked' or state = 'ready' or state = 'running' or state = 'parked'
+                         or state = 'done' or state = 'failed' or state = 'cancelled'),
     held          text check (held in ('budget', 'asleep', 'cache')), -- why it is parked and no process waits for it
     held_by       text not null default 'account' check (held_by in ('account', 'agent')), -- whose budget is spent
     paused        integer not null default 0,    -- 1: it neither starts nor goes on until somebody says so
@@ -318,7 +321,7 @@ create table waiter (
                                                  -- budget, approval
     object    text not null,
     wants     text not null,                     -- JSON
-    state     text not null check (state in ('waiting', 'granted', 'broken')),
+    state     text not null check (state = 'waiting' or state = 'granted' or state = 'broken'),
     outcome   text,                              -- JSON
     since_at  real not null,
     until_at  real,                              -- null: for ever
@@ -507,7 +510,8 @@ create index queue_dead on queue_message (queue, id) where dead_at is not null;
 
 create table future (
     name       text primary key,
-    state      text not null check (state in ('pending', 'running', 'done', 'failed', 'cancelled', 'notified', 'broken')),
+    state      text not null check (state = 'pending' or state = 'running' or state = 'done' or state = 'failed'
+               or state = 'cancelled' or state = 'notified' or state = 'broken'),
     owner      integer references agent,         -- whose death breaks it; null: anybody may set it
     result     text,                             -- JSON
     error      text,                             -- JSON: what it failed with, or why it broke
@@ -656,8 +660,8 @@ create table event (
 ) strict;
 create index event_task on event (task, seq) where task is not null;
 -- What happens seldom and is looked up by its kind; a query uses it only where it repeats this list.
-create index event_seldom on event (kind, seq) where kind in
-    ('command.cancel', 'command.pause', 'scheduler.admits', 'scheduler.refuses', 'swarm.created', 'swarm.running');
+create index event_seldom on event (kind, seq) where (kind = 'command.cancel' or kind = 'command.pause'
+    or kind = 'scheduler.admits' or kind = 'scheduler.refuses' or kind = 'swarm.created' or kind = 'swarm.running');
 
 create trigger event_is_append_only_update before update on event
 begin select raise(abort, 'the event log is append-only'); end;
