@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Protocol
 
 from prong.state.errors import StoreError
+from prong.state.patience import Patience
 
 SLOTS = 16_384
 """How many words the file has; the first two are taken, and waiter n uses word 2 + n mod (SLOTS - 2)."""
@@ -34,6 +35,9 @@ SCHEDULER_SLOT = 0
 
 MERGER_SLOT = 1
 """The word that the merger sleeps on."""
+
+LOOKS = 6_000
+"""How often a word is looked at before one sleeps on it, which takes a few hundred microseconds."""
 
 _FUTEX_SYSCALL = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}
 _FUTEX_WAIT = 0
@@ -47,6 +51,10 @@ class Bells(Protocol):
 
     def read(self, slot: int) -> int:
         """What `wait` is to be told; read it *before* looking whether there is something to wait for."""
+        ...
+
+    def soon(self, slot: int, seen: int) -> bool:
+        """Whether it rings in a moment so short that falling asleep and waking would take longer."""
         ...
 
     def wait(self, slot: int, seen: int, timeout_s: float) -> bool:
@@ -102,6 +110,7 @@ class FutexBells:
             raise StoreError(str(path), str(error), "Free some of the disk.") from error
         finally:
             os.close(file)
+        self._patience = Patience()
         self._words = (ctypes.c_uint32 * SLOTS).from_buffer(self._memory)
         self._base = ctypes.addressof(self._words)
         libc = ctypes.CDLL(None, use_errno=True)
@@ -116,6 +125,18 @@ class FutexBells:
     def read(self, slot: int) -> int:
         """The word's value; read it *before* looking whether there is something to wait for."""
         return int(self._words[slot])
+
+    def soon(self, slot: int, seen: int) -> bool:
+        """Whether the word changes within `LOOKS` looks, where it pays to look."""
+        if not self._patience.pays():
+            return False
+        words = self._words
+        for _ in range(LOOKS):
+            if words[slot] != seen:
+                self._patience.hit()
+                return True
+        self._patience.missed()
+        return False
 
     def wait(self, slot: int, seen: int, timeout_s: float) -> bool:
         """Sleep until the word differs from `seen`, a signal comes, or `timeout_s` seconds pass (which is False)."""

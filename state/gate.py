@@ -14,7 +14,13 @@ import fcntl
 import mmap
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
+
+from prong.state.patience import Patience
+
+TRIES = 60
+"""How often one tries to get in before one sleeps, which takes about as long as two transactions."""
 
 _PID = slice(0, 20)
 _BURIALS = 24
@@ -29,11 +35,28 @@ class Gate:
         self._memory = _mapped(path)
         self.file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self._me = b"%-20d" % os.getpid()
+        self._patience = Patience()
 
     def enter(self) -> None:
         """Wait for our turn."""
-        fcntl.flock(self.file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not self._tried():
+                fcntl.flock(self.file, fcntl.LOCK_EX)
         self._memory[_PID] = self._me
+
+    def _tried(self) -> bool:
+        """Whether we got in without sleeping, where it pays to try."""
+        if not self._patience.pays():
+            return False
+        for _ in range(TRIES):
+            with suppress(BlockingIOError):
+                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._patience.hit()
+                return True
+        self._patience.missed()
+        return False
 
     def leave(self) -> None:
         """Let the next writer in; nothing where we are not inside."""
