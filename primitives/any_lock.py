@@ -197,9 +197,6 @@ class AnyLock:
             with self._member.transaction() as tx:
                 kept = place.take_up(tx, "lock", self.name)
                 grant = self._take(tx, place, wanted) if kept is None else None
-                if kept is None and grant is None and line.is_movable(tx, self.name):
-                    line.move(tx, self.name)
-                    grant = self._take(tx, place, wanted)
                 if kept is None and grant is None:
                     if timeout == 0:
                         return None
@@ -219,7 +216,13 @@ class AnyLock:
         found = line.find(tx, self.name, wanted.key) if wanted.key is not None else None
         if found is not None:
             return found
+        # Who had to wait the last time has to again, as a rule; a look takes less than to try, and to look then.
+        if self._waited and not wanted.depth and line.is_held(tx, self.name):
+            return None
         taken = line.take(tx, self.name, wanted)
+        if taken is None and line.is_movable(tx, self.name):
+            line.move(tx, self.name)
+            taken = line.take(tx, self.name, wanted)
         if taken is not None:
             place.granted(tx, fence=taken.fence)
         return taken

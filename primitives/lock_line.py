@@ -10,7 +10,7 @@ A lock is free while nobody holds or shares it and no task keeps it.  Whoever ta
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from prong.primitives.errors import NotHeld
 from prong.state import Row, Transaction, waiter
@@ -34,6 +34,8 @@ on conflict (name) do update
          or lock.holder = :agent and lock.thread = :thread and :depth > 0 and lock.depth > 0 and lock.expires_at > :now
   returning fence, depth
 """  # noqa: S608  a statement is put together from our own parts, never from values
+
+_HELD = "select 1 from lock where name = :name and holder is not null and expires_at > :now"
 
 _HAND_OVER = f"""
 update lock set holder = :agent, task = :task, fence = fence + 1, lease_s = :lease_s, acquired_at = :now,
@@ -124,8 +126,7 @@ class Grant:
     shared: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What a call asks of a lock; `depth` 0 is for a `Lock`, else how deep an `RLock` is to be held by `thread`."""
 
     shared: bool
@@ -136,9 +137,7 @@ class Wanted:
 
     def as_dict(self) -> dict[str, Any]:
         """As a waiter's row keeps it."""
-        return {
-            "shared": self.shared, "lease_s": self.lease_s, "thread": self.thread, "depth": self.depth, "key": self.key
-        }  # fmt: skip
+        return self._asdict()
 
 
 def take(tx: Transaction, name: str, wanted: Wanted) -> Grant | None:
@@ -250,6 +249,11 @@ def move(tx: Transaction, name: str) -> None:
     ):
         give_back(tx, name, row["holder"], row["fence"], kind="lock.expired", reason="its lease ran out")
     hand_over(tx, name)
+
+
+def is_held(tx: Transaction, name: str) -> bool:
+    """Whether somebody holds it alone under a lease that is not over, so that nothing but an `RLock`'s own gets it."""
+    return tx.row(_HELD, name=name, now=tx.now) is not None
 
 
 def is_movable(tx: Transaction, name: str) -> bool:

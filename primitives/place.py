@@ -14,13 +14,18 @@ class Place(waiter.Place):
 
     def __init__(self, member: Membership, *, withdraw: Callable[[Transaction, Outcome], None] | None = None) -> None:
         super().__init__(member, withdraw=withdraw)
-        self._store = member.store
+        self._round: Callable[[], None] | None = None
 
     def wait(self, *, look: Callable[[], None] | None = None, parks: bool = True) -> Outcome:
         """Sleep until it is decided or the time is up, and look after the swarm meanwhile."""
-        from prong.primitives.watch import Round  # noqa: PLC0415  it looks after every kind, and each waits in a place
-
-        outcome = super().wait(look=look or Round(self._store), parks=parks)
+        outcome = super().wait(look=look or self._look, parks=parks)
         if outcome.state == "broken" and "deadlock" in outcome.data:
             raise Deadlock(**outcome.data["deadlock"])
         return outcome
+
+    def _look(self) -> None:
+        if self._round is None:  # most waits are over before the first look
+            from prong.primitives.watch import Round  # noqa: PLC0415  it looks after every kind, each waits in a place
+
+            self._round = Round(self._member.store)
+        self._round()

@@ -49,7 +49,7 @@ class Door:
         self.connection = connection
         self.gate = gate
         self.inherited = False
-        self.known_alive: dict[object, int] = {}
+        self.known_alive: tuple[object, int] | None = None
         self._closed = False
         self._in_use = threading.RLock()
         self._made_in = os.getpid()

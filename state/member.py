@@ -116,6 +116,6 @@ def end(tx: Transaction, agent: int, *, state: str, reason: str) -> bool:
         tx.buried()
         tx.execute("delete from waiter_task where waiter in (select id from waiter where agent = :agent)", agent=agent)
         for row in tx.rows("delete from waiter where agent = :agent returning id, kind, object", agent=agent):
-            tx.ring(Ticket(*row).slot)  # whoever sleeps on it learns at once that it is over
+            tx.tell(row["id"], Ticket(*row).slot, None)  # whoever sleeps on it learns at once that it is over
         tx.event(f"agent.{state}", object=str(agent), reason=reason)
     return bool(changed)

@@ -33,6 +33,7 @@ from prong.state.door import Door, open_door
 from prong.state.errors import StoreError
 from prong.state.failure import meaning
 from prong.state.schema import bring_up_to_date
+from prong.state.told import Told
 from prong.state.transaction import Change, Member, Row, Transaction, check_alive
 from prong.state.watch import Watch
 
@@ -79,6 +80,7 @@ class Store:
         self._own = _Own()
         bring_up_to_date(self.path, lock=self.directory / f"{beside}schema.lock", patience_s=patience_s)
         self.bells = bells(self.directory / f"{beside}bells")
+        self.told = Told(self.directory / f"{beside}told")
         self.watch = Watch(self.directory / f"{beside}watch")
         self.clock = clock or SystemClock(self._offset_of_this_boot())
 
@@ -204,6 +206,7 @@ class Store:
             raise
         tx.execute("release part")
         outer._slots_to_ring += tx._slots_to_ring  # noqa: SLF001  as above
+        outer._to_tell.update(tx._to_tell)  # noqa: SLF001  as above
         outer._swept += tx._swept  # noqa: SLF001  as above
 
     def enter(self) -> Door:

@@ -54,6 +54,14 @@ def _encoder() -> Callable[[Any, int], Iterable[str]]:
 
 _encode = _encoder()
 
+
+def expanded(text: str) -> Any:
+    """What `compact` made this text of, which takes half of what `json.loads` does with a small one."""
+    return _scan(text, 0)[0]
+
+
+_scan: Callable[[str, int], tuple[Any, int]] = json.scanner.make_scanner(json.JSONDecoder())
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -76,13 +84,14 @@ class Transaction:
     Afterwards `undone` says whether it was rolled back.
     """
 
-    __slots__ = ("_door", "_slots_to_ring", "_store", "_swept", "member", "now", "undone")
+    __slots__ = ("_door", "_slots_to_ring", "_store", "_swept", "_to_tell", "member", "now", "undone")
 
     def __init__(self, store: Store, door: Door, member: Member | None) -> None:
         self._door = door
         self._slots_to_ring: list[int] = []
         self._store = store
         self._swept: list[int] = []
+        self._to_tell: dict[int, tuple[int, str] | None] = {}
         self.member = member
         self.now = store.clock.now()
         self.undone = False
@@ -126,6 +135,11 @@ class Transaction:
     def ring(self, slot: int) -> None:
         """Ring a bell once the transaction is committed."""
         self._slots_to_ring.append(slot)
+
+    def tell(self, waiter: int, slot: int, text: str | None) -> None:
+        """Ring a waiter's bell as `ring` does, and leave it what was granted; None: its row has to tell, or is gone."""
+        self._slots_to_ring.append(slot)
+        self._to_tell[waiter] = None if text is None else (slot, text)
 
     def ring_scheduler(self) -> None:
         """Wake the scheduler once the transaction is committed."""
@@ -183,9 +197,10 @@ class Transaction:
             self._store.forget_door()
 
     def _ring_all(self) -> None:
-        bells = self._store.bells
-        woken = {slot: bells.ring(slot) for slot in self._slots_to_ring}
-        if any(slot > MERGER_SLOT and not rang for slot, rang in woken.items()):
+        bells, told = self._store.bells, self._store.told
+        awake = {said[0] for waiter, said in self._to_tell.items() if said and told.tell(waiter, said[1])}
+        woken = {slot: bells.ring(slot) for slot in dict.fromkeys(self._slots_to_ring)}
+        if any(slot > MERGER_SLOT and not rang and slot not in awake for slot, rang in woken.items()):
             # Nobody sleeps on one of them: its agent may have no process now, and then it is the scheduler that hears.
             bells.ring(SCHEDULER_SLOT)
         if any(woken.values()):
@@ -196,7 +211,7 @@ class _Own(threading.local):
     """What belongs to one thread: the databases whose gate it is inside of, for it would wait for itself there."""
 
     def __init__(self) -> None:
-        self.inside: set[Path] = set()
+        self.inside: list[Path] = []  # no set: hashing a path takes as long as a small statement
 
 
 _own = _Own()
@@ -232,16 +247,16 @@ class Change:
             raise RuntimeError(
                 f"another membership of this thread is inside a transaction of {store.path}; use that one"
             )
-        _own.inside.add(store.path)
+        _own.inside.append(store.path)
         self._door = door
         try:
             # An interrupt may strike right behind each of these, so they already stand where leaving is certain.
             door.gate.enter()
             door.connection.execute("begin immediate")
             tx = self._tx = Transaction(store, door, member)
-            if member is not None and door.known_alive.get(member) != door.gate.burials():
+            if member is not None and door.known_alive != (member, door.gate.burials()):
                 check_alive(tx, member)
-                door.known_alive[member] = door.gate.burials()
+                door.known_alive = member, door.gate.burials()
             if store.read_waits:
                 tx._sweep(store.read_waits)  # noqa: SLF001  the two classes are one
         except sqlite3.Error as error:
@@ -281,7 +296,8 @@ class Change:
         if door is None:
             return
         tx = self._tx
-        _own.inside.discard(self._store.path)
+        if self._store.path in _own.inside:
+            _own.inside.remove(self._store.path)
         if not door.inherited:
             try:
                 if door.connection.in_transaction:
@@ -289,13 +305,13 @@ class Change:
             finally:
                 # No method of ours: entering one is where an interrupt strikes.
                 flock(door.gate.file, LOCK_UN)
-            if tx is not None and not tx.undone:
+            if tx is not None and tx._slots_to_ring and not tx.undone:  # noqa: SLF001  as above
                 tx._ring_all()  # noqa: SLF001  as above
         door.leave()
 
     def __del__(self) -> None:
-        # An interrupt struck as the block was left, before anything of ours ran.
-        self._leave()
+        if self._door is not None:  # an interrupt struck as the block was left, before anything of ours ran
+            self._leave()
 
 
 def check_alive(tx: Transaction, member: Member) -> None:

@@ -12,7 +12,6 @@ what a wait costs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -20,13 +19,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from prong.state import process
-from prong.state.bell import slot_of
+from prong.state.bell import slot_of, slot_of_all
 from prong.state.calling import Kept
 from prong.state.errors import StoreError, WaitInsideAtomic
 from prong.state.member import Membership
 from prong.state.store import Store
-from prong.state.ticket import Ticket
-from prong.state.transaction import Row, Transaction, compact
+from prong.state.ticket import TOGETHER, Ticket
+from prong.state.told import RECORDS
+from prong.state.transaction import Row, Transaction, compact, expanded
 from prong.state.watch import ROUND_S
 
 FALLBACK_S = 2.0
@@ -126,7 +126,7 @@ def grant(tx: Transaction, waiter: int, **data: Any) -> None:
 def grant_told(tx: Transaction, waiter: int, text: str) -> None:
     """Decide as `grant` does, with data that is a text of JSON already, a whole object."""
     tx.execute(_GRANT, outcome=text, waiter=waiter)
-    tx.ring(slot_of(waiter))
+    tx.tell(waiter, slot_of(waiter), text)
 
 
 def refuse(tx: Transaction, waiter: int, **data: Any) -> None:
@@ -173,6 +173,7 @@ class Place:
         self._until = None if timeout is None else tx.now + timeout
         # Nobody can decide before this is committed: while the bell has not rung the row need not be looked at.
         self._bell = self._member.store.bells.read(self._ticket.slot)
+        self._member.store.told.awake(self._ticket.waiter)
         return self._ticket
 
     def take_up(self, tx: Transaction, kind: str, object: str) -> Kept | None:
@@ -201,7 +202,10 @@ class Place:
             raise WaitInsideAtomic(self._ticket.kind, self._ticket.object)
         parks = parks and not (self._bell is None and self._is_over(store))
         with self._member.parking(self._ticket) if parks else nullcontext():
-            self._left = _sleep_until_decided(store, self._ticket, look, self._bell, self._until)
+            slept = None if self._bell is None else _sleep_once(store, self._ticket, self._bell, self._until)
+            self._left = slept or _sleep_until_decided(
+                store, self._ticket, look, self._until, turn=int(self._bell is not None)
+            )
         if self._left is not None and self._ticket.kind != "tasks":  # whose row others refer to
             # A lock's next transaction is its release, for which somebody waits: its row is left until the next wait.
             (store.read_locks if self._ticket.kind == "lock" else store.read_waits).append(self._ticket.waiter)
@@ -255,15 +259,14 @@ def wait(member: Membership, ticket: Ticket, *, parks: bool = True) -> Outcome:
 
 
 def _sleep_until_decided(
-    store: Store, ticket: Ticket, look: Callable[[], None] | None, bell: int | None, until: float | None
+    store: Store, ticket: Ticket, look: Callable[[], None] | None, until: float | None, *, turn: int
 ) -> Outcome | None:
     """How it was decided; None where the time is up, or the row is gone with its member.
 
-    `bell` is what was read when the place was taken, `until` when the time is up; without it the row is looked at.
+    `until` is when the time is up, as far as is known; `turn` how often it has turned over before.
     """
     bells, slot = store.bells, ticket.slot
-    keeping, nap, turn, running = False, FIRST_S, 0, -1
-    seen, quiet = (0, 0) if bell is None else (bell, 1)
+    keeping, nap, running, seen, quiet = False, FALLBACK_S if turn else FIRST_S, -1, 0, 0
     try:
         while True:
             before, seen = seen, bells.read(slot)
@@ -273,7 +276,7 @@ def _sleep_until_decided(
                     return None
                 state, outcome, until, running = row
                 if state != "waiting":
-                    return Outcome(state, json.loads(outcome))
+                    return Outcome(state, expanded(outcome))
             if turn and look is not None:
                 keeping = keeping or store.watch.begin()
                 recent, sleepers = store.watch.seen()
@@ -293,6 +296,21 @@ def _sleep_until_decided(
         if keeping:
             store.watch.end()
             _pass_the_watch_on(store)
+
+
+def _sleep_once(store: Store, ticket: Ticket, bell: int, until: float | None) -> Outcome | None:
+    """How a place was decided that has just been taken, as most are in one short sleep; None where the row must tell.
+
+    `bell` is what was read when it was taken.
+    """
+    slot = ticket.slot
+    if not store.bells.soon(slot, bell):
+        store.told.asleep(ticket.waiter)
+        limit = FIRST_S if until is None else min(FIRST_S, until - store.clock.now())
+        if limit > 0:
+            store.bells.wait(slot, bell, limit)
+    text = store.told.read(ticket.waiter)
+    return None if text is None else Outcome("granted", expanded(text))
 
 
 def nap_s(ticket: Ticket, turn: int, sleepers: int) -> float:
@@ -347,13 +365,12 @@ def _take_away(tx: Transaction, ticket: Ticket, *, undecided: str, before: Outco
         return before or Outcome(undecided, {})
     if row["state"] == "waiting":
         return Outcome(undecided, {})
-    return Outcome(row["state"], json.loads(row["outcome"]))
+    return Outcome(row["state"], expanded(row["outcome"]))
 
 
 def wants(row: Row) -> dict[str, Any]:
     """What the waiter of this row asked for."""
-    wanted: dict[str, Any] = json.loads(row["wants"])
-    return wanted
+    return dict(expanded(row["wants"]))
 
 
 def grant_all(tx: Transaction, kind: str, object: str, **data: Any) -> int:
@@ -367,14 +384,17 @@ def refuse_all(tx: Transaction, kind: str, object: str, **data: Any) -> int:
 
 
 def _decide_all(tx: Transaction, kind: str, object: str, state: str, data: dict[str, Any]) -> int:
+    text = compact(data)
     decided = tx.rows(
         "update waiter set state = :state, outcome = :outcome"
         " where kind = :kind and object = :object and state = 'waiting' returning id",
         state=state,
         kind=kind,
         object=object,
-        outcome=compact(data),
+        outcome=text,
     )
-    for slot in {Ticket(row["id"], kind, object).slot for row in decided}:
-        tx.ring(slot)
+    shared = slot_of_all(f"{kind} {object}") if kind in TOGETHER else None
+    told = text if state == "granted" and len(decided) <= RECORDS else None
+    for (waiter,) in decided:
+        tx.tell(waiter, slot_of(waiter) if shared is None else shared, told)
     return len(decided)
