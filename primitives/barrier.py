@@ -18,6 +18,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from prong.primitives import barrier_round
 from prong.primitives.barrier_round import Arrival, Passage
@@ -151,7 +152,7 @@ without it, or reset it and meet again.
         timeout = self._timeout if timeout is None else _seconds(timeout)
         party = checked_name("party", party) if party is not None else None
         while True:
-            end = _Visit(self._member, self.name, self._action).go(lambda tx: self._come(tx, party), timeout)
+            end = _Visit(self._member, self.name, self._action).go(partial(self._come, party), timeout)
             if isinstance(end, Passage):
                 return end
             if end is not None:
@@ -194,12 +195,13 @@ without it, or reset it and meet again.
     def _identity(self) -> tuple[object, ...]:
         return type(self), self._member.store.path, self.name
 
-    def _come(self, tx: Transaction, party: str | None) -> Passage | Arrival | str | None:
+    def _come(self, party: str | None, tx: Transaction) -> Passage | Arrival | str | None:
         again = barrier_round.come_again(tx, self.name, party) if party is not None else None
         if again is not None:
             return again
         acts = self._action is not None
-        return barrier_round.arrive(tx, self.name, self._count(tx), self._siblings, party=party, acts=acts)
+        parties = self._count(tx) if self._parties is None else self._parties
+        return barrier_round.arrive(tx, self.name, parties, self._siblings, party=party, acts=acts)
 
     def _count(self, tx: Transaction) -> int:
         if self._parties is not None:
@@ -226,7 +228,7 @@ class _Visit:
         """Arrive by `come` and wait, or run the action; None where only the round before came to its end."""
         with Place(self._member, withdraw=self._withdraw) as self._place:
             with self._member.transaction() as tx:
-                if not self._take_up(tx):
+                if self._member.calling is None or not self._take_up(tx):
                     self._begin(tx, come(tx), timeout)
             if self._arrival is not None and self._arrival.action is not None:
                 self._act(self._arrival)
@@ -239,7 +241,7 @@ class _Visit:
         kept = self._place.take_up(tx, "barrier", self._name)
         if kept is None:
             return False
-        index = kept.wants["index"]
+        index = kept.wants.get("index")
         self._arrival = None if index is None else Arrival(index)
         self._waits = True
         return True
@@ -257,7 +259,7 @@ class _Visit:
                 self._enrol(tx, timeout)
 
     def _enrol(self, tx: Transaction, timeout: float | None) -> None:
-        wants = {"index": self._arrival.index if self._arrival is not None else None}
+        wants = "{}" if self._arrival is None else f'{{"index":{self._arrival.index}}}'
         self._place.enrol(tx, "barrier", self._name, timeout=timeout, wants=wants)
         self._waits = True
 

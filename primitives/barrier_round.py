@@ -10,7 +10,6 @@ Opening and breaking decide for all who wait in one statement.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from prong.state import Invalid, Member, Transaction, waiter
 
@@ -68,15 +67,6 @@ class Arrival:
     action: int | None = None
 
 
-class _Entered(NamedTuple):
-    """What the row says once a party has come: nobody has arrived where that opened it; which action it has to run."""
-
-    round: int
-    arrived: int
-    action: int | None
-    awaited: int
-
-
 def make(tx: Transaction, name: str, parties: int, siblings: int | None) -> str | None:
     """Make the barrier where it is missing: why it is broken; raises `Invalid` where it has other parties."""
     tx.execute(
@@ -132,14 +122,15 @@ def arrive(
         row = _enter(tx, name, parties, siblings, acts=acts) if broken is None else None
         if row is None:
             return broken
-    if row.arrived == 0:
+    number, arrived, action, awaited = row
+    if arrived == 0:
         if party is not None:  # nobody asks for the last of a round otherwise, and the log tells who opened it
-            _write_down(tx, name, row.round - 1, parties - 1, party)
-        return open_for_all(tx, name, row.round, parties, awaited=bool(row.awaited))
-    index = row.arrived - 1
-    _write_down(tx, name, row.round, index, party)
-    tx.logged("barrier.arrived", name, f'{{"round":{row.round + 1},"index":{index}}}')
-    return Arrival(index, row.action)
+            _write_down(tx, name, number - 1, parties - 1, party)
+        return open_for_all(tx, name, number, parties, awaited=awaited)
+    index = arrived - 1
+    _write_down(tx, name, number, index, party)
+    tx.logged("barrier.arrived", name, f'{{"round":{number + 1},"index":{index}}}')
+    return Arrival(index, action)
 
 
 def acted(tx: Transaction, name: str, arrival: Arrival) -> Passage | str:
@@ -197,8 +188,13 @@ def _broken(tx: Transaction, name: str, reason: str, rows: int) -> bool:
     return bool(rows)
 
 
-def _enter(tx: Transaction, name: str, parties: int, siblings: int | None, *, acts: bool) -> _Entered | None:
-    """Count one more, and open the round or begin its action where that makes it full; None: see `_LOOK`."""
+def _enter(
+    tx: Transaction, name: str, parties: int, siblings: int | None, *, acts: bool
+) -> tuple[int, int, int | None, bool] | None:
+    """Count one more, and open the round or begin its action where that makes it full; None: see `_LOOK`.
+
+    The round, how many have arrived (nobody where that opened it), the action to run, and whether somebody waits.
+    """
     row = tx.row(_LOOK, name=name, parties=parties, siblings=siblings)
     if row is None:
         return None
@@ -209,10 +205,10 @@ def _enter(tx: Transaction, name: str, parties: int, siblings: int | None, *, ac
         number, arrived = number + 1, 0
     tx.execute(_ENTER, name=name, parties=parties, arrived=arrived, round=number)
     if not (full and acts):
-        return _Entered(number, arrived, None, awaited)
+        return number, arrived, None, bool(awaited)
     assert tx.member is not None
     tx.execute(_ACT, name=name, agent=tx.member.agent)
-    return _Entered(number, arrived, actions + 1, awaited)
+    return number, arrived, actions + 1, bool(awaited)
 
 
 def _write_down(tx: Transaction, name: str, round: int, index: int, party: str | None) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import errno
+import functools
 import mmap
 import os
 import platform
@@ -80,6 +81,7 @@ def slot_of(waiter: int) -> int:
     return 2 + waiter % (SLOTS - 2)
 
 
+@functools.lru_cache(1024)
 def slot_of_all(object: str) -> int:
     """The slot of all who wait for an object and are woken together, by one ring."""
     return slot_of(zlib.crc32(object.encode()))

@@ -57,10 +57,10 @@ _encode = _encoder()
 
 def expanded(text: str) -> Any:
     """What `compact` made this text of, which takes half of what `json.loads` does with a small one."""
-    return _scan(text, 0)[0]
+    return _decode(text)[0]
 
 
-_scan: Callable[[str, int], tuple[Any, int]] = json.scanner.make_scanner(json.JSONDecoder())
+_decode = json.JSONDecoder().raw_decode
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

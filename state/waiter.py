@@ -59,6 +59,10 @@ _LOOK = "select state, outcome, until_at, running from waiter where id = :waiter
 _GRANT = "update waiter set state = 'granted', outcome = :outcome where id = :waiter"
 
 
+Wants = dict[str, Any] | str | None
+"""What a waiter asks for: a whole object of JSON, or its text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a wait ended: `granted` or `broken`, with the data that the decider left; `timeout`, or `interrupted`."""
@@ -68,9 +72,8 @@ class Outcome:
 
 
 def enrol(
-    tx: Transaction, kind: str, object: str, *, timeout: float | None, wants: dict[str, Any] | None = None,
-    call: str | None = None,
-) -> Ticket:  # fmt: skip
+    tx: Transaction, kind: str, object: str, *, timeout: float | None, wants: Wants = None, call: str | None = None
+) -> Ticket:
     """Take a place at the end of the line for an object; `timeout` in seconds, None for ever.
 
     `call` is the tool call that waits, where it may be made again by another process.
@@ -84,7 +87,7 @@ def enrol(
         task=tx.member.task,
         kind=kind,
         object=object,
-        wants=compact(wants) if wants else "{}",
+        wants=wants if isinstance(wants, str) else compact(wants or {}),
         now=tx.now,
         until=None if timeout is None else tx.now + timeout,
         running=process.threads_beside_me(),
@@ -162,9 +165,7 @@ class Place:
         self._taken_in: Transaction | None = None
         self._until: float | None = None
 
-    def enrol(
-        self, tx: Transaction, kind: str, object: str, *, timeout: float | None, wants: dict[str, Any] | None = None
-    ) -> Ticket:
+    def enrol(self, tx: Transaction, kind: str, object: str, *, timeout: float | None, wants: Wants = None) -> Ticket:
         """Take a place at the end of the line, as the function of that name does."""
         self._taken_in = tx
         calling = self._member.calling
@@ -299,10 +300,7 @@ def _sleep_until_decided(
 
 
 def _sleep_once(store: Store, ticket: Ticket, bell: int, until: float | None) -> Outcome | None:
-    """How a place was decided that has just been taken, as most are in one short sleep; None where the row must tell.
-
-    `bell` is what was read when it was taken.
-    """
+    """How a place was decided whose `bell` was just read, as most are in one short sleep; None: the row must tell."""
     slot = ticket.slot
     if not store.bells.soon(slot, bell):
         store.told.asleep(ticket.waiter)
