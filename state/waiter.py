@@ -36,7 +36,7 @@ watch; later where many sleep."""
 FIRST_S = 0.05
 """After how many seconds a sleeper does so for the first time; most waits are over by then."""
 
-TURNS_PER_S = 10
+TURNS_PER_S = 6
 """How many sleepers turn over in a second, all together: where there are many, each does so the less often."""
 
 CROWD = TURNS_PER_S * FALLBACK_S / 2
