@@ -37,8 +37,8 @@ SCHEDULER_SLOT = 0
 MERGER_SLOT = 1
 """The word that the merger sleeps on."""
 
-LOOKS = 6_000
-"""How often a word is looked at before one sleeps on it, which takes a few hundred microseconds."""
+LOOKS = 4_000
+"""How often a word is looked at before one sleeps on it, which takes some 200 microseconds."""
 
 _FUTEX_SYSCALL = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}
 _FUTEX_WAIT = 0

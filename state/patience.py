@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
-MOST_MISSES = 8
-"""Who has looked in vain so often tries at every 2 ** `MOST_MISSES`th time only."""
+MOST_MISSES = 4
+"""Who has looked in vain so often tries at every 4 ** `MOST_MISSES`th time only."""
 
 
 class Patience:
@@ -36,4 +36,4 @@ class Patience:
     def missed(self) -> None:
         """It did not."""
         self._misses = min(self._misses + 1, MOST_MISSES)
-        self._pause = (1 << self._misses) - 1
+        self._pause = 4**self._misses - 1

@@ -30,12 +30,12 @@ def test_where_it_pays_it_looks_every_time(patience):
 
 def test_where_it_does_not_it_looks_once_in_hundreds_of_times(patience):
     tries(patience, 1000, False)
-    assert tries(patience, 10 << MOST_MISSES, False) == 10
+    assert tries(patience, 10 * 4**MOST_MISSES, False) == 10
 
 
 def test_it_learns_that_it_pays_again(patience):
     tries(patience, 10_000, False)
-    tries(patience, 2 << MOST_MISSES, True)
+    tries(patience, 2 * 4**MOST_MISSES, True)
     assert tries(patience, 100, True) == 100
 
 
