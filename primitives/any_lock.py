@@ -15,6 +15,7 @@ from prong.primitives.lock_line import Grant, Wanted
 from prong.primitives.place import Place
 from prong.primitives.values import FOREVER_S, checked_lease, checked_name
 from prong.state import Membership, Transaction
+from prong.state.transaction import compact
 from prong.state.waiter import Outcome
 
 LEASE_S = 60.0
@@ -72,6 +73,7 @@ class AnyLock:
     def __init__(self, member: Membership, name: str) -> None:
         self.name = checked_name("lock name", name)
         self._member = member
+        self._asked: tuple[Wanted, str] | None = None
         self._last: Grant | None = None
         self._waited = False
 
@@ -200,8 +202,8 @@ class AnyLock:
                 if kept is None and grant is None:
                     if timeout == 0:
                         return None
-                    place.enrol(tx, "lock", self.name, timeout=timeout, wants=wanted.as_dict())
-                    tx.event("lock.waiting", object=self.name)
+                    place.enrol(tx, "lock", self.name, timeout=timeout, wants=self._text(wanted))
+                    tx.logged("lock.waiting", self.name, "{}")
             waited = grant is None
             if grant is None:
                 outcome = place.wait()
@@ -226,6 +228,12 @@ class AnyLock:
         if taken is not None:
             place.granted(tx, fence=taken.fence)
         return taken
+
+    def _text(self, wanted: Wanted) -> str:
+        """What a waiter's row says of it, which is the same again and again."""
+        if self._asked is None or self._asked[0] != wanted:
+            self._asked = wanted, compact(wanted.as_dict())
+        return self._asked[1]
 
     def _withdraw(self, wanted: Wanted, tx: Transaction, outcome: Outcome) -> None:
         """Undo a grant that came just as we were interrupted; or we leave the line, and others may share without us."""

@@ -368,7 +368,8 @@ def _take_away(tx: Transaction, ticket: Ticket, *, undecided: str, before: Outco
 
 def wants(row: Row) -> dict[str, Any]:
     """What the waiter of this row asked for."""
-    return dict(expanded(row["wants"]))
+    wanted: dict[str, Any] = expanded(row["wants"])
+    return wanted
 
 
 def grant_all(tx: Transaction, kind: str, object: str, **data: Any) -> int:
