@@ -52,7 +52,17 @@ def test_what_may_be_written_can_be_used(nobody, swarm_of_others):
 
 @pytest.mark.parametrize(
     ("file", "mode"),
-    [("state.db", 0o444), ("bells", 0o444), ("gate", 0o444), ("state.db", 0), ("bells", 0), ("gate", 0), (".", 0o555)],
+    [
+        ("state.db", 0o444),
+        ("bells", 0o444),
+        ("told", 0o444),
+        ("gate", 0o444),
+        ("state.db", 0),
+        ("bells", 0),
+        ("told", 0),
+        ("gate", 0),
+        (".", 0o555),
+    ],
 )
 def test_what_must_not_be_written_says_so_and_can_be_used_when_it_may(nobody, swarm_of_others, file, mode):
     """SQLite makes files beside the database and removes them, so that the directory has to be writable, too."""
