@@ -159,6 +159,16 @@ class Store:
                 door.connection.execute("rollback")
             door.leave()
 
+    def burials(self) -> int:
+        """As a transaction says it, without one; -1 where this thread has no connection to ask."""
+        door = self._own.door
+        if door is None or not door.enter():
+            return -1
+        try:
+            return door.gate.burials()
+        finally:
+            door.leave()
+
     def close(self) -> None:
         """Close this thread's connection; the next use opens another."""
         if self._own.door is not None:

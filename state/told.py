@@ -6,7 +6,8 @@
 Asking would be a read of pages that have just changed: a quarter of what waking costs.  The file `told` beside the
 database is an array of records that all processes map.  Whoever decides writes the decision there after its commit and
 before it rings.  A record is a shortcut and no more: where it is missing, torn, too long or another waiter's, since
-several share one, the row tells.  A waiter empties its record as it enrols, so that nothing old is ever believed.
+several share one, the row tells.  A waiter empties its record as it enrols, so that nothing old is ever believed, and
+asks its row where anybody was declared dead meanwhile: it may be the waiter, and what it was granted is another's.
 """
 
 from __future__ import annotations

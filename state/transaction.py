@@ -149,6 +149,10 @@ class Transaction:
         """Wake the merger once the transaction is committed."""
         self._slots_to_ring.append(MERGER_SLOT)
 
+    def burials(self) -> int:
+        """How often somebody was declared dead, or has left."""
+        return self._door.gate.burials()
+
     def buried(self) -> None:
         """Somebody is declared dead in this transaction: every member has to look whether it is he."""
         self._door.gate.bury()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from prong.state import process
 from prong.state.bell import slot_of, slot_of_all
@@ -36,7 +36,7 @@ watch; later where many sleep."""
 FIRST_S = 0.05
 """After how many seconds a sleeper does so for the first time; most waits are over by then."""
 
-TURNS_PER_S = 6
+TURNS_PER_S = 8
 """How many sleepers turn over in a second, all together: where there are many, each does so the less often."""
 
 CROWD = TURNS_PER_S * FALLBACK_S / 2
@@ -160,6 +160,7 @@ class Place:
         self._member = member
         self._withdraw = withdraw
         self._bell: int | None = None
+        self._burials = -1
         self._left: Outcome | None = None
         self._ticket: Ticket | None = None
         self._taken_in: Transaction | None = None
@@ -174,6 +175,7 @@ class Place:
         self._until = None if timeout is None else tx.now + timeout
         # Nobody can decide before this is committed: while the bell has not rung the row need not be looked at.
         self._bell = self._member.store.bells.read(self._ticket.slot)
+        self._burials = tx.burials()
         self._member.store.told.awake(self._ticket.waiter)
         return self._ticket
 
@@ -203,10 +205,10 @@ class Place:
             raise WaitInsideAtomic(self._ticket.kind, self._ticket.object)
         parks = parks and not (self._bell is None and self._is_over(store))
         with self._member.parking(self._ticket) if parks else nullcontext():
-            slept = None if self._bell is None else _sleep_once(store, self._ticket, self._bell, self._until)
-            self._left = slept or _sleep_until_decided(
-                store, self._ticket, look, self._until, turn=int(self._bell is not None)
-            )
+            told = None if self._bell is None else _sleep_once(store, self._ticket, self._bell, self._until)
+            slept = told if store.burials() == self._burials else None  # or what we were told may be another's by now
+            turn = int(self._bell is not None)
+            self._left = slept or _sleep_until_decided(store, self._ticket, look, self._until, turn=turn)
         if self._left is not None and self._ticket.kind != "tasks":  # whose row others refer to
             # A lock's next transaction is its release, for which somebody waits: its row is left until the next wait.
             (store.read_locks if self._ticket.kind == "lock" else store.read_waits).append(self._ticket.waiter)
@@ -368,8 +370,7 @@ def _take_away(tx: Transaction, ticket: Ticket, *, undecided: str, before: Outco
 
 def wants(row: Row) -> dict[str, Any]:
     """What the waiter of this row asked for."""
-    wanted: dict[str, Any] = expanded(row["wants"])
-    return wanted
+    return cast("dict[str, Any]", expanded(row["wants"]))
 
 
 def grant_all(tx: Transaction, kind: str, object: str, **data: Any) -> int:

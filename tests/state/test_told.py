@@ -3,7 +3,7 @@
 
 import pytest
 
-from prong.state import Store, waiter
+from prong.state import Deposed, Store, waiter
 from prong.state.bell import FutexBells, slot_of
 from prong.state.member import end
 from prong.state.told import RECORD_BYTES, RECORDS, Told
@@ -107,6 +107,17 @@ def test_who_is_granted_something_and_buried_in_one_transaction_is_told_nothing(
         waiter.grant(tx, taken._ticket.waiter)
         end(tx, member.me.agent, state="dead", reason="silence")
     assert store.told.read(taken._ticket.waiter) is None
+
+
+def test_who_was_granted_something_and_buried_before_it_looked_does_not_get_it(member, store):
+    """It may be another's by then."""
+    taken = place(member)
+    decide(store, waiter.grant, taken)
+    with store.transaction(None) as tx:
+        end(tx, member.me.agent, state="dead", reason="silence")
+    assert store.told.read(taken._ticket.waiter) == "{}"
+    with pytest.raises(Deposed):
+        taken.wait()
 
 
 def test_all_who_wait_are_told_and_each_bell_rings_once(member, store):
