@@ -149,9 +149,10 @@ class Options:
     """How a swarm runs: what `prong run` was given, and `prong resume` needs again.  Holds no key.
 
     `prose` and `roles` are those of the repository's rules as they were at the start: what agents read stays the same
-    to the end.  `given` names the rules that somebody overrode for this run, so that no change of the file does.
-    `push` sends the integration branch to the remote when all has ended.  `permissions` are the rules for calls of
-    tools by who has said them; from the beginning on they are kept in the database, where they may change.
+    to the end.  `role` is the first task's.  `given` names the rules that somebody overrode for this run, so that no
+    change of the file does.  `push` sends the integration branch to the remote when all has ended.  `permissions` are
+    the rules for calls of tools by who has said them; from the beginning on they are kept in the database, where they
+    may change.
     So are `models`, those of which somebody said what they cost and hold.
     """
 
@@ -173,6 +174,7 @@ class Options:
     permissions: Mapping[str, Permissions] = field(default_factory=dict)
     models: Sequence[Model] = ()
     route: Route = field(default_factory=Route)
+    role: str = ""
 
     def more(self) -> str:
         """The part of the options that has no column of its own, as JSON."""
@@ -277,7 +279,7 @@ def _set_all(tx: Transaction, options: Options) -> None:
 
 def _begin(tx: Transaction, options: Options, base: str, program: str | None) -> None:
     title = " ".join(options.goal.split())[:80]
-    task, _ = create_task(tx, Plan(title=title, prompt=options.goal, base_commit=base))
+    task, _ = create_task(tx, Plan(title=title, prompt=options.goal, role=options.role, base_commit=base))
     if program is not None:
         tx.execute("update task set program = :program where id = :task", program=program, task=task.id)
 
@@ -396,4 +398,5 @@ def _options(row: Row) -> Options:
         push=more.get("push", False),
         merging=MergeRules(**more.get("merging", {})),
         route=Route(**more.get("route", {})),
+        role=more.get("role", ""),
     )

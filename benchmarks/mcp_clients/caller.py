@@ -1,11 +1,11 @@
 """One MCP client in a process of its own, of the standard library alone, so that what is measured is the server.
 
-    python caller.py stdio PLACE NAME MODE        starts `prong mcp` for itself
-    python caller.py http URL TOKEN NAME MODE
+    python caller.py stdio PLACE NAME PHASE...        starts `prong mcp` for itself
+    python caller.py http URL TOKEN NAME PHASE...
 
-It connects, prints `ready`, waits for a line, and then does as MODE says: `calls SECONDS PAUSE...` times calls and
-prints the times as JSON, after a line for each pause; `work` claims and completes tasks until none is left, and says
-when it begins and ends one.
+It connects, prints `ready`, and goes through its phases, each of which it begins when it reads a line:
+`calls:SECONDS:PAUSE` times calls and prints the times as JSON; `work` claims and completes tasks until none is left,
+and says when it begins and ends one.
 """
 
 from __future__ import annotations
@@ -123,18 +123,20 @@ def work(caller: Caller) -> None:
 
 
 def main(how: str, *words: str) -> None:
-    """Connect, wait for the word, and do it."""
+    """Connect, and go through the phases."""
     count = 2 if how == "stdio" else 3
-    name, mode = words[count - 1], words[count:]
+    name, phases = words[count - 1], words[count:]
     caller = Caller(Stdio(*words[:count]) if how == "stdio" else Http(*words[:count]))
     caller.call("lock", op="status", name=name)
     print("ready", flush=True)
-    for pause_s in mode[2:]:
-        sys.stdin.readline()
-        print(json.dumps(calls(caller, name, float(mode[1]), float(pause_s))), flush=True)
-    sys.stdin.readline()
-    if mode[0] == "work":
-        work(caller)
+    for phase in phases:
+        if not sys.stdin.readline():
+            return
+        if phase == "work":
+            work(caller)
+        else:
+            _, seconds, pause_s = phase.split(":")
+            print(json.dumps(calls(caller, name, float(seconds), float(pause_s))), flush=True)
 
 
 if __name__ == "__main__":

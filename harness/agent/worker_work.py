@@ -145,7 +145,9 @@ class WorkerWork(Work):
 
     def _started(self) -> Ran:
         sandbox, environment = self._surroundings()
-        start = self._start(is_closed=sandbox is not None and sandbox.is_closed)
+        start = self._start(
+            is_closed=sandbox is not None and sandbox.is_closed, base_url=environment.get("ANTHROPIC_BASE_URL")
+        )  # fmt: skip
         environment |= self._kind.environment(start)
         words = command_line(self._kind, start, command=self._does.command, more=self._does.arguments or ())
         hint = f"say in PRONG.md how it is started, with roles.{self._role_name}.command"
@@ -188,7 +190,7 @@ class WorkerWork(Work):
         keys = {name: value for name, value in self._shared.workers_environment.items() if name in own}
         return sandbox, environment | keys
 
-    def _start(self, *, is_closed: bool) -> Start:
+    def _start(self, *, is_closed: bool, base_url: str | None) -> Start:
         session, forks = None, False
         if self._kind_name != COMMAND or "{session}" in (self._does.command or ""):
             session, forks = sessions.to_resume(self._member, self._task, self._kind_name)
@@ -207,7 +209,7 @@ class WorkerWork(Work):
         return Start(
             home=scratch / HOME, own_home=self._home, workspace=moved.get(self._directory, self._directory),
             words=scratch / HOME / WORDS, text=text, mcp=mcp, closed=is_closed, model=self._named, session=session,
-            forks=forks, usd=self._usd_left(),
+            forks=forks, usd=self._usd_left(), base_url=base_url,
         )  # fmt: skip
 
     def _moved(self) -> Mapping[Path, Path]:

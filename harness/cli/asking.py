@@ -13,11 +13,22 @@ from prong.harness.rules.trust import what_to_agree_to
 from prong.harness.swarms import Options
 
 
+def is_outside(options: Options) -> bool:
+    """Whether an outside agent does the first task."""
+    role = options.roles.get(options.role)
+    return role is not None and role.kind is not None
+
+
 def key_of(options: Options) -> str | None:
-    """The key of the environment; None offline; raises `UsageError` where there is none."""
+    """The key of the environment; None offline; raises `UsageError` where there is none.
+
+    A swarm whose first task is an outside agent's may do without: each has a key or login of its own.
+    """
     if options.offline is not None:
         return None
     key = os.environ.get("ANTHROPIC_API_KEY")
+    if not key and is_outside(options):
+        return None
     if not key:
         name = click.get_current_context().info_name
         without = {"run": "prong run --offline GOAL", "exec": "prong exec --offline PROGRAM"}.get(name or "")
@@ -27,12 +38,16 @@ def key_of(options: Options) -> str | None:
 
 
 def check_endpoint(options: Options, key: str | None, known: Collection[str]) -> None:
-    """Refuse models that cannot be asked before anything is made for them; of those `known` all was said."""
-    if options.offline is not None:
+    """Refuse models that cannot be asked before anything is made for them; of those `known` all was said.
+
+    An outside agent asks its model by itself, perhaps elsewhere.
+    """
+    if options.offline is not None or (key is None and is_outside(options)):
         return
     from prong.harness import endpoint_check  # noqa: PLC0415  only a run that asks a model needs it
 
-    names = [options.model, *(role.model for role in options.roles.values() if role.model is not None)]
+    own = (role.model for role in options.roles.values() if role.model is not None and role.kind is None)
+    names = [options.model, *own]
     for note in endpoint_check.check(names, base_url=options.base_url, api_key=key, known=known):
         click.echo(note, err=True)
 

@@ -161,6 +161,7 @@ def run(
         prose=rules.prose,
         roles=roles_asking(rules, bounded),
         route=rules.route,
+        role=bounded.get("role", ""),  # commands of many tasks say it of each
         bounds=bounds(rules, **bounded),
         given=overridden(ctx),
         permissions=permissions(rules, bounded),

@@ -50,7 +50,7 @@ def exec_like(run: click.Command) -> click.Command:
             help="Seconds that the program itself may work; waiting for tasks is not counted.",
         ),
     ]  # fmt: skip
-    params = [*own, *(one for one in run.params if not isinstance(one, click.Argument))]
+    params = [*own, *(one for one in run.params if not isinstance(one, click.Argument) and one.name != "role")]
     settings = {"allow_interspersed_args": False}  # what stands behind PROGRAM is the program's
     epilog = "Example: prong exec --offline examples/count_lines_program.py"
     return click.Command("exec", settings, execute, params, _HELP, epilog)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,14 +32,14 @@ def command_like(
 ) -> click.Command:  # fmt: skip
     """A command with the options of `run` and its `own`.
 
-    `work` gets the context and its own options, and returns what goes on when the options of `run` are checked.
+    `work` gets the context, its own options and the role, and returns what goes on when those of `run` are checked.
     """
     names = [one.name for one in own]
 
     @click.pass_context
     def launch(ctx: click.Context, /, **options: Any) -> None:
         mine = {name: options.pop(name) for name in names if name is not None}
-        ctx.meta[LAUNCH] = work(ctx, as_json=options["as_json"], **mine)
+        ctx.meta[LAUNCH] = work(ctx, as_json=options["as_json"], role=options["role"], **mine)
         if options["total_tasks"] is None:
             from prong.harness.patterns.opening import TASKS  # noqa: PLC0415  only such commands need it
 
@@ -46,8 +47,20 @@ def command_like(
         assert run.callback is not None, "it is a command that does something"
         run.callback(goal=mine[argument], ui=False, **options)
 
-    usual = [one for one in run.params if not isinstance(one, click.Argument) and one.name != "ui"]
-    return click.Command(name, None, launch, [*own, *usual], text, epilog)
+    return click.Command(name, None, launch, [*own, *_usual(run)], text, epilog)
+
+
+def _usual(run: click.Command) -> list[click.Parameter]:
+    """The options of `run` as they hold where each task does the same."""
+    found = []
+    for one in run.params:
+        if one.name == "role" and isinstance(one, click.Option):
+            of_each = copy(one)
+            of_each.help = (one.help or "").replace("its first task", "each task")
+            found.append(of_each)
+        elif not isinstance(one, click.Argument) and one.name != "ui":
+            found.append(one)
+    return found
 
 
 @contextmanager

@@ -85,7 +85,6 @@ def _own() -> list[click.Parameter]:
             ["--schema"], type=click.Path(exists=True, dir_okay=False, path_type=Path), callback=schema_of,
             help="Results must fit the JSON schema in this file.",
         ),
-        click.Option(["--role"], default="", help="The role that each task has: see prong roles."),
         click.Option(["--type"], help="What route in PRONG.md makes a role of, where there is no --role."),
         click.Option(
             ["--hedge"], is_flag=True, help="Let an item that takes much longer than its like have a second copy."
@@ -161,7 +160,8 @@ class _Looking:
     def looked_at(self, repository: Repository, options: Options, rules: Rules) -> NoReturn:
         """Say what the map would take, and end."""
         from prong.harness.cli.map_estimating import show_map  # noqa: PLC0415  only such a look needs it
-        from prong.harness.patterns.mapping import check_role, keyed  # noqa: PLC0415  as above
+        from prong.harness.patterns.mapping import keyed  # noqa: PLC0415  as above
+        from prong.harness.rules.role_names import check_role  # noqa: PLC0415  as above
 
         order, work = self.order, self.work
         check_role(work.role, options.roles)
@@ -189,9 +189,9 @@ def _known(order: _Order, repository: Repository, identity: str) -> set[str]:
 
 
 def _map(order: _Order, work: Work, start: _Start) -> None:
-    from prong.harness.patterns.mapping import check_role  # noqa: PLC0415  as above
     from prong.harness.patterns.results_file import ResultsFile  # noqa: PLC0415  as above
     from prong.harness.patterns.shelf import Shelf  # noqa: PLC0415  as above
+    from prong.harness.rules.role_names import check_role  # noqa: PLC0415  as above
 
     check_role(work.role, start.options.roles)
     identity = work.identity("map", start.options.model)

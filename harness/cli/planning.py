@@ -109,7 +109,7 @@ def apply_like(run: click.Command) -> click.Command:
         click.Option(["--dry-run"], is_flag=True, help="Only say what it would take: time, money, the longest path."),
         click.Option(["--again"], is_flag=True, help="Run it anew, although a swarm has begun with it or is done."),
     ]
-    params = [*own, *(one for one in run.params if not isinstance(one, click.Argument))]
+    params = [*own, *(one for one in run.params if not isinstance(one, click.Argument) and one.name != "role")]
     return click.Command("apply", None, apply, params, _APPLY_HELP, "Example: prong apply --dry-run PLAN.yaml")
 
 
@@ -203,7 +203,7 @@ def plan_like(run: click.Command) -> click.Command:
             help="How often the model is asked again for a plan that can be used.",
         ),
     ]  # fmt: skip
-    params = [*own, *(one for one in run.params if not isinstance(one, click.Argument))]
+    params = [*own, *(one for one in run.params if not isinstance(one, click.Argument) and one.name != "role")]
     return click.Command("plan", None, plan, params, _PLAN_HELP, "Example: prong plan -o PLAN.yaml GOAL")
 
 

@@ -1,4 +1,4 @@
-"""The options of `prong run` that say which models roles ask, and what models cost and hold."""
+"""The options of `prong run` on roles and models: the first task's role, whom roles ask, what models cost and hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import click
 
 from prong.agents.models import Model
 from prong.harness.rules import model_rules
+from prong.harness.rules.role_names import OUTSIDE, NoSuchRole, roles_with
 from prong.harness.rules.rules import Role, Rules
+from prong.state import Invalid
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,14 +24,24 @@ def pricing(command: F) -> F:
         "--models", type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="A YAML file that says what models cost and hold, as models in PRONG.md does; it counts before that.",
     )(command)  # fmt: skip
-    return click.option(
+    command = click.option(
         "--role-model", "role_models", multiple=True, metavar="ROLE=MODEL", help="The model of a role of PRONG.md."
     )(command)
+    return click.option(
+        "--role", default="", metavar="ROLE",
+        help=f"The role of its first task: one of PRONG.md's, or {', '.join(OUTSIDE[:-1])} or {OUTSIDE[-1]}.",
+    )(command)  # fmt: skip
 
 
 def roles_asking(rules: Rules, options: Mapping[str, Any]) -> Mapping[str, Role]:
-    """The roles of the rules with the models of the option; raises `UsageError` for a role that is none."""
-    roles = dict(rules.roles)
+    """The roles of the rules and the one that was asked for, with the models of the option.
+
+    Raises `UsageError` for a role that is none.
+    """
+    try:
+        roles = dict(roles_with(options.get("role", ""), rules.roles))
+    except (NoSuchRole, Invalid) as error:
+        raise click.BadParameter(str(error), param_hint="--role") from None
     for said in options["role_models"]:
         name, _, model = said.partition("=")
         if not model.strip() or len(model.split()) > 1:

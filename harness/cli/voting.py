@@ -46,7 +46,6 @@ def _own() -> list[click.Parameter]:
             help="Answers must fit the JSON schema in this file; equal is what is equal as JSON.",
         ),
         click.Option(["--judge"], help="With --by judge: what the judge is asked, with {prompt} and {answers} in it."),
-        click.Option(["--role"], default="", help="The role that each task has: see prong roles."),
         click.Option(["--again"], is_flag=True, help="Vote anew, whatever was answered before."),
     ]  # fmt: skip
 

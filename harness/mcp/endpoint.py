@@ -92,6 +92,8 @@ class Endpoint:
             await self._starting
 
     async def _running(self) -> StreamableHTTPSessionManager:
+        if self._manager is not None:
+            return self._manager
         if self._starting is None:
             self._starting = asyncio.create_task(self._run())
         ready = asyncio.create_task(self._ready.wait())

@@ -18,7 +18,7 @@ from mcp.server.lowlevel.server import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
 from mcp.server.stdio import stdio_server
 
-from prong.harness.mcp import forms, steering
+from prong.harness.mcp import forms, lines, steering
 from prong.harness.mcp.offered import INSTRUCTIONS, Offer, offers
 from prong.harness.mcp.reading import Follower, FollowerOf, Place, Reading
 from prong.harness.mcp.session import Call, Outcome, Session
@@ -58,6 +58,8 @@ class Tools:
     ) -> None:  # fmt: skip
         self._session_of = session_of
         self._offers = (*offered(), *([steering.offer(rights)] if rights else []))
+        self._listed = types.ListToolsResult(tools=[_tool(offer) for offer in self._offers])
+        self._schemas = {tool.name: tool.input_schema for tool in self._listed.tools}
         self._reading = Reading(follower_of) if follower_of is not None else None
 
     def server(self) -> Server[Any]:
@@ -78,13 +80,14 @@ class Tools:
             instructions=INSTRUCTIONS,
             on_list_tools=self._list,
             on_call_tool=self._call,
+            get_tool_input_schema=self._schemas.get,  # else the library lists all tools again for each call over HTTP
             **resources,
         )
 
     async def _list(
         self, _context: Context, _params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:  # fmt: skip
-        return types.ListToolsResult(tools=[_tool(offer) for offer in self._offers])
+        return self._listed
 
     async def _call(
         self, context: Context, params: types.CallToolRequestParams
@@ -165,7 +168,8 @@ async def serve_stdio(place: Path, join: Callable[[str], Session], rights: Seque
 
     server = Tools(session_of, follower_of, rights).server()
     try:
-        async with stdio_server() as (reading, writing):
+        client: Any = lines.of_standard_streams()
+        async with stdio_server(client, client) as (reading, writing):
             await server.run(reading, writing, server.create_initialization_options())
     finally:
         follower.close()

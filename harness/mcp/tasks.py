@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prong.agents.tools.inputs import Inputs
 from prong.agents.tools.tool import Answer, ToolCall, ToolError
+from prong.harness.rules.role_names import NoSuchRole, check_role
 from prong.harness.tools.answers import answer, timeout_of
 from prong.harness.tools.tasks import numbers_of
 from prong.primitives import Plan, create_task, wait_next
@@ -36,13 +38,24 @@ class ClientTasks:
             context="fresh",
             needs=numbers_of(inputs, call, "needs"),
             priority=inputs.integer("priority", least=-1_000_000, most=1_000_000) if "priority" in inputs else None,
-            role=inputs.text("role", most_characters=NAME_CHARACTERS, default="").strip(),
+            role=self._role(inputs),
             key=call.key,
         )
         with self._member.transaction() as tx:
             task, _ = create_task(tx, plan)
         told = {"task": task.id, "title": task.title, "state": task.state}
         return answer(f"Created task {task.id} ({task.state}): {task.title}.", told)
+
+    def _role(self, inputs: Inputs) -> str:
+        """The role, where the swarm's rules define any one of those: no agent would ever know what another is."""
+        name = inputs.text("role", most_characters=NAME_CHARACTERS, default="").strip()
+        row = self._member.store.row("select options from swarm")
+        try:
+            if row is not None:  # where no swarm is, like tasks are known together by any name
+                check_role(name, json.loads(row["options"]).get("roles", {}))
+        except NoSuchRole as error:
+            raise inputs.refuse(f"{error}.") from None
+        return name
 
     def claim_task(self, call: ToolCall) -> Answer:
         """The tool `claim_task`; a call that is repeated finds what it claimed."""

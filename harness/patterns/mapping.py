@@ -13,15 +13,15 @@ import hashlib
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prong.harness.patterns.fan_out import Piece
 from prong.harness.patterns.outcome import Outcome
 from prong.harness.routing import role_for
+from prong.harness.rules.role_names import check_role
 from prong.harness.rules.rules import Route
-from prong.harness.rules.values import similar
 from prong.harness.swarms import Options
 from prong.primitives import Plan
 from prong.primitives.task_record import PROMPT_BYTES
@@ -70,21 +70,8 @@ def digest(text: str, *, length: int = 16) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:length]
 
 
-def check_role(role: str, known: Collection[str]) -> None:
-    """Raise `Invalid` where a role is named that is none of those that the rules have; without any, any will do.
-
-    >>> check_role("audtor", ["auditor", "writer"])
-    Traceback (most recent call last):
-    prong.state.errors.Invalid: the role 'audtor' (did you mean auditor?); expected one of PRONG.md: auditor, writer
-    """
-    if role and known and role not in known:
-        like = similar(role, known)
-        meant = "" if like is None else f" (did you mean {like}?)"
-        raise Invalid(f"the role {role!r}{meant}", f"one of PRONG.md: {', '.join(known)}")
-
-
 def routed(work: Work, options: Options) -> Work:
-    """The same, whose tasks get the roles that the rules route them to; raises `Invalid` for a role that is none."""
+    """The same, whose tasks get the roles that the rules route them to; raises `NoSuchRole` for one that is none."""
     check_role(work.role, options.roles)
     return replace(work, route=options.route)
 

@@ -12,8 +12,8 @@ from prong.agents.tools.inputs import Inputs, shown
 from prong.agents.tools.tool import Answer, Tool, ToolCall, ToolError
 from prong.harness.repository.ignored import NotCopied, TooMuchIgnored
 from prong.harness.routing import role_for
+from prong.harness.rules.role_names import NoSuchRole, check_role
 from prong.harness.rules.rules import Route, Rules, load
-from prong.harness.rules.values import similar
 from prong.harness.tools import catalogue, definitions, result_schema
 from prong.harness.tools.answers import answer, read, timeout_of
 from prong.harness.tools.contexts import Planner
@@ -223,13 +223,10 @@ class TaskTools:
 
     def _role(self, inputs: Inputs) -> str:
         role = inputs.text("role", most_characters=NAME_CHARACTERS, default="").strip()
-        if role and self._roles and role not in self._roles:
-            like = similar(role, self._roles)
-            meant = f" Did you mean {like}?" if like is not None else ""
-            raise inputs.refuse(
-                f"there is no role {shown(role)}.{meant} PRONG.md has the roles: {', '.join(self._roles)}. Name one of"
-                " them, or leave `role` out."
-            )
+        try:
+            check_role(role, self._roles)
+        except NoSuchRole as error:
+            raise inputs.refuse(f"{error}.") from None
         if not role and self._route is not None:
             title = inputs.text("title", most_characters=TITLE_CHARACTERS, default="")
             prompt = inputs.text("prompt", most_characters=PROMPT_BYTES, default="")

@@ -12,7 +12,9 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from prong.agents.models import EMULATOR_MODEL
 from prong.harness.workers import files
 
 MCP = "prong"
@@ -33,7 +35,8 @@ class Start:
     """One run of a worker's command, with every path as the command will see it.
 
     `home` is the folder that is its own from run to run; `own_home` the same folder as we see it.  `words` is the file
-    with what it is told, which is also its standard input.  `closed`: it runs in a sandbox.
+    with what it is told, which is also its standard input.  `closed`: it runs in a sandbox.  `base_url` is where it
+    asks Anthropic's models; None: at its usual address.
     """
 
     home: Path
@@ -47,6 +50,7 @@ class Start:
     session: str | None = None
     forks: bool = False
     usd: float | None = None
+    base_url: str | None = None
 
     def write(self, name: str, text: str) -> Path:
         """Put a file into its folder; where the command finds it."""
@@ -141,16 +145,27 @@ def _codex_environment(start: Start) -> dict[str, str]:
     return {"CODEX_HOME": str(start.home)}
 
 
+_UNKNOWN_MODEL = {"name": EMULATOR_MODEL, "tool_call": True, "limit": {"context": 200_000, "output": 32_000}}
+"""What opencode has to be told of a model that it does not know."""
+
+
 def _opencode(start: Start) -> list[str]:
-    config = {
+    config: dict[str, Any] = {
         "$schema": "https://opencode.ai/config.json",
         "autoupdate": False,
         "share": "disabled",
         "permission": {"edit": "allow", "bash": "allow" if start.closed else "deny", "webfetch": "allow"},
         "mcp": {MCP: {"type": "local", "enabled": True, "command": list(start.mcp), "timeout": 60_000}},
     }
+    named = start.model
+    if named and "/" not in named:
+        named = f"anthropic/{named}"
+    if start.base_url is not None:
+        known = {start.model: _UNKNOWN_MODEL} if start.model == EMULATOR_MODEL else {}
+        options = {"baseURL": f"{start.base_url.rstrip('/')}/v1"}
+        config["provider"] = {"anthropic": {"options": options, "models": known}}
     start.write("opencode.json", json.dumps(config))
-    model = ["-m", start.model] if start.model else []
+    model = ["-m", named] if named else []
     return ["run", "--format", "json", *model, *(["--session", start.session] if start.session else [])]
 
 

@@ -174,6 +174,7 @@ async def _talk(session: WorkerSession, lines: Any) -> None:
     """One client, which is the worker or a part of it, until it hangs up."""
     from mcp.server.stdio import stdio_server  # noqa: PLC0415  the protocol's library is heavy, and most have no worker
 
+    from prong.harness.mcp.lines import Messages  # noqa: PLC0415  as above
     from prong.harness.mcp.server import Tools  # noqa: PLC0415  as above
 
     async def session_of(_context: Any) -> Session:
@@ -181,7 +182,8 @@ async def _talk(session: WorkerSession, lines: Any) -> None:
 
     server = Tools(session_of, offered=worker_offers).server()
     try:
-        async with stdio_server(lines, lines) as (reading, writing):
+        client: Any = Messages(lines, lines.write)
+        async with stdio_server(client, client) as (reading, writing):
             await server.run(reading, writing, server.create_initialization_options())
     finally:
         lines.close()
@@ -215,7 +217,5 @@ class _Lines:
 
     async def write(self, text: str) -> None:
         self._writer.write(text.encode())
-
-    async def flush(self) -> None:
         with contextlib.suppress(OSError):  # it has gone; the reader sees that
             await self._writer.drain()

@@ -34,11 +34,35 @@ def test_the_command_writes_what_works_and_takes_it_away_again(client, tmp_path)
     assert (root / kind.file).parent.exists() == ("/" not in kind.file)
 
 
+def told(root, client, *options, code=0):
+    """The object that the command prints."""
+    return json.loads(prong("connect", client, *options, "--json", cwd=root, code=code).stdout)
+
+
 def test_a_command_that_does_not_work_is_told_with_what_it_said(tmp_path):
     root = make_repository(tmp_path / "repository")
     broken = {"mcpServers": {"prong": {"command": "sh", "args": ["-c", "echo all is lost >&2; exit 3"]}}}
     (root / ".mcp.json").write_text(json.dumps(broken))
     assert "all is lost" in prong("connect", "claude-code", "--check", cwd=root, code=2).stderr
+    checked = told(root, "claude-code", "--check", code=2)
+    assert (checked["works"], checked["command"][0]) == (False, "sh")
+    assert "all is lost" in checked["problem"]
+
+
+def test_a_script_reads_what_was_done_as_data(tmp_path):
+    root = make_repository(tmp_path / "repository")
+    file = root / ".cursor/mcp.json"
+    written = told(root, "cursor", "--name", "ada")
+    assert written | {"tools": 18} == {
+        "client": "cursor", "file": str(file), "changed": True, "hint": KINDS["cursor"].hint, "works": True,
+        "command": command_in(file.read_text(), KINDS["cursor"]), "tools": 18,
+    }  # fmt: skip
+    assert told(root, "cursor", "--name", "ada", "--print")["text"] == file.read_text()
+    assert told(root, "cursor", "--remove") == {
+        "client": "cursor", "file": str(file), "changed": True, "exists": False
+    }  # fmt: skip
+    assert told(root, "cursor", "--remove")["changed"] is False
+    assert told(root, "cursor", "--check", code=2)["command"] is None
 
 
 @given(

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -160,3 +162,37 @@ def test_nonsense_is_refused_in_words_and_the_connection_lives(root):
             assert (await ask(ada, "atomic", op="add", name="n", value=1))["new"] == 1
 
     run(scene())
+
+
+UNREADABLE = [
+    (r'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "\ud83d"}}', 1),
+    (r'{"jsonrpc": "2.0", "id": "\udc00", "method": "tools/list"}', "\udc00"),
+    ('{"jsonrpc": "2.0", "id": 2, "method": 7}', 2),
+    ("{nonsense", None),
+    ("[" * 100_000, None),
+    ("[1]", None),
+]
+SILENT = ["", r'{"jsonrpc": "2.0", "method": "notifications/\ud83d"}', '{"id": 3, "result": 1, "jsonrpc": "1"}']
+HELLO = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
+
+
+def test_a_line_that_is_no_message_is_answered_and_the_connection_lives_on(root):
+    parameters = server(root, "ada")
+    began = json.dumps({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": HELLO})
+    last = json.dumps({"jsonrpc": "2.0", "id": 99, "method": "ping"})
+    with subprocess.Popen(
+        [parameters.command, *parameters.args], cwd=root, env=parameters.env, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        process.stdin.write("\n".join([began, *SILENT, *(line for line, _ in UNREADABLE), last, ""]))
+        process.stdin.flush()
+        answers = []
+        while not answers or answers[-1]["id"] != 99:
+            answers.append(json.loads(process.stdout.readline()))
+        process.stdin.close()
+        process.wait(PATIENCE_S)
+    first, *refused, _ = sorted(answers, key=lambda one: (one["id"] != 0, one["id"] == 99))
+    assert first["result"]["serverInfo"]["name"] == "prong"
+    assert [one["id"] for one in refused] == [number for _, number in UNREADABLE]
+    assert all(one["error"]["code"] in (-32700, -32600) for one in refused)
+    assert "half of a surrogate pair" in refused[0]["error"]["message"]

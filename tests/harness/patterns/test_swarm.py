@@ -17,6 +17,7 @@ from tests.harness.swarming import eventually, kill, logs, processes_of
 
 from prong.harness import Swarm, repeatable
 from prong.harness.patterns.hosting import Standstill, SupervisorGone
+from prong.harness.rules.role_names import NoSuchRole
 from prong.primitives.errors import TaskFailed
 from prong.state import Invalid
 
@@ -48,6 +49,14 @@ def test_prompts_functions_and_a_vote_in_one_swarm(root):
 
 
 def check_maps(swarm):
+    for refused in (
+        lambda: swarm.submit("Do it", role="codex"),
+        lambda: swarm.map("Do item {item}", [1], role="codex"),
+        lambda: swarm.vote("Vote", role="codex"),
+        lambda: swarm.reduce("Put together", ["a"], role="codex"),
+    ):
+        with pytest.raises(NoSuchRole, match=r"Define it there: roles: \{codex: \{kind: codex\}\}"):
+            refused()
     outcomes = list(swarm.map("Do item {item}", [4, 5, 6, 7]))
     assert [(one.item, one.result) for one in outcomes] == [
         (4, "answer 4"), (5, None), (6, "answer 6"), (7, "answer 7"),

@@ -1,12 +1,14 @@
-"""What Claude Code's model and those of our own agents say in the tests with the real command lines."""
+"""What the models of Claude Code, opencode and our own agents say in the tests with the real command lines."""
 
 import json
+import re
 
 from prong.agents.emulator.script import Reply, Text, ToolUse, script, text_of
 
 ITEMS = 100
-PARTIES = {"claude": 40, "codex": 30, "prong": 30}
 STEP = 10
+SHARES = (40, 30, 30)
+"""How many of the items each of the three takes."""
 
 
 def data_of(exchange):
@@ -14,19 +16,34 @@ def data_of(exchange):
     return json.loads(last) if last.startswith("{") else {}
 
 
-def steps(who):
-    """What each party calls, one after another: tool and input."""
-    meet = {"op": "wait", "parties": len(PARTIES), "timeout": 300}
-    gets = [("message_queue", {"op": "get", "queue": "items", "count": STEP, "timeout": 60})] * (PARTIES[who] // STEP)
-    return [
+def parties(goal):
+    """Who meets, as a goal such as "Meet claude codex, codex dies" says, and who of them is killed."""
+    first, second, dies = re.search(r"Meet (\w+) (\w+), (\w+) dies", goal).groups()
+    return (first, second, "prong"), dies
+
+
+def prompt_of(who, goal):
+    names, dies = parties(goal)
+    return f"PARTY {who} takes {SHARES[names.index(who)]}" + (" and dies" if who == dies else "")
+
+
+def steps(prompt):
+    """What one of them calls, one after another: tool and input."""
+    who, count, dies = re.search(r"PARTY (\w+) takes (\d+)( and dies)?", prompt).groups()
+    meet = {"op": "wait", "parties": len(SHARES), "timeout": 300}
+    gets = [("message_queue", {"op": "get", "queue": "items", "count": STEP, "timeout": 60})] * (int(count) // STEP)
+    own = {"keep": True} if who == "prong" else {}  # else it ends with the turn, of which others have none that we see
+    holds = ("lock", {"op": "acquire", "name": "held", "timeout": 300})
+    return who, [
         ("barrier", {**meet, "name": "begin"}),
-        ("lock", {"op": "acquire", "name": "turn"}),
+        ("lock", {"op": "acquire", "name": "turn", **own}),
         ("shared_map", {"op": "put", "map": "seen", "key": who, "value": who}),
         ("lock", {"op": "release", "name": "turn"}),
         *gets,
+        *([holds] if dies else []),
         ("barrier", {**meet, "name": "end"}),
         ("shared_map", {"op": "items", "map": "seen"}),
-        *([] if who == "claude" else [("lock", {"op": "acquire", "name": "held", "timeout": 300})]),
+        *([] if dies else [holds]),
     ]
 
 
@@ -35,11 +52,20 @@ def said(request):
     return "\n".join(map(text_of, contents))
 
 
-def party(request, who, prefix):
-    done, all_ = request.exchanges(), steps(who)
+def party(request, prefix, sleep=None):
+    """One turn of one of them; whoever is to die sleeps when all is done, and is asked again after it was killed."""
+    words = said(request)
+    who, all_ = steps(words)
+    done = request.exchanges()
+    if not request.tools:
+        return Reply([Text("A title")])
+    if "You were interrupted" in words:
+        return Reply([Text(f"{who} is done")])
     if len(done) < len(all_):
         tool, given = all_[len(done)]
         return Reply([ToolUse(f"{prefix}{tool}", given)])
+    if " and dies" in words:
+        return Reply([sleep])
     return Reply([Text(f"{who} is done")])
 
 
@@ -50,8 +76,12 @@ def root(request):
         return Reply([ToolUse("message_queue", {"op": "put", "queue": "items", "message": n}) for n in range(ITEMS)])
     created = [one for one in done if one.name == "create_task"]
     if not created:
-        tasks = [("PARTY claude", "claude"), ("PARTY codex", "codex"), ("PARTY prong", ""), ("HOLD it", "claude")]
-        given = [{"title": prompt, "prompt": prompt, "context": "fresh", "role": role} for prompt, role in tasks]
+        names, _ = parties(request.first_text)
+        given = [
+            {"title": who, "prompt": prompt_of(who, request.first_text), "context": "fresh",
+             "role": who if who != "prong" else ""}
+            for who in names
+        ]  # fmt: skip
         return Reply([ToolUse("create_task", one) for one in given])
     if done[-1].name != "wait_tasks":
         return Reply([ToolUse("wait_tasks", {"tasks": [data_of(one)["task"] for one in created]})])
@@ -60,22 +90,18 @@ def root(request):
 
 @script("PARTY claude")
 def claude(request):
-    return party(request, "claude", "mcp__prong__")
+    sleep = ToolUse("Bash", {"command": "sleep 110; echo over", "description": "wait"})
+    return party(request, "mcp__prong__", sleep)
+
+
+@script("PARTY opencode")
+def opencode(request):
+    return party(request, "prong_", ToolUse("bash", {"command": "sleep 110; echo over", "description": "wait"}))
 
 
 @script("PARTY prong")
 def prong(request):
-    return party(request, "prong", "")
-
-
-@script("HOLD it")
-def hold(request):
-    done = request.exchanges()
-    if "You were interrupted" in said(request):
-        return Reply([Text("given up")])
-    if not done:
-        return Reply([ToolUse("mcp__prong__lock", {"op": "acquire", "name": "held"})])
-    return Reply([ToolUse("Bash", {"command": "sleep 110; echo over", "description": "wait"})])
+    return party(request, "")
 
 
 @script("^Fork")

@@ -1,6 +1,7 @@
 """As much of the Responses API as Codex needs, played by a script: `python responses.py PORT SCRIPT`.
 
-The script is JSON: a list of [pattern, turns], each turn a list of {"text": …} or {"tool": pattern, "input": …}.  The
+The script is JSON: a list of [pattern, turns], each turn a list of {"text": …}, {"tool": pattern, "input": …} or
+{"pause": seconds}.  The
 turn is the number of runs of what the model has said in the request, so it needs no memory.
 """
 
@@ -8,6 +9,7 @@ import itertools
 import json
 import re
 import sys
+import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -40,7 +42,9 @@ def choose(script, body):
 def items_of(blocks, body):
     tools = offered(body)
     for block in blocks:
-        if "text" in block:
+        if "pause" in block:
+            time.sleep(block["pause"])
+        elif "text" in block:
             content = [{"type": "output_text", "text": block["text"], "annotations": []}]
             yield {"type": "message", "id": f"msg_{uuid.uuid4().hex}", "role": "assistant", "content": content}
         else:

@@ -1,9 +1,10 @@
-"""The real Claude Code and Codex as workers, in a network of their own in which there is only loopback.
+"""The real Claude Code, Codex and opencode as workers, in a network of their own in which there is only loopback.
 
-PRONG_CLIS is a folder with their programs, where they are not on PATH:
+PRONG_CLIS is a folder with their programs, where they are not on PATH; `.ci/run` installs the first two:
 
-    npm install --prefix ~/clis @anthropic-ai/claude-code @openai/codex
-    PRONG_CLIS=~/clis/node_modules/.bin .venv/bin/python -m pytest -m long -s -n 0 tests/harness/workers
+    npm install --prefix ~/clis @anthropic-ai/claude-code@2.1.329 @openai/codex@0.169.0 opencode-ai@1.18.33
+    export PRONG_CLIS=~/clis/node_modules/.bin
+    .venv/bin/python -m pytest -m "long or not long" -s -n 0 tests/harness/workers/test_real_clis.py
 """
 
 import json
@@ -18,21 +19,29 @@ import pytest
 from tests.harness.repositories import commit
 from tests.harness.swarming import environment, eventually, kill, logs, processes_of
 
+from prong.agents.sandbox import Found
+from prong.agents.sandbox import find as find_sandbox
 from prong.harness.costs import read_costs
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import find
 
-from .clis_script import ITEMS, PARTIES
+from .clis_script import ITEMS, parties, prompt_of, steps
 
 HERE = Path(__file__).parent
 PORT = 8941
 PATH = os.pathsep.join(filter(None, (os.environ.get("PRONG_CLIS"), os.environ["PATH"])))
 PATIENCE_S = 300
 
+HELD = """
+select lock.task, (select count(*) from waiter where kind = 'lock' and object = 'held' and state = 'waiting') as waiting
+  from lock where name = 'held' and holder is not null
+"""
+
 RULES = f"""\
 ---
 roles:
   claude: {{kind: claude-code, description: Claude Code}}
+  opencode: {{kind: opencode, description: opencode}}
   codex:
     kind: codex
     model: gpt-5.1-codex
@@ -46,29 +55,40 @@ roles:
 ---
 """
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(PATIENCE_S * 2)]
+pytestmark = pytest.mark.timeout(PATIENCE_S * 2)
+
+
+def missing(programs):
+    """Why these programs cannot be tried here; None where they can."""
+    absent = [one for one in programs if shutil.which(one, path=PATH) is None]
+    if absent:
+        why = os.environ.get("PRONG_CLIS_MISSING") or f"how to is told at the top of {Path(__file__).name}"
+        return f"{' and '.join(absent)} not installed: {why}"
+    found = find_sandbox()
+    if not isinstance(found, Found):
+        return f"they run in a sandbox, and there is none here: {found}"
+    if subprocess.run(["unshare", "-n", "true"], check=False, capture_output=True).returncode:
+        return "there can be no network namespace here, which only root may make"
+    return None
 
 
 @pytest.fixture
 def started(root, tmp_path):
     """Starts a swarm in a network of its own, and gives its process; ends both afterwards."""
     commit(root, {"PRONG.md": RULES})
-    script = tmp_path / "codex.json"
-    script.write_text(json.dumps([["PARTY codex", codex_turns()], [".", [[{"text": "What?"}]]]]))
     processes = []
 
-    def start(goal, *programs):
-        for program in programs:
-            if shutil.which(program, path=PATH) is None:
-                pytest.skip(f"{program} is not installed: see the top of {Path(__file__).name}")
-        if subprocess.run(["unshare", "-n", "true"], check=False, capture_output=True).returncode:
-            pytest.skip("there can be no network namespace here, which only root may make")
+    def start(goal, *programs, options=("--trust",)):
+        if (why := missing(programs)) is not None:
+            pytest.skip(why)
+        script = tmp_path / "codex.json"
+        script.write_text(json.dumps(codex_script(goal) if "codex" in programs else []))
         shell = (
-            f'ip link set lo up; "$0" {HERE / "responses.py"} {PORT} {script} 2>/dev/null & helper=$!;'
-            ' "$0" -m prong.harness run --offline --trust --script "$1" --agents 5 --json "$2"; code=$?;'
+            f'"$0" {HERE}/loopback.py || exit; "$0" {HERE}/responses.py {PORT} {script} 2>/dev/null & helper=$!;'
+            ' "$0" -m prong.harness run --offline --script "$1" --agents 5 --json "$2" "${@:3}"; code=$?;'
             " kill $helper; exit $code"
         )
-        command = ["unshare", "-n", "sh", "-c", shell, sys.executable, HERE / "clis_script.py", goal]
+        command = ["unshare", "-n", "bash", "-c", shell, sys.executable, HERE / "clis_script.py", goal, *options]
         process = subprocess.Popen(
             list(map(str, command)), cwd=root, env=environment(PATH=PATH, EMULATOR_KEY="none"), text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
@@ -83,12 +103,12 @@ def started(root, tmp_path):
             process.communicate(timeout=60)
 
 
-def codex_turns():
+def codex_script(goal):
     """The same steps as the others', as Codex's model calls them."""
-    from .clis_script import steps  # noqa: PLC0415  beside its only use
-
-    calls = [[{"tool": rf"mcp__prong\.{tool}|mcp__prong__{tool}", "input": given}] for tool, given in steps("codex")]
-    return [*calls, [{"text": "codex is done"}]]
+    prompt = prompt_of("codex", goal)
+    calls = [[{"tool": rf"mcp__prong\.{tool}|mcp__prong__{tool}", "input": given}] for tool, given in steps(prompt)[1]]
+    last = {"pause": 600} if prompt.endswith("dies") else {"text": "codex is done"}
+    return [["You were interrupted", [[{"text": "codex is done"}]]], [prompt, [*calls, [last]]]]
 
 
 def ended(process, root):
@@ -97,6 +117,7 @@ def ended(process, root):
     return find(Repository.open(root), None)
 
 
+@pytest.mark.long
 def test_three_forks_of_a_claude_code_session_read_what_it_knows_from_the_prompt_cache(started, root, capsys):
     swarm = ended(started("Fork three times", "claude"), root)
 
@@ -117,44 +138,49 @@ def test_three_forks_of_a_claude_code_session_read_what_it_knows_from_the_prompt
             sys.stdout.write(f"\n{row['title']}: {figures}")
 
 
-def test_claude_code_codex_and_our_own_agent_share_everything_and_survive_a_death(started, root):
-    process = started("Meet", "claude", "codex")
-    held = "select task from lock where name = 'held' and holder is not null"
+@pytest.mark.parametrize(
+    ("names", "dies"),
+    [
+        (("claude", "codex"), "codex"),
+        pytest.param(("claude", "codex"), "claude", marks=pytest.mark.long),
+        pytest.param(("claude", "opencode"), "opencode", marks=pytest.mark.long),
+    ],
+)
+def test_two_of_others_make_and_our_own_agent_share_everything_and_survive_a_death(started, root, names, dies):
+    goal = f"Meet {' '.join(names)}, {dies} dies"
+    process = started(goal, *names)
 
-    def holder():
+    def held():
+        """The task of who holds the lock for which both others wait."""
         assert process.poll() is None, process.communicate()
         found = [path for path in root.glob(".prong/2*") if (path / "state.db").exists()]
-        row = find(Repository.open(root), None).store().row(held) if found else None
-        return row and row["task"] and sleeps(root) and row["task"]
+        row = find(Repository.open(root), None).store().row(HELD) if found else None
+        return row and row["waiting"] == len(names) and row["task"]
 
-    task = eventually(holder, "Claude Code holds the lock and sleeps", patience_s=PATIENCE_S)
-    kill(process_of(root, task).pid)
+    task = eventually(held, f"{dies} holds the lock, and both others wait for it", patience_s=PATIENCE_S)
+    kill(process_of(root, task, dies).pid)
     store = ended(process, root).store()
 
+    all_of_them, _ = parties(goal)
     states = {row["title"]: (row["state"], row["result"]) for row in store.rows("select * from task")}
-    assert states["HOLD it"] == ("done", "given up")
-    for who in PARTIES:
-        assert states[f"PARTY {who}"] == ("done", f"{who} is done")
-    assert sorted(taken(store)) == list(range(ITEMS))
-    for who in PARTIES:
-        seen = results(store, f"PARTY {who}", "shared_map")[-1]
-        assert all(other in seen for other in PARTIES)
+    for who in all_of_them:
+        assert states[who] == ("done", f"{who} is done")
+    assert sorted(taken(store, all_of_them)) == list(range(ITEMS))
+    for who in all_of_them:
+        seen = results(store, who, "shared_map")[-1]
+        assert all(other in seen for other in all_of_them)
     deaths = store.row(
-        "select count(*) as number from event where kind = 'task.backs_off' and object = :task", task=str(task)
+        "select count(*) as n from event where kind = 'task.backs_off' and object = :task", task=str(task)
     )
-    assert deaths["number"] == 1
+    assert deaths["n"] == 1
     assert not processes_of(root)
 
 
-def sleeps(root):
-    return any("sleep" in process.name() for process in processes_of(root))
-
-
-def process_of(root, task):
+def process_of(root, task, name):
     """The command line of a task, which is a child of nothing but its sandbox."""
     for process in processes_of(root):
         try:
-            if process.environ().get("PRONG_TASK") == str(task) and process.name().startswith("claude"):
+            if process.environ().get("PRONG_TASK") == str(task) and name in process.name():
                 return process
         except psutil.Error:
             continue
@@ -176,8 +202,8 @@ def results(store, title, tool):
     return texts
 
 
-def taken(store):
+def taken(store, names):
     """Every item that anybody was given."""
-    for who in PARTIES:
-        for text in results(store, f"PARTY {who}", "message_queue"):
+    for who in names:
+        for text in results(store, who, "message_queue"):
             yield from (one["message"] for one in json.loads(text.rpartition("\n")[2])["messages"])
