@@ -56,11 +56,14 @@ def party(request, prefix, sleep=None):
     """One turn of one of them; whoever is to die sleeps when all is done, and is asked again after it was killed."""
     words = said(request)
     who, all_ = steps(words)
-    done = request.exchanges()
-    if not request.tools:
+    done = [one for one in request.exchanges() if not one.name.endswith("resume_wait")]
+    last = data_of(request.exchanges()[-1]) if done else {}
+    if not request.body.get("tools"):
         return Reply([Text("A title")])
     if "You were interrupted" in words:
         return Reply([Text(f"{who} is done")])
+    if "ticket" in last:
+        return Reply([ToolUse(f"{prefix}resume_wait", {"ticket": last["ticket"]})])
     if len(done) < len(all_):
         tool, given = all_[len(done)]
         return Reply([ToolUse(f"{prefix}{tool}", given)])

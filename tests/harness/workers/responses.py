@@ -1,8 +1,8 @@
 """As much of the Responses API as Codex needs, played by a script: `python responses.py PORT SCRIPT`.
 
 The script is JSON: a list of [pattern, turns], each turn a list of {"text": …}, {"tool": pattern, "input": …} or
-{"pause": seconds}.  The
-turn is the number of runs of what the model has said in the request, so it needs no memory.
+{"pause": seconds}.  The turn is the number of runs of what the model has said in the request, so it needs no memory.  A
+call that still waits is gone on with, which is no turn.
 """
 
 import itertools
@@ -31,10 +31,19 @@ def is_said(item):
     return item.get("role") == "assistant" or item.get("type") in ("function_call", "custom_tool_call", "reasoning")
 
 
+def is_resumed(item, items):
+    """Whether an item is a call of resume_wait, or what came of one."""
+    calls = {one["call_id"] for one in items if one.get("name", "").endswith("resume_wait")}
+    return item.get("call_id") in calls
+
+
 def choose(script, body):
     items = body["input"]
     text = json.dumps([item for item in items if item.get("role") == "user"])
-    turn = sum(said for said, _ in itertools.groupby(items, is_said))
+    told = [item for item in items if not is_resumed(item, items)]
+    turn = sum(said for said, _ in itertools.groupby(told, is_said))
+    if ticket := re.search(r'"ticket\W+(\w+)', json.dumps(items[-1].get("output", ""))):
+        return [{"tool": r"mcp__prong\W*_*resume_wait", "input": {"ticket": ticket[1]}}]
     turns = next(turns for pattern, turns in script if re.search(pattern, text))
     return turns[min(turn, len(turns) - 1)]
 

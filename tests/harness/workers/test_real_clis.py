@@ -23,7 +23,7 @@ from prong.agents.sandbox import Found
 from prong.agents.sandbox import find as find_sandbox
 from prong.harness.costs import read_costs
 from prong.harness.repository.repository import Repository
-from prong.harness.swarms import find
+from prong.harness.swarms import all_swarms, find
 
 from .clis_script import ITEMS, parties, prompt_of, steps
 
@@ -153,8 +153,8 @@ def test_two_of_others_make_and_our_own_agent_share_everything_and_survive_a_dea
     def held():
         """The task of who holds the lock for which both others wait."""
         assert process.poll() is None, process.communicate()
-        found = [path for path in root.glob(".prong/2*") if (path / "state.db").exists()]
-        row = find(Repository.open(root), None).store().row(HELD) if found else None
+        swarms = all_swarms(Repository.open(root))
+        row = swarms[0].store().row(HELD) if swarms else None
         return row and row["waiting"] == len(names) and row["task"]
 
     task = eventually(held, f"{dies} holds the lock, and both others wait for it", patience_s=PATIENCE_S)
