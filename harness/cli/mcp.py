@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -80,6 +81,7 @@ def _check(rights: tuple[str, ...], place: Path) -> None:
 
 
 def _over_stdio(place: Path, name: str | None, patience_s: float, rights: tuple[str, ...]) -> NoReturn:
+    gc.disable()  # as while the command itself is read
     import anyio  # noqa: PLC0415  the protocol's library costs half a second, and only this command needs it
     import psutil  # noqa: PLC0415  as above
     import structlog  # noqa: PLC0415  as above
@@ -87,6 +89,8 @@ def _over_stdio(place: Path, name: str | None, patience_s: float, rights: tuple[
     from prong.harness.mcp.server import serve_stdio  # noqa: PLC0415  as above
     from prong.harness.mcp.session import Session  # noqa: PLC0415  as above
 
+    gc.freeze()
+    gc.enable()
     client = psutil.Process().parent()
 
     def join(made_up: str) -> Session:

@@ -90,7 +90,7 @@ class Clients:
         name = checked_name(f"header {NAME}", given) if given else None
         process = await self._process(scope)
         session = headers.get(SESSION)
-        key = ("session", session, "") if session else ("name", name or "", str(process or _host(scope)))
+        key = ("session", session, "") if session else ("name", name or "", _mark(process) or _host(scope))
         client = self._known.get(key)
         if client is None:
             if len(self._known) >= MOST:
@@ -162,6 +162,11 @@ class Clients:
         inode = socket_of(peer_port, own_port)
         known = {client.process for client in list(self._known.values()) if client.process is not None}
         return owner_of(inode, known) if inode is not None else None
+
+
+def _mark(process: psutil.Process | None) -> str:
+    """A process as no other was or will be; psutil's own words for it would be read anew for each request."""
+    return f"{process.pid} since {process.create_time()}" if process is not None else ""
 
 
 def _host(scope: Scope) -> str:

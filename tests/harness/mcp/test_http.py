@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import http.client
 import json
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from mcp import Client
@@ -195,3 +197,42 @@ def test_what_is_granted_to_a_ticket_that_nobody_resumes_goes_to_the_next(tmp_pa
 
     with serving_mcp(tmp_path / "shared", patience_s=1, abandoned_s=1) as (address, _):
         run(scene(address))
+
+
+HALF = r'{"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "atomic", "arguments": {"name": "\ud83d"}%s}}'
+NEWER = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+OLDER = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
+
+
+def test_half_of_a_surrogate_pair_is_refused_and_the_connection_lives_on(served):
+    told = served.for_agents()
+    address = urlsplit(told["url"])
+    line = http.client.HTTPConnection(address.netloc, timeout=PATIENCE_S)
+    headers = {
+        "authorization": f"Bearer {told['token']}", "content-type": "application/json", "x-prong-agent": "ada",
+        "accept": "application/json, text/event-stream",
+    }  # fmt: skip
+
+    def post(body, **more):
+        line.request("POST", address.path, body, {**headers, **more})
+        answer = line.getresponse()
+        text = answer.read().decode()
+        return answer, json.loads(text.rpartition("data: ")[2]) if text.strip() else None
+
+    hello = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": OLDER}
+    first, _ = post(json.dumps(hello))
+    older = {"mcp-session-id": first.getheader("mcp-session-id"), "mcp-protocol-version": "2025-06-18"}
+    post(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}), **older)
+    refused, error = post(HALF % "", **older)
+    assert (refused.status, error["error"]["code"]) == (400, -32700)
+    newer = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "atomic"}
+    _, answer = post(HALF % f', "_meta": {json.dumps(NEWER)}', **newer)
+    assert answer["id"] == 5
+    assert answer["result"]["isError"]
+    ping = json.dumps({"jsonrpc": "2.0", "id": 9, "method": "ping"})
+    assert post(ping, **older)[1] == {"jsonrpc": "2.0", "id": 9, "result": {}}
+    line.close()

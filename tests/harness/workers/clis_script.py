@@ -107,17 +107,6 @@ def prong(request):
     return party(request, "")
 
 
-@script("^Fork")
-def root_of_forks(request):
-    done = request.exchanges()
-    if not done:
-        given = {"title": "Parent", "prompt": "BE the parent", "role": "claude", "context": "fresh"}
-        return Reply([ToolUse("create_task", given)])
-    if done[-1].name != "wait_tasks":
-        return Reply([ToolUse("wait_tasks", {"tasks": [data_of(done[0])["task"]]})])
-    return Reply([Text("forked")])
-
-
 @script("BE the parent")
 def parent(request):
     done, told = request.exchanges(), said(request)

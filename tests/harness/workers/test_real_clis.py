@@ -119,7 +119,7 @@ def ended(process, root):
 
 @pytest.mark.long
 def test_three_forks_of_a_claude_code_session_read_what_it_knows_from_the_prompt_cache(started, root, capsys):
-    swarm = ended(started("Fork three times", "claude"), root)
+    swarm = ended(started("BE the parent", "claude", options=("--trust", "--role", "claude-code")), root)
 
     store = swarm.store()
     [point] = read_costs(store).fork_points
@@ -129,6 +129,7 @@ def test_three_forks_of_a_claude_code_session_read_what_it_knows_from_the_prompt
         " from model_call join task on task.id = model_call.task where prefix_tokens is not null order by task"
     )
     assert len(first) == 3
+    assert {row["role"] for row in store.rows("select role from task")} == {"claude-code"}
     assert all(row["read"] >= 0.99 * row["prefix"] for row in first)
     git = Repository.open(root).git
     assert {git("show", f"{swarm.branch}:part{n}.txt").strip() for n in (1, 2, 3)} == {"known"}
