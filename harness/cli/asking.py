@@ -9,6 +9,7 @@ from collections.abc import Collection
 import click
 
 from prong.harness.cli.defaults import from_file
+from prong.harness.rules.rules import Rules
 from prong.harness.rules.trust import what_to_agree_to
 from prong.harness.swarms import Options
 
@@ -17,6 +18,15 @@ def is_outside(options: Options) -> bool:
     """Whether an outside agent does the first task."""
     role = options.roles.get(options.role)
     return role is not None and role.kind is not None
+
+
+def stays_offline(options: Options, rules: Rules) -> None:
+    """Refuse, raising `UsageError`, an outside agent that would ask its provider although nothing is to leave here."""
+    if options.offline is not None and options.role == "codex" and options.role not in rules.roles:
+        raise click.UsageError(
+            "codex asks OpenAI, also with --offline. Leave one of the two out, or define a role of kind codex in PRONG.md"
+            " whose arguments say where else it asks"
+        )
 
 
 def key_of(options: Options) -> str | None:

@@ -16,7 +16,7 @@ from prong.agents.emulator.cli import command as emulator
 from prong.agents.models import EMULATOR_MODEL, told
 from prong.harness.cli import approvals, ending, steering
 from prong.harness.cli.advising import advice, show_advice
-from prong.harness.cli.asking import check_endpoint, key_of, may_start
+from prong.harness.cli.asking import check_endpoint, key_of, may_start, stays_offline
 from prong.harness.cli.bounds import bounding, bounds, merge_rules, overridden
 from prong.harness.cli.confining import confining, warn
 from prong.harness.cli.connect import connect
@@ -171,6 +171,7 @@ def run(
         merging=merge_rules(rules, check=check, timeout_s=check_timeout),
         jail=jail_of(rules, repository.root, sandbox=sandbox, network=network),
     )
+    stays_offline(options, rules)
     starts_nothing = getattr(ctx.meta.get(APPLYING), "dry_run", False)
     may_start(ctx, options, trust=trust or starts_nothing)
     _launch(ctx, repository, options, rules, include_dirty=include_dirty, ui=ui, as_json=as_json)

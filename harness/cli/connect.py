@@ -37,7 +37,7 @@ def connect(client: str, *, repo: Path, name: str | None, act: str | None, as_js
             click.echo(text, nl=False)
         return
     root = Repository.open(repo).root
-    told = {"client": client, "file": str(root / kind.file)}
+    told: dict[str, Any] = {"client": client, "file": str(root / kind.file)}
     before = connecting.read(root, kind)
     if act == "remove":
         rest = connecting.disconnected(before, kind)

@@ -52,7 +52,7 @@ def command_like(
 
 def _usual(run: click.Command) -> list[click.Parameter]:
     """The options of `run` as they hold where each task does the same."""
-    found = []
+    found: list[click.Parameter] = []
     for one in run.params:
         if one.name == "role" and isinstance(one, click.Option):
             of_each = copy(one)

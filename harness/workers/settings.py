@@ -21,12 +21,16 @@ _NO_SECRETS = ("_URL", "_HOST", "_MODEL", "_REGION")
 def workers_settings(options: Options, ours: Mapping[str, str], base_url: str | None) -> Mapping[str, Any]:
     """What the nursery needs to know of workers: their variables, by name, and offline the model that they ask.
 
-    `base_url` is where the swarm's own model is asked; offline that is the emulator, and the workers ask it, too.
+    `base_url` is where the swarm's own model is asked; offline that is the emulator, and the workers ask it, too, with
+    no key but its own: what else would ask a provider is to fail, not to cost money.
     """
     workers = [role for role in options.roles.values() if role.kind is not None]
-    names = {name for role in workers for name in (*KINDS[str(role.kind)].keys, *(role.environment or ()))}
+    is_offline = options.offline is not None and base_url is not None
+    names = {name for role in workers for name in (role.environment or ())}
+    if not is_offline:
+        names |= {name for role in workers for name in KINDS[str(role.kind)].keys}
     found = {name: ours[name] for name in names if name in ours}
-    if options.offline is not None and base_url is not None:
+    if is_offline and base_url is not None:
         found |= {"ANTHROPIC_BASE_URL": base_url, "ANTHROPIC_API_KEY": _OFFLINE_KEY}
     return {
         "workers_environment": found if workers else {},

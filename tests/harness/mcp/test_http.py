@@ -199,7 +199,7 @@ def test_what_is_granted_to_a_ticket_that_nobody_resumes_goes_to_the_next(tmp_pa
         run(scene(address))
 
 
-HALF = r'{"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "atomic", "arguments": {"name": "\ud83d"}%s}}'
+HALF = r'{"jsonrpc":"2.0", "id": 5, "method": "tools/call", "params": {"name": "lock", "arguments": {"x": "\ud83d"}%s}}'
 NEWER = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
@@ -229,7 +229,7 @@ def test_half_of_a_surrogate_pair_is_refused_and_the_connection_lives_on(served)
     post(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}), **older)
     refused, error = post(HALF % "", **older)
     assert (refused.status, error["error"]["code"]) == (400, -32700)
-    newer = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "atomic"}
+    newer = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "lock"}
     _, answer = post(HALF % f', "_meta": {json.dumps(NEWER)}', **newer)
     assert answer["id"] == 5
     assert answer["result"]["isError"]

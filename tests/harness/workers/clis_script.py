@@ -40,9 +40,10 @@ def steps(prompt):
         ("shared_map", {"op": "put", "map": "seen", "key": who, "value": who}),
         ("lock", {"op": "release", "name": "turn"}),
         *gets,
-        *([holds] if dies else []),
         ("barrier", {**meet, "name": "end"}),
         ("shared_map", {"op": "items", "map": "seen"}),
+        *([holds] if dies else []),
+        ("barrier", {**meet, "name": "held"}),
         *([] if dies else [holds]),
     ]
 

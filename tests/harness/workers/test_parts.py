@@ -1,6 +1,8 @@
 """What workers print, what becomes of it, and what they are started with: each part by itself."""
 
 import itertools
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,17 @@ def test_each_kind_goes_on_with_a_session_and_forks_it_as_its_own_command_line_h
     assert opencode[-2:] == ["--session", "s1"]
 
 
+def test_opencode_asks_where_it_is_told_to_in_its_own_words(tmp_path):
+    here = start(tmp_path, model="prong-emulator", base_url="http://127.0.0.1:1/")
+    words = command_line(KINDS["opencode"], here, command=None, more=[])
+    assert words[words.index("-m") + 1] == "anthropic/prong-emulator"
+    provider = json.loads((tmp_path / "opencode.json").read_text())["provider"]["anthropic"]
+    assert provider["options"] == {"baseURL": "http://127.0.0.1:1/v1"}
+    assert list(provider["models"]) == ["prong-emulator"]
+    command_line(KINDS["opencode"], start(tmp_path, model="openai/gpt-5.1"), command=None, more=[])
+    assert "provider" not in json.loads((tmp_path / "opencode.json").read_text())
+
+
 def test_outside_of_a_sandbox_a_worker_may_less(tmp_path):
     inside, outside = (
         command_line(CLAUDE, start(tmp_path, closed=closed), command=None, more=[]) for closed in (True, False)
@@ -221,6 +234,8 @@ def test_keys_reach_only_whom_they_are_for():
     ours = {"OPENAI_API_KEY": "1", "ANTHROPIC_API_KEY": "2", "MINE": "3", "OTHER": "4"}
     options = Options(goal="g", model="m", slots=1, roles=roles)
     assert workers_settings(options, ours, None)["workers_environment"] == {"OPENAI_API_KEY": "1", "MINE": "3"}
+    offline = workers_settings(replace(options, offline=Offline()), ours, "http://127.0.0.1:1")["workers_environment"]
+    assert offline == {"MINE": "3", "ANTHROPIC_BASE_URL": "http://127.0.0.1:1", "ANTHROPIC_API_KEY": "offline"}
     none = Options(goal="g", model="m", slots=1, offline=Offline())
     assert workers_settings(none, ours, "http://127.0.0.1:1")["workers_environment"] == {}
 

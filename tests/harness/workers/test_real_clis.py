@@ -169,7 +169,7 @@ def test_two_of_others_make_and_our_own_agent_share_everything_and_survive_a_dea
     assert sorted(taken(store, all_of_them)) == list(range(ITEMS))
     for who in all_of_them:
         seen = results(store, who, "shared_map")[-1]
-        assert all(other in seen for other in all_of_them)
+        assert all(other in seen for other in all_of_them), f"{who} has seen {seen}"
     deaths = store.row(
         "select count(*) as n from event where kind = 'task.backs_off' and object = :task", task=str(task)
     )

@@ -40,15 +40,11 @@ KINDS = {"share": "helper", "die": "helper", "nonsense": "once", "ask": "helper"
 def all_of_them(request):
     return over(request, KINDS)
 
-@script("^Have it (?P<what>.*) done")
-def one(request):
-    return over(request, {request.first_text.split()[2]: "helper"}, tokens=120_000)
-
-def over(request, kinds, **more):
+def over(request, kinds):
     done = request.exchanges()
     if not done:
         return Reply([ToolUse("create_task", {"title": what, "prompt": f"DO {what}", "role": role,
-                                              "context": "fresh", **more}) for what, role in kinds.items()])
+                                              "context": "fresh"}) for what, role in kinds.items()])
     if done[-1].name != "wait_tasks":
         tasks = [json.loads(one.text.rpartition("\\n")[2])["task"] for one in done]
         return Reply([ToolUse("wait_tasks", {"tasks": tasks})])
@@ -63,10 +59,10 @@ def swarm(root, tmp_path):
     commit(root, {"PRONG.md": RULES})
     (tmp_path / "scripts.py").write_text(SCRIPTS)
 
-    def run(goal, code):
+    def run(goal, code, *options):
         prong(
-            "run", "--offline", "--trust", "--script", tmp_path / "scripts.py", "--agents", 4, "--json", goal, cwd=root,
-            code=code, MY_TOKEN=TOKEN, OTHER_TOKEN="not mine", ANTHROPIC_API_KEY="a key",
+            "run", "--offline", "--trust", "--script", tmp_path / "scripts.py", "--agents", 4, "--json", *options, goal,
+            cwd=root, code=code, MY_TOKEN=TOKEN, OTHER_TOKEN="not mine", ANTHROPIC_API_KEY="a key",
         )  # fmt: skip
         store = find(Repository.open(root), None).store()
         return store, {row["title"]: dict(row) for row in store.rows("select * from task")}
@@ -84,6 +80,10 @@ def test_what_a_repository_starts_and_gives_of_ours_is_asked_for_first(root):
     told = prong("run", "--offline", "Have all done", cwd=root, code=2).stderr
     assert "role helper starts 'python3 worker.py' and your MY_TOKEN; role once starts" in told
     assert "say so with --trust" in told
+    told = prong("run", "--offline", "--trust", "--role", "helpr", "Have all done", cwd=root, code=2).stderr
+    assert "Did you mean helper? PRONG.md has the roles: helper, once, short, missing" in told
+    told = prong("run", "--offline", "--trust", "--role", "codex", "Have all done", cwd=root, code=2).stderr
+    assert "codex asks OpenAI, also with --offline" in told
     commit(root, {"PRONG.md": "---\nsandbox: {mode: off, network: true, read: [/srv]}\n---\n"})
     told = prong("run", "--offline", "Have all done", cwd=root, code=2).stderr
     assert (
@@ -127,14 +127,15 @@ def test_outside_agents_do_tasks_and_whatever_goes_wrong_with_them_is_told(swarm
 
 
 def test_a_worker_that_has_spent_its_budget_is_ended_and_its_task_waits(swarm):
-    store, tasks = swarm("Have it spend done", 3)
+    store, tasks = swarm("DO spend", 3, "--role", "helper", "--tokens", 120_000)
 
-    assert (tasks["spend"]["state"], tasks["spend"]["held"]) == ("parked", "budget")
+    (task,) = tasks.values()
+    assert (task["role"], task["state"], task["held"]) == ("helper", "parked", "budget")
     (ended,) = events(store, "worker.ended")[-1:] or [None]
     assert ended is None or ended["exit_code"] != 0
     priced = "usd = (1000 * input_tokens + 100 * cache_read_tokens + 2000 * output_tokens) / 1e6 as is_as_told"
-    calls = store.rows(f"select {priced} from model_call where agent = 2")
+    calls = store.rows(f"select {priced} from model_call")
     assert calls
     assert all(call["is_as_told"] for call in calls)
-    spent = store.row("select sum(input_tokens + output_tokens) as tokens from model_call where agent = 2")["tokens"]
+    spent = store.row("select sum(input_tokens + output_tokens) as tokens from model_call")["tokens"]
     assert spent < 300_000
