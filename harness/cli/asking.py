@@ -24,8 +24,8 @@ def stays_offline(options: Options, rules: Rules) -> None:
     """Refuse, raising `UsageError`, an outside agent that would ask its provider although nothing is to leave here."""
     if options.offline is not None and options.role == "codex" and options.role not in rules.roles:
         raise click.UsageError(
-            "codex asks OpenAI, also with --offline. Leave one of the two out, or define a role of kind codex in PRONG.md"
-            " whose arguments say where else it asks"
+            "codex asks OpenAI, also with --offline. Leave one of the two out, or define a role of kind codex"
+            " in PRONG.md whose arguments say where else it asks"
         )
 
 
