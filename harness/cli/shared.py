@@ -13,7 +13,7 @@ import click
 
 from prong.harness.cli.places import REPO
 from prong.harness.repository.repository import Repository
-from prong.harness.swarms import find
+from prong.harness.swarms import FOLDER, NoSwarm, find
 from prong.state import Invalid, Store
 from prong.state.secrets import masked
 
@@ -125,9 +125,25 @@ def show(name: str, *, swarm: str | None, repo: Path, file: Path | None, as_json
 COMMANDS = (locks, maps, queues, show)
 
 
+def _of_repository(repository: Repository, swarm: str | None) -> Store:
+    """The state of a swarm, or of what MCP clients share beside it: by its name, and where no swarm has run."""
+    from prong.harness.mcp.place import SHARED  # noqa: PLC0415  as above
+
+    common = repository.root / FOLDER / SHARED
+    is_there = (common / "state.db").exists()
+    if swarm == SHARED and is_there:
+        return Store(common)
+    try:
+        return find(repository, swarm).store()
+    except NoSwarm as error:
+        if is_there and swarm is None and not error.known:
+            return Store(common)
+        raise
+
+
 def _store(swarm: str | None, repo: Path, file: Path | None) -> Store:
     if file is None:
-        return find(Repository.open(repo), swarm).store()
+        return _of_repository(Repository.open(repo), swarm)
     if swarm is not None:
         raise click.UsageError("name a swarm or a file, not both")
     if file.is_dir() and not (file / "state.db").exists():

@@ -5,8 +5,11 @@ import threading
 
 import pytest
 from click.testing import CliRunner
+from tests.harness.repositories import make_repository
 
 from prong.harness.cli.command import main
+from prong.harness.repository.repository import Repository
+from prong.harness.swarms import Options, create
 from prong.primitives import join
 
 
@@ -32,6 +35,23 @@ def prong(file):
         return [json.loads(line) for line in lines] if "--json" in arguments else lines
 
     return prong
+
+
+def test_what_clients_share_without_a_swarm_is_seen_by_its_name_or_by_none(tmp_path):
+    root = make_repository(tmp_path / "repository")
+
+    def told(*arguments):
+        return CliRunner().invoke(main, ["maps", *arguments, "--repo", str(root), "--json"])
+
+    assert "no swarm has run" in told().output
+    assert "no swarm has run" in told("shared").output
+    with join(root / ".prong/shared", "ada") as ada:
+        ada.SharedMap("seen")["k"] = 1
+    assert json.loads(told().output)["name"] == json.loads(told("shared").output)["name"] == "seen"
+    create(Repository.open(root), Options(goal="look", model="prong-emulator", slots=1))
+    assert told().output == ""
+    assert json.loads(told("shared").output)["name"] == "seen"
+    assert "there is no swarm 'other'" in told("other").output
 
 
 def test_locks_tell_who_holds_them_and_how_many_wait(swarm, prong, file, until):
