@@ -152,8 +152,7 @@ class Options:
     to the end.  `role` is the first task's.  `given` names the rules that somebody overrode for this run, so that no
     change of the file does.  `push` sends the integration branch to the remote when all has ended.  `permissions` are
     the rules for calls of tools by who has said them; from the beginning on they are kept in the database, where they
-    may change.
-    So are `models`, those of which somebody said what they cost and hold.
+    may change.  So are `models`, those of which somebody said what they cost and hold.
     """
 
     goal: str

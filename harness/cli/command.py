@@ -171,7 +171,6 @@ def run(
         merging=merge_rules(rules, check=check, timeout_s=check_timeout),
         jail=jail_of(rules, repository.root, sandbox=sandbox, network=network),
     )
-    stays_offline(options, rules)
     starts_nothing = getattr(ctx.meta.get(APPLYING), "dry_run", False)
     may_start(ctx, options, trust=trust or starts_nothing)
     _launch(ctx, repository, options, rules, include_dirty=include_dirty, ui=ui, as_json=as_json)
@@ -211,6 +210,7 @@ def _launch(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Make the swarm, or find the one that a plan goes on with, and run it."""
+    stays_offline(options, rules)
     applying = ctx.meta.get(APPLYING)
     if applying is not None:
         options = applying.looked_at(repository, options, rules)  # which may be all that was asked for
