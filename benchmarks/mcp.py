@@ -137,13 +137,14 @@ def _connected(how: str, place: Path, clients: int, phases: Sequence[str]) -> It
     with contextlib.ExitStack() as stack:
         target = [str(place)]
         servers: list[psutil.Process] = []
+        stack.callback(psutil.wait_procs, servers, PATIENCE_S)  # they give back what their clients held
         if how == "http":
             server = _start(["-P", "-m", "prong.harness", "mcp", "--file", str(place), "--http"])
             stack.callback(_end, server)
             assert server.stdout is not None
             url, header = _line(server, PATIENCE_S), server.stdout.readline()  # which come together
             target = [url.strip(), header.strip().rpartition(" ")[2]]
-            servers = [psutil.Process(server.pid)]
+            servers.append(psutil.Process(server.pid))
         callers: list[subprocess.Popen[str]] = []
         while len(callers) < clients:
             names = [f"client-{len(callers) + n}" for n in range(STARTED_AT_ONCE)]
@@ -153,7 +154,8 @@ def _connected(how: str, place: Path, clients: int, phases: Sequence[str]) -> It
             for caller in some:
                 assert _line(caller, PATIENCE_S) == "ready\n", "a client could not connect"
             callers += some
-        servers = servers or [child for caller in callers for child in psutil.Process(caller.pid).children()]
+        if how == "stdio":
+            servers += [child for caller in callers for child in psutil.Process(caller.pid).children()]
         yield Crowd(how, callers, servers)
 
 
