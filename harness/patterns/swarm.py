@@ -239,7 +239,7 @@ class Swarm(AsyncTwins, futures.Executor):
     def submit(self, what: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Submitted:
         """A task of its own; its future.
 
-        A prompt takes `role` (one of PRONG.md's, where that defines any), `type`, `priority`, `title`, `schema`, `needs`
+        A prompt takes `role` (one of PRONG.md's, where it has any), `type`, `priority`, `title`, `schema`, `needs`
         (futures of others, whose results it is told) and `on_failed_need` as keywords, and its result is what the agent
         said, or the value that fits the schema.  A function is called with all arguments in an agent's process, in a
         clone of the repository, and its result is what it returns; an exception of it is raised by `result()`.  It is
