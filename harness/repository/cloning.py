@@ -11,6 +11,7 @@ Git directories are written as files, because that is one process less for each 
 `partial` and renamed, the working tree last: a workspace is either complete or not there.
 """
 
+import functools
 import os
 import shutil
 import tempfile
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from prong.harness.repository import ignored
+from prong.harness.repository import ignored, settling
 from prong.harness.repository.git import AGENT, git
 from prong.harness.repository.repository import Repository
 
@@ -83,7 +84,7 @@ class Places:
     def _beside(self, kind: str) -> Path:
         return self.directory.parent / ".harness" / kind / self.directory.name
 
-    @property
+    @functools.cached_property
     def private(self) -> Path:
         """The harness's git directory."""
         return self._beside("git")
@@ -135,28 +136,24 @@ def build(repository: Repository, commit: str, places: Places) -> None:
         git(*_PARALLEL, "read-tree", "--reset", "-u", "--no-sparse-checkout", commit, cwd=tree, env=variables)
         naming.result()
     shutil.copy2(index, agent / "index")
-    (private / _FIRST_INDEX).write_text(_state_of(agent / "index"))
+    (private / _FIRST_INDEX).write_text(settling.state_of(agent / "index"))
+    settling.prepare(private, index)
     ignored.bring(places.ignored(commit), tree)
     _stand_between(repository, places.directory.parent)
     clear(places.private)
     places.private.parent.mkdir(exist_ok=True)
     private.rename(places.private)
     tree.rename(places.directory)
+    settling.mark(places.private)
     clear(places.partial)
 
 
 def was_not_touched(index: Path, places: Places) -> bool:
     """Whether the agent's index is the very file that it was given."""
     try:
-        return (places.private / _FIRST_INDEX).read_text() == _state_of(index)
+        return (places.private / _FIRST_INDEX).read_text() == settling.state_of(index)
     except OSError:
         return False
-
-
-def _state_of(file: Path) -> str:
-    # Whoever writes an index writes a new file; times alone could be set back.
-    found = file.stat()
-    return f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
 def _lay_out(repository: Repository, place: Path, settings: Mapping[str, str], commit: str, excludes: bytes) -> None:

@@ -9,8 +9,11 @@ without.  Text is passed as file names are (`os.fsdecode`), so that a name which
 
 import os
 import re
+import select
 import subprocess
+import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +22,9 @@ STDERR_SHOWN_CHARACTERS = 2_000
 COMMAND_SHOWN_CHARACTERS = 300
 # Nothing that git does here takes as long, unless something in a workspace, such as a pipe, makes it wait for ever.
 TIMEOUT_S = 600
+
+READ_BYTES = 1 << 20
+"""How much of what a command prints is read at once, in bytes."""
 
 STUCK_S = 2.0
 """After so many seconds it is asked whether a command is stuck."""
@@ -61,13 +67,13 @@ _OPTIONS = _settings(*_OVERRIDES, *_OFFLINE)
 _NO_TRANSPORT = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
 
 _ENVIRONMENT = {
-    "LC_ALL": "C",
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_LFS_SKIP_SMUDGE": "1",
-    "GIT_PAGER": "cat",
-    "GIT_EDITOR": "false",
+    b"LC_ALL": b"C",
+    b"GIT_OPTIONAL_LOCKS": b"0",
+    b"GIT_TERMINAL_PROMPT": b"0",
+    b"GIT_NO_REPLACE_OBJECTS": b"1",
+    b"GIT_LFS_SKIP_SMUDGE": b"1",
+    b"GIT_PAGER": b"cat",
+    b"GIT_EDITOR": b"false",
 }
 
 
@@ -173,20 +179,56 @@ def _run(
 def _patiently(
     command: tuple[str, ...], how: Mapping[str, Any], *, timeout_s: float, stuck: Callable[[], None]
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command to its end; it is killed when that takes too long, or when `stuck` raises."""
+    """Run a command to its end; it is killed when that takes too long, or when `stuck` raises.
+
+    Of its streams only one is a pipe, the others are files in memory.  So there is one to read, its end is the end of
+    the command, and that is waited for without looking again and again.
+    """
     given = {name: value for name, value in how.items() if name != "input"}
-    given = {"stdin": subprocess.PIPE, **given}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, **given) as process:
-        try:
+    with ExitStack() as undo:
+        if "input" in how:
+            given["stdin"] = undo.enter_context(_in_memory(how["input"]))
+        errors = undo.enter_context(_in_memory(b"")) if given["stdout"] == subprocess.PIPE else None
+        with subprocess.Popen(command, stderr=errors or subprocess.PIPE, **given) as process:
+            pipe = process.stderr if errors is None else process.stdout
+            assert pipe is not None
             try:
-                told = process.communicate(how.get("input"), timeout=min(STUCK_S, timeout_s))
-            except subprocess.TimeoutExpired:
-                stuck()
-                told = process.communicate(timeout=max(0.0, timeout_s - STUCK_S))
-        except BaseException:
-            process.kill()
-            raise
-    return subprocess.CompletedProcess(command, process.returncode, *told)
+                told = _read_to_end(command, pipe, timeout_s=timeout_s, stuck=stuck)
+            except BaseException:
+                process.kill()
+                raise
+        if errors is None:
+            return subprocess.CompletedProcess(command, process.returncode, None, told)
+        errors.seek(0)
+        return subprocess.CompletedProcess(command, process.returncode, told, errors.read())
+
+
+def _read_to_end(command: tuple[str, ...], pipe: IO[bytes], *, timeout_s: float, stuck: Callable[[], None]) -> bytes:
+    """All that comes out of a pipe; raises `TimeoutExpired`."""
+    waiting = select.poll()
+    waiting.register(pipe, select.POLLIN)
+    began = time.monotonic()
+    asked = False
+    parts = []
+    while True:
+        passed_s = time.monotonic() - began
+        if passed_s >= timeout_s:
+            raise subprocess.TimeoutExpired(command, timeout_s)
+        if passed_s >= STUCK_S and not asked:
+            asked = True
+            stuck()
+        if waiting.poll(((timeout_s if asked else min(STUCK_S, timeout_s)) - passed_s) * 1000 + 1):
+            data = os.read(pipe.fileno(), READ_BYTES)
+            if not data:
+                return b"".join(parts)
+            parts.append(data)
+
+
+def _in_memory(data: bytes) -> IO[bytes]:
+    file = os.fdopen(os.memfd_create("prong-git"), "r+b", buffering=0)
+    file.write(data)
+    file.seek(0)
+    return file
 
 
 def start(*arguments: str, cwd: Path, env: Mapping[str, str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -206,11 +248,13 @@ def start(*arguments: str, cwd: Path, env: Mapping[str, str], stderr: IO[bytes])
         raise GitFailed(arguments, str(cwd), -1, "there is no such directory", "") from error
 
 
-def _clean_environment(added: Mapping[str, str]) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+def _clean_environment(added: Mapping[str, str]) -> dict[bytes, bytes]:
+    # As bytes, because text is decoded here and encoded again for the process: half of what a short command costs us.
+    inherited = {name: value for name, value in os.environb.items() if not name.startswith(b"GIT_")}
     # From a directory that is relative, git would be the program of this name in the workspace.
-    path = [part for part in inherited.get("PATH", os.defpath).split(os.pathsep) if Path(part).is_absolute()]
-    return inherited | {"PATH": os.pathsep.join(path)} | _ENVIRONMENT | dict(added)
+    path = [part for part in inherited.get(b"PATH", os.defpath.encode()).split(b":") if part.startswith(b"/")]
+    inherited[b"PATH"] = b":".join(path)
+    return inherited | _ENVIRONMENT | {os.fsencode(name): os.fsencode(value) for name, value in added.items()}
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,18 @@ Filters (`filter=lfs` and its like) never run: a file is stored as it lies there
 Left out are empty folders, which git cannot store, and whatever an agent wrote into the folder of a submodule.
 """
 
-import os
+import functools
 import re
 import secrets
-import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from prong.harness.repository import ignored, loose, special
+from prong.harness.repository import ignored, loose
 from prong.harness.repository.cloning import (
     AGENT_BRANCH,
     BASE_REF,
@@ -32,8 +31,6 @@ from prong.harness.repository.cloning import (
     Places,
     build,
     clear,
-    harness_variables,
-    was_not_touched,
 )
 from prong.harness.repository.git import (
     AGENT,
@@ -46,6 +43,7 @@ from prong.harness.repository.git import (
     with_trailers,
 )
 from prong.harness.repository.repository import Repository
+from prong.harness.repository.working_tree import WorkingTree, git_in
 
 # An agent that writes while a snapshot is taken can make a file vanish between listing and reading it.
 SNAPSHOT_ATTEMPTS = 3
@@ -226,7 +224,7 @@ class Workspace:
                     place.rename(away / str(number))
             clear(partial)
 
-    @property
+    @functools.cached_property
     def _places(self) -> Places:
         return Places(self.directory)
 
@@ -238,12 +236,7 @@ class Workspace:
         self, *arguments: str, env: Mapping[str, str] | None = None, stdin: str | None = None,
         stdout: IO[bytes] | None = None, forbidden: str | None = None,
     ) -> str:  # fmt: skip
-        """Run git on the working tree with the harness's git directory, which no agent configures."""
-        return git(
-            *arguments, cwd=self.directory, stdin=stdin, stdout=stdout, forbidden=forbidden,
-            env={**harness_variables(self._places.private, self.directory), **(env or {})},
-            stuck=lambda: special.refuse(self.directory),
-        )  # fmt: skip
+        return git_in(self._places, *arguments, env=env, stdin=stdin, stdout=stdout, forbidden=forbidden)
 
     def _commit(self, tree: str, parent: str, message: str, author: Author, committer: Author | None = None) -> str:
         variables = commit_variables(author, committer or author)
@@ -265,21 +258,7 @@ class Workspace:
 
     def _read_working_tree(self) -> tuple[str, str | None]:
         head = self.head()
-        scratch = self._places.private / "scratch"
-        clear(scratch)
-        # A name of its own: git may still write where a process worked that was killed.
-        index = Path(tempfile.mkdtemp(dir=_made(scratch))) / "index"
-        variables = {"GIT_INDEX_FILE": str(index)}
-        self._prepare(index, head)
-        changed, deleted = self._changed(variables)
-        paths = [*self._within_nested(changed), *self._added_on_purpose(variables)]
-        self._keep(index, head)
-        if not paths and not deleted:
-            return head, None
-        # First what is gone: where a link stands now, git would not look for files that lay there.
-        self._update(variables, "--force-remove", paths=deleted)
-        self._update(variables, "--add", "--remove", paths=paths)
-        return head, self._git("write-tree", env=variables)
+        return head, WorkingTree(self._places, self.base).on(head)
 
     def _distrust(self) -> None:
         """Count from the base from now on, without what is remembered: an object that an agent's commit names is gone.
@@ -292,103 +271,8 @@ class Workspace:
         for index in private.glob("index-*"):
             index.unlink()
 
-    def _update(self, index: Mapping[str, str], *options: str, paths: list[str]) -> None:
-        if paths:
-            # Git leaves out a name that it takes for its own, such as .GIT or git~1, and only says so.
-            listing = "\0".join(paths) + "\0"
-            self._git("update-index", *options, "-z", "--stdin", env=index, stdin=listing, forbidden="Ignoring path")
-
-    def _prepare(self, index: Path, head: str) -> None:
-        """An index of HEAD's tree that remembers, from last time, which files need no reading."""
-        private = self._places.private
-        kept = private / f"index-{head}"
-        nearest = kept if kept.exists() else next(private.glob("index-*"), None)
-        if nearest:
-            # Git compares a file's time with the index's own to see whether it can trust it; so that is copied, too.
-            shutil.copy2(nearest, index)
-        if nearest == kept:
-            return
-        variables = {"GIT_INDEX_FILE": str(index)}
-        self._git("read-tree", "--reset", head, env=variables)
-        embedded = self._embedded(head)
-        if embedded:
-            self._git(
-                "update-index", "--force-remove", "-z", "--stdin", env=variables, stdin="\0".join(embedded) + "\0"
-            )
-
-    def _keep(self, index: Path, head: str) -> None:
-        """Remember an index for next time.  A process that is killed here leaves litter, but never a spoilt index."""
-        private = self._places.private
-        copy = index.with_name("kept")
-        shutil.copy2(index, copy)
-        copy.replace(private / f"index-{head}")
-        for old in private.glob("index-*"):
-            if old.name != f"index-{head}":
-                old.unlink()
-
-    def _embedded(self, head: str) -> list[str]:
-        """Repositories that the agent committed as mere links, so that their files are in no commit."""
-        # Alternately ":mode mode object object letter" and the path.
-        fields = self._git("diff-tree", "-r", "-z", "--raw", "--no-renames", self.base, head).split("\0")
-        pairs = zip(fields[::2], fields[1::2], strict=False)
-        return [path for change, path in pairs if change[8:14] == _LINK_MODE and change[1:7] != _LINK_MODE]
-
-    def _changed(self, index: Mapping[str, str]) -> tuple[list[str], list[str]]:
-        """Paths that are new or differ from the index, and paths that are gone."""
-        # This also brings the index's file times up to date, so it may take the lock of that index, which is ours.
-        variables = {**index, "GIT_OPTIONAL_LOCKS": "1"}
-        listed = self._git(*_STATUS, env=variables, forbidden="could not open directory").split("\0")
-        # "XY path": X compares the index with the base, which is of no interest, Y the working tree with the index.
-        states = [(entry[1:2], entry[3:]) for entry in listed]
-        return [path for state, path in states if state in "?MTA" and path], [
-            path for state, path in states if state == "D"
-        ]
-
-    def _within_nested(self, paths: Iterable[str]) -> Iterator[str]:
-        """The paths, with each repository that an agent made inside replaced by the files in it."""
-        for path in paths:
-            # Git shows a folder, with a slash, only where it sees another repository.
-            if not path.endswith("/"):
-                yield path
-                continue
-            files = list(special.files_below(self.directory, path))
-            ignored = self._ignored(files)
-            yield from (file for file in files if file not in ignored)
-
-    def _ignored(self, files: list[str]) -> set[str]:
-        if not files:
-            return set()
-        try:
-            listed = self._git("check-ignore", "-z", "--stdin", "--no-index", stdin="\0".join(files) + "\0")
-        except GitFailed as error:
-            # 1 means that none is ignored.
-            if error.exit_code == 1:
-                return set()
-            raise
-        return set(listed.split("\0"))
-
-    def _added_on_purpose(self, index: Mapping[str, str]) -> list[str]:
-        """Ignored files that the agent put into its own index, which says that they belong to its work."""
-        ignored = ("ls-files", "-z", "--cached", "--ignored", "--exclude-standard")
-        their_index = self.directory / ".git" / "index"
-        if not their_index.is_file() or was_not_touched(their_index, self._places):
-            return []
-        try:
-            theirs = set(self._git(*ignored, env={"GIT_INDEX_FILE": str(their_index)}).split("\0"))
-        except GitFailed:
-            # It is broken; then nothing was added on purpose.
-            return []
-        added = theirs - {""}
-        if added:
-            added -= set(self._git(*ignored, env=index).split("\0"))
-        return sorted(path for path in added if os.path.lexists(self.directory / path))
-
-
-# Submodules are compared by their commit only: looking into them would run git under a configuration of the agent's.
-_STATUS = ("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty")
 
 _FULL_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_LINK_MODE = "160000"
 _DISTRUSTED = "distrusted"
 _KNOWN = "known"
 
