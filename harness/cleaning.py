@@ -20,6 +20,7 @@ from pathlib import Path
 
 from prong.harness import results
 from prong.harness.remains import end_remains
+from prong.harness.repository import left_locks
 from prong.harness.repository.git import GitFailed, RepositoryError
 from prong.harness.repository.repository import Repository
 from prong.harness.repository.workspaces import NotAWorkspace, Workspace
@@ -248,6 +249,7 @@ def _remove(swarm: Swarm, branch: str) -> bool:
     """Delete a branch that is merged, unless it was moved or is gone."""
     for name, commit, in_use in _listed(swarm):
         if name == branch and not in_use:
+            left_locks.take_away(swarm.repository.common_dir, f"refs/heads/{branch}")
             with suppress(GitFailed):
                 swarm.repository.git("update-ref", "-d", f"refs/heads/{branch}", commit)
                 return True

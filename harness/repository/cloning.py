@@ -16,7 +16,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +24,14 @@ from filelock import FileLock
 
 from prong.harness.repository import ignored, settling
 from prong.harness.repository.git import AGENT, git
+from prong.harness.repository.named import branches_and_tags
 from prong.harness.repository.repository import Repository
 
 BASE_REF = "refs/prong/base"
 AGENT_BRANCH = "prong-work"
+KNOWN = "known"
+"""A file with a commit, its tree and its time, so that git need not be asked again."""
+
 _FIRST_INDEX = "first-index"
 # Settings that decide what bytes and modes a file has in the working tree; they are taken over from the user.
 _INHERITED = (
@@ -131,13 +134,13 @@ def build(repository: Repository, commit: str, places: Places) -> None:
         alternates.write(_quoted(places.directory / ".git" / "objects"))
     index = private / f"index-{commit}"
     variables = harness_variables(private, tree) | {"GIT_INDEX_FILE": str(index)}
-    with ThreadPoolExecutor(1, thread_name_prefix="branches") as beside:
-        naming = beside.submit(_name_branches, repository, agent, commit)
-        git(*_PARALLEL, "read-tree", "--reset", "-u", "--no-sparse-checkout", commit, cwd=tree, env=variables)
-        naming.result()
+    _name_branches(repository, agent, commit)
+    git(*_PARALLEL, "read-tree", "--reset", "-u", "--no-sparse-checkout", commit, cwd=tree, env=variables)
     shutil.copy2(index, agent / "index")
     (private / _FIRST_INDEX).write_text(settling.state_of(agent / "index"))
     settling.prepare(private, index)
+    if (known := repository.tree_and_time(commit)) is not None:
+        (private / KNOWN).write_text(f"{commit} {known}")
     ignored.bring(places.ignored(commit), tree)
     _stand_between(repository, places.directory.parent)
     clear(places.private)
@@ -197,10 +200,9 @@ def _excludes(repository: Repository, settings: Mapping[str, str]) -> bytes:
 def _name_branches(repository: Repository, agent: Path, commit: str) -> None:
     """Give the agent the repository's branches and tags by name, and a branch of its own to start on."""
     own = f"refs/heads/{AGENT_BRANCH}"
-    listed = repository.git("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags").split("\n")
     unwanted = (own, "refs/heads/prong/")
-    lines = [line for line in listed if line and not line.partition(" ")[2].startswith(unwanted)]
-    (agent / "packed-refs").write_bytes(os.fsencode("".join(f"{line}\n" for line in lines)))
+    lines = [f"{object_} {name}\n" for name, object_ in branches_and_tags(repository) if not name.startswith(unwanted)]
+    (agent / "packed-refs").write_bytes(os.fsencode("".join(lines)))
     (agent / own).write_text(commit + "\n")
     (agent / "HEAD").write_text(f"ref: {own}\n")
 

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from prong.harness.repository import left_locks
 from prong.harness.repository.git import PRONG, Author, GitFailed, RepositoryError, with_trailers
 from prong.harness.repository.objects import Objects
 from prong.harness.repository.repository import BranchCheckedOut, Repository
@@ -314,6 +315,7 @@ class Integration:
         """
         self._refuse_checked_out()
         known = self._merged_at(old)
+        left_locks.take_away(self.repository.common_dir, self.ref)
         try:
             self.objects.move(self.ref, new, old)
         except GitFailed:

@@ -11,7 +11,6 @@ or hooks.  All methods may be called by several processes at once.
 import functools
 import os
 import re
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,7 +19,8 @@ from typing import IO, Protocol
 
 from filelock import FileLock, Timeout
 
-from prong.harness.repository.git import REF_LOCK_TIMEOUT_MS, GitFailed, RepositoryError, git
+from prong.harness.repository import left_locks
+from prong.harness.repository.git import GitFailed, RepositoryError, git
 
 OLDEST_GIT = (2, 38)
 # Every adopted commit is a pack, and every git process looks into all of them; from so many on they are put together.
@@ -174,6 +174,7 @@ class Repository:
     root: Path
     git_dir: Path = field(repr=False)
     common_dir: Path = field(repr=False)
+    _trees: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path | str) -> "Repository":
@@ -217,12 +218,19 @@ class Repository:
 
     def resolve(self, revision: str) -> str:
         """The commit that a branch, tag or abbreviation means."""
+        wanted = ("--end-of-options", f"{revision}^{{commit}}", "--")
         try:
-            return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+            commit, _, rest = self.git("log", "-1", "--format=%H %T %ct", *wanted).partition(" ")
         except GitFailed as error:
             if revision == "HEAD":
                 raise NoCommit(str(self.root)) from error
             raise NoSuchCommit(revision, str(self.root)) from error
+        self._trees[commit] = rest
+        return commit
+
+    def tree_and_time(self, commit: str) -> str | None:
+        """Tree and time (in seconds since 1970) of a commit that `resolve` has told, with a blank; None of others."""
+        return self._trees.get(commit)
 
     def check_writable(self) -> None:
         """Raise `ReadOnly` unless Prong may write what it has to."""
@@ -250,7 +258,7 @@ class Repository:
     @functools.cached_property
     def object_format(self) -> str:
         """The hash that names objects: sha1 or sha256."""
-        return self.git("rev-parse", "--show-object-format")
+        return self.configuration().get("extensions.objectformat", "sha1")
 
     def configuration(self) -> Mapping[str, str]:
         """What git is configured to do here, by the system, the user and the repository together; read once."""
@@ -295,6 +303,7 @@ class Repository:
         # A folder that was deleted without a word to git is still on its list.
         if worktree and Path(worktree).exists():
             raise BranchCheckedOut(ref.removeprefix("refs/heads/"), worktree)
+        left_locks.take_away(self.common_dir, ref)
         try:
             self.git("update-ref", ref, new, old or "")
         except GitFailed:
@@ -305,11 +314,7 @@ class Repository:
 
     def pin(self, ref: str, commit: str) -> None:
         """Keep the commit from garbage collection, whatever the reference pointed to before."""
-        lock = self.common_dir / f"{_own(ref)}.lock"
-        with suppress(OSError):
-            # Only we write there: a git that has left a lock for longer than one waits for it was killed.
-            if time.time() - lock.stat().st_mtime > REF_LOCK_TIMEOUT_MS / 1000:
-                lock.unlink()
+        left_locks.take_away(self.common_dir, _own(ref))
         self.git("update-ref", ref, commit)
 
     def unpin(self, *refs: str) -> None:
@@ -317,6 +322,7 @@ class Repository:
         for ref in refs:
             if not ref.startswith("refs/prong/"):
                 raise ForeignRef(ref)
+            left_locks.take_away(self.common_dir, ref)
         if refs:
             self.git("update-ref", "-z", "--stdin", stdin="".join(f"delete {ref}\0\0" for ref in refs))
 

@@ -28,6 +28,7 @@ from prong.harness.repository.cloning import (
     AGENT_BRANCH,
     BASE_REF,
     ISOLATED,
+    KNOWN,
     Places,
     build,
     clear,
@@ -142,7 +143,7 @@ class Workspace:
         Ignored files are contained if the agent added or committed them.  Nothing in the workspace changes, and the
         same state gives the same commit.
         """
-        if (self._places.private / _KNOWN).exists():
+        if (self._places.private / KNOWN).exists():
             head, tree = self._present()
         else:
             with ThreadPoolExecutor(1, thread_name_prefix="base") as beside:
@@ -173,7 +174,7 @@ class Workspace:
 
     def _tree_and_time(self, commit: str) -> list[str]:
         """Tree and commit time, which are remembered for the last commit that was asked for."""
-        note = self._places.private / _KNOWN
+        note = self._places.private / KNOWN
         with suppress(OSError):
             known, *rest = note.read_text().split(" ")
             if known == commit:
@@ -274,7 +275,6 @@ class Workspace:
 
 _FULL_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _DISTRUSTED = "distrusted"
-_KNOWN = "known"
 
 
 def _made(folder: Path) -> Path:
