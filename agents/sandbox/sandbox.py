@@ -30,7 +30,8 @@ DISK_BYTES = 10 * 2**30
 MEMORY_SHARE = 0.5
 """How much of the machine's memory one agent's commands may have, if nobody says otherwise."""
 
-_TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108  they are its own
+_OWN = {Path("/tmp"): "tmp", Path("/var/tmp"): "tmp", Path("/dev/shm"): "shm"}  # noqa: S108  they are its own
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  as above
 _NPROC_PER_NAMESPACE = (5, 14)
 """Since this version of Linux the bound on processes counts those in the same user namespace, not all of the user's."""
 
@@ -127,9 +128,14 @@ class Sandbox:
     def _mounts(self, readable: Iterable[Path]) -> Iterator[str]:
         for link, target in read.system_links():
             yield from ("--symlink", target, link)
-        for place, mount in sorted(self._places(readable).items(), key=lambda item: len(item[0].parts)):
+        places = sorted(self._places(readable).items(), key=lambda item: len(item[0].parts))
+        in_memory = [(place, mount) for place, mount in places if place.is_relative_to(_SHARED_MEMORY)]
+        for place, mount in places:
+            if (place, mount) not in in_memory:
+                yield from (*mount, str(place))
+        yield from ("--proc", "/proc", "--dev", "/dev")
+        for place, mount in in_memory:  # after the /dev that they lie in
             yield from (*mount, str(place))
-        yield from ("--proc", "/proc", "--dev", "/dev", "--bind", str(self.own / "shm"), "/dev/shm")  # noqa: S108  its own
         for secret in read.system_secrets():
             yield from ("--ro-bind", "/dev/null", str(secret))
         yield from ("--remount-ro", "/dev", "--remount-ro", "/")
@@ -146,9 +152,9 @@ class Sandbox:
             places[path] = ("--ro-bind", str(path))
         for path in self.writable:
             places[path] = ("--bind", str(path))
-        for path in _TEMPORARY:
+        for path, own in _OWN.items():
             lasting = not any(one != path and one.is_relative_to(path) for one in places)
-            places[path] = ("--bind", str(self.own / "tmp")) if lasting else ("--tmpfs",)
+            places[path] = ("--bind", str(self.own / own)) if lasting else ("--tmpfs",)
         if self.home is not None:
             places[self.home] = ("--tmpfs",)
         return places

@@ -1,6 +1,8 @@
 """The corpus of escapes through the real tools: none succeeds in the sandbox; without one those that are told."""
 
 import re
+import tempfile
+from pathlib import Path
 
 import pytest
 from tests.agents.sandbox.escapes import BY_BASH, BY_OTHER_TOOLS, PREPARED
@@ -81,3 +83,23 @@ def told(title):
     manual = (ROOT / "docs/sandbox.md").read_text()
     section = manual.split(f"## {title}\n")[1].split("\n## ")[0]
     return set(re.findall(r"^- ([^\n]+)$", section, re.MULTILINE))
+
+
+@pytest.fixture
+def in_memory():
+    """A world in /dev/shm, over which the sandbox lays a /dev of its own."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+        world = World(Path(place) / "world", FOUND)
+        yield world
+        world.close()
+
+
+@needs_sandbox
+def test_a_repository_in_shared_memory_is_in_the_sandbox_and_nothing_else_of_it(in_memory):
+    told = in_memory.call("bash", command="echo more >> file; cat file; git log --format=%s; echo x > /dev/shm/own")
+    assert told == "plain\nmore\none"
+    assert (in_memory.workspace / "file").read_text() == "plain\nmore\n"
+    assert not Path("/dev/shm/own").exists()
+    for escape in BY_BASH:
+        if "read" in escape.name:
+            assert in_memory.harm(in_memory.call("bash", command=put(in_memory, escape.command))) == [], escape.name
