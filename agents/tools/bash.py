@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final
 
 from prong.agents.sandbox import Sandbox
@@ -54,7 +54,10 @@ class Shell:
         environment: Mapping[str, str],
         timeout_s: float = COMMAND_TIMEOUT_S,
         sandbox: Sandbox | None = None,
+        secrets: Sequence[str] = (),
     ) -> None:
+        """Of what commands write, none of the `secrets` is told or kept."""
+        self._secrets = secrets
         self._workspace = workspace.absolute()
         self._sandbox = sandbox
         self._disk = Disk(sandbox.writable, sandbox.limits.disk_bytes) if sandbox is not None else None
@@ -82,7 +85,7 @@ class Shell:
             if self._guard is not None:
                 self._guard.wake()
             with contextlib.ExitStack() as undo:
-                output = undo.enter_context(contextlib.closing(Output(self._scratch)))
+                output = undo.enter_context(contextlib.closing(Output(self._scratch, secrets=self._secrets)))
                 outcome, reader = bash.run(command, output, timeout_s=self._timeout_s, end_command=self._end_command)
                 if self._guard is not None:
                     self._guard.rest()
@@ -127,7 +130,7 @@ class Shell:
             self._discard()
             notes.append("[the shell had ended since the last command; this is a new one, without its variables]")
         if self._bash is None:
-            self._mark = self._mark or secrets.token_hex(16)
+            self._mark = self._mark or token_hex(16)
             self._bash = bash = BashProcess(
                 self._scratch,
                 workspace=self._workspace,
@@ -259,6 +262,7 @@ def _copy(reader: int, output: Output) -> None:
         os.set_blocking(reader, True)
         while data := os.read(reader, CHUNK_BYTES):
             output.write(data)
+        output.write(b"", final=True)
     finally:
         os.close(reader)
         output.close()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import codecs
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+
+from prong.agents.tools.masking import Masking
 
 OUTPUT_CHARACTERS = 30_000
 """How much of a command's output the model reads, in characters; the middle of a longer one is left out."""
@@ -18,9 +21,13 @@ _HALF = OUTPUT_CHARACTERS // 2
 
 
 class Output:
-    """Collects bytes: head and tail as text and, once there are too many or `keep` is called, all of them in a file."""
+    """Collects bytes: head and tail as text and, once there are too many or `keep` is called, all of them in a file.
 
-    def __init__(self, directory: Path) -> None:
+    In neither is any of the `secrets`.
+    """
+
+    def __init__(self, directory: Path, *, secrets: Sequence[str] = ()) -> None:
+        self._masking = Masking(secrets)
         self._directory = directory
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._raw = bytearray()  # all bytes, until there is a file
@@ -34,6 +41,7 @@ class Output:
 
     def write(self, data: bytes, *, final: bool = False) -> None:
         """Take the next bytes."""
+        data = self._masking.take(data, final=final)
         # A NUL is legal JSON, but neither SQLite's text functions nor a terminal treat it as a character.
         text = self._decoder.decode(data, final).replace("\0", "\N{REPLACEMENT CHARACTER}")
         self._characters += len(text)

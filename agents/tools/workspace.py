@@ -47,17 +47,26 @@ def workspace_tools(
     environment: Mapping[str, str],
     command_timeout_s: float = COMMAND_TIMEOUT_S,
     sandbox: Sandbox | None = None,
+    secrets: Sequence[str] = (),
 ) -> WorkspaceTools:
     """The tools for `workspace`; no process starts before the first command.
 
     `scratch` takes the outputs that are too long for a result, and is made if it is missing; the editor may edit there
     and below `roots` too.  `environment` is all that the processes see: make it with `tool_environment`.
-    Commands and searches run in the `sandbox`; without one they may do whatever we may.
+    Commands and searches run in the `sandbox`; without one they may do whatever we may.  Nothing that commands write is
+    told or kept with any of the `secrets` in it.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     roots = (scratch, *roots)
     return WorkspaceTools(
-        Shell(workspace, scratch=scratch, environment=environment, timeout_s=command_timeout_s, sandbox=sandbox),
+        Shell(
+            workspace,
+            scratch=scratch,
+            environment=environment,
+            timeout_s=command_timeout_s,
+            sandbox=sandbox,
+            secrets=secrets,
+        ),
         (
             editor_tool(Editor(workspace, roots), workspace),
             read_tool(Reader(workspace, roots), workspace),

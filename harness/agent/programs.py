@@ -104,8 +104,10 @@ class Programs:
 
     def __init__(
         self, member: Membership, *, work: Work, tools: Callable[[], Mapping[str, Tool]], workspace: Path,
-        scratch: Path, environment: Mapping[str, str], sandbox: Sandbox | None,
+        scratch: Path, environment: Mapping[str, str], sandbox: Sandbox | None, secrets: Sequence[str] = (),
     ) -> None:  # fmt: skip
+        """Of what they print, none of the `secrets` is told or kept."""
+        self._secrets = secrets
         self._member = member
         self._work = work
         self._tools = tools
@@ -161,7 +163,7 @@ class Programs:
         began = time.monotonic()
         with contextlib.ExitStack() as undo:
             undo.enter_context(ours)
-            output = undo.enter_context(contextlib.closing(Output(self._scratch)))
+            output = undo.enter_context(contextlib.closing(Output(self._scratch, secrets=self._secrets)))
             with theirs:
                 files = undo.enter_context(files_for(self._sandbox, self._scratch))
                 library = _library(files)

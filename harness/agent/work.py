@@ -248,9 +248,12 @@ class Work:
         )
         self._programs = Programs(
             self._member, work=self._slot, tools=lambda: self._toolbox.tools, workspace=self._directory,
-            scratch=scratch, environment=names, sandbox=sandbox,
+            scratch=scratch, environment=names, sandbox=sandbox, secrets=self._shared.secrets,
         )  # fmt: skip
-        return workspace_tools(self._directory, scratch=scratch, roots=[common], environment=names, sandbox=sandbox)
+        return workspace_tools(
+            self._directory, scratch=scratch, roots=[common], environment=names, sandbox=sandbox,
+            secrets=self._shared.secrets,
+        )  # fmt: skip
 
     def _calls(self, in_workspace: WorkspaceTools) -> Calls:
         primitives = PrimitiveTools(self._member, siblings=self._conversation.fork_point)

@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prong.agents.tools import ToolError
+from prong.agents.tools.masking import Masking
 from prong.agents.tools.output import OUTPUT_CHARACTERS
+from prong.state.secrets import without
 
 
 def test_a_command_returns_what_it_wrote(bash):
@@ -243,3 +245,28 @@ def test_a_malformed_call_is_refused_in_words(tools, call, running, given, messa
     with pytest.raises(ToolError, match=f"^bash: .*{message}"):
         call(tools, "bash", **given)
     assert running() == []
+
+
+def test_what_is_secret_is_neither_told_nor_kept_however_it_is_cut(make, call):
+    """Goal: nothing of a key is in the file either.  Method: a key that no two writes have in one piece."""
+    secret = "teeth-of-the-dragon"
+    tools = make(secrets=[secret])
+    command = "for i in $(seq 4000); do printf %s teeth-of-; printf %s, the-dragon; done; printf teeth-of-"
+    told = call(tools, "bash", command=command)
+    [file] = re.findall(r"\S*output-[^\s\]]*", told)
+    kept = Path(file).read_text()
+    assert secret not in told + kept
+    assert kept == "[masked]," * 4000 + "teeth-of-"
+
+
+WORDS = ["abcdefgh", "abc", "defgh", "a", "xyzxyzxyz", "xyz", "ab cd", "bcdefghi"]
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=12), st.data())
+def test_pieces_are_masked_as_the_whole_would_be(words, data):
+    secrets = ["abcdefgh", "xyzxyzxyz", "xyzxyz-long"]
+    whole = "".join(words).encode()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=5)))
+    masking = Masking(secrets)
+    pieces = [masking.take(whole[a:b], final=b is None) for a, b in zip([0, *cuts], [*cuts, None], strict=True)]
+    assert b"".join(pieces).decode() == without(whole.decode(), secrets)
