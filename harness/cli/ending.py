@@ -15,7 +15,7 @@ import click
 
 from prong.harness.cli.places import JSON, REPO, SWARM
 from prong.harness.repository.repository import Repository
-from prong.harness.swarms import Swarm, all_swarms, find
+from prong.harness.swarms import Swarm, find
 
 if TYPE_CHECKING:
     from prong.harness.cleaning import Cleaned, Plan
@@ -139,16 +139,23 @@ def clean(swarms: tuple[str, ...], *, dry_run: bool, yes: bool, repo: Path, as_j
 
     Without a name: the swarms of which everything is merged into your branches.  A SWARM that is named is removed also
     where something is not merged; that stays as branches prong/SWARM and prong/SWARM-task-N.  One that runs is refused.
+
+    Of a swarm whose directory is gone, what is merged goes; with its name its pins too, and a branch by its own name.
     """
     from prong.harness import cleaning  # noqa: PLC0415  as above
+    from prong.harness.cli import forgetting  # noqa: PLC0415  as above
 
     repository = Repository.open(repo)
-    found = [find(repository, name) for name in swarms] if swarms else all_swarms(repository)
-    plans = [cleaning.plan(one, named=bool(swarms)) for one in {one.id: one for one in found}.values()]
-    _show_plans(plans, as_json=as_json, only=dry_run)
+    found, gone = forgetting.chosen(repository, swarms)
+    plans = [cleaning.plan(one, named=bool(swarms)) for one in found]
+    if plans or not gone:
+        _show_plans(plans, as_json=as_json, only=dry_run)
+    for left in gone:
+        forgetting.show(left, as_json=as_json, only=dry_run)
     todo = [one.swarm for one in plans if not one.reasons]
-    stays = bool(swarms) and len(todo) < len(plans)
-    if not dry_run and todo:
+    forgotten = [left for left in gone if left.merged or left.named]
+    stays = bool(swarms) and len(todo) + len(forgotten) < len(plans) + len(gone)
+    if not dry_run and (todo or forgotten):
         if not yes and (as_json or not sys.stdin.isatty()):
             raise click.UsageError("nothing was removed: say --yes to do this without being asked, or --dry-run")
         if not yes and not click.confirm("Remove this?", err=True):
@@ -156,6 +163,8 @@ def clean(swarms: tuple[str, ...], *, dry_run: bool, yes: bool, repo: Path, as_j
             return
         for one in todo:
             _tell_cleaned(cleaning.clean(one, named=bool(swarms)), as_json=as_json)
+        for left in forgotten:
+            forgetting.clean(repository, left, as_json=as_json)
     if not dry_run:
         cleaning.sweep(repository)
     sys.exit(2 if stays else 0)

@@ -2,11 +2,12 @@
 
 import json
 import random
+import shutil
 from contextlib import closing
 
 import pytest
 
-from prong.harness import cleaning, results
+from prong.harness import cleaning, forgotten, results
 from prong.harness.cleaning import Cleaned, Plan, clean, plan
 from prong.harness.repository.repository import BranchExists, Repository
 from prong.harness.repository.workspaces import Workspace
@@ -270,3 +271,48 @@ def test_a_workspace_that_cannot_be_read_keeps_its_swarm(made):
     with pytest.raises(cleaning.Unreadable, match=f"task {left}"):
         clean(swarm, named=True)
     assert (swarm.directory / "workspaces" / str(left) / "left.txt").exists()
+
+
+def test_of_a_swarm_whose_directory_is_gone_what_is_merged_goes_and_nothing_else(made, root):
+    kept = kept_by_conflict(made)
+    swarm = made.end()
+    pin = f"refs/prong/{swarm.id}/task/{kept}-1-abc"
+    lost = git.commit(root, {"lost.txt": "x\n"})
+    git.run(root, "update-ref", pin, lost)
+    git.run(root, "reset", "-q", "--hard", "HEAD~1")
+    shutil.rmtree(root / ".prong")
+    branches = (swarm.branch, f"{swarm.branch}-task-{kept}")
+
+    def left():
+        return git.run(root, "for-each-ref", "--format=%(refname:short)", "refs/prong", "refs/heads/prong").split()
+
+    told = prong("clean", "--dry-run", "--json", cwd=root).stdout
+    assert json.loads(told)["kept"] == [*branches, pin]
+    take(root, swarm.branch)
+    before = git.fingerprint(root)
+    assert f"but {pin} stays" in prong("clean", "--yes", cwd=root).stdout
+    assert git.fingerprint(root) == before
+    assert left() == [branches[1], pin.removeprefix("refs/")]
+    assert prong("clean", "--yes", cwd=root).stdout.count("stays") == 2
+    prong("clean", "--yes", swarm.id, cwd=root)
+    assert left() == [branches[1]]
+    assert f"{branches[1]}, which is NOT merged" in prong("clean", "--dry-run", branches[1], cwd=root).stdout
+    prong("clean", "--yes", branches[1], cwd=root)
+    assert left() == []
+    assert "There is no swarm here" in prong("clean", cwd=root).stdout
+
+
+def test_a_squash_and_the_deliveries_of_merged_tasks_count_where_the_directory_is_gone(made, root, tmp_path):
+    first = made.done("a", {"a.txt": "a\n"})
+    delivered = made.row(first)["commit_id"]
+    swarm = made.end()
+    git.run(root, "update-ref", f"refs/prong/{swarm.id}/task/{first}-1-abc", delivered)
+    prong("merge", "--squash", cwd=root)
+    elsewhere = tmp_path / "elsewhere"
+    git.run(root, "worktree", "add", "-q", "--detach", elsewhere)
+    assert forgotten.look(Repository.open(elsewhere)) == []  # another working tree has its directory
+    (root / ".prong").rename(tmp_path / "gone")
+    [one] = forgotten.look(Repository.open(elsewhere))
+    assert one.left == ()
+    assert len(forgotten.clean(swarm.repository, one)) == len(one.merged) >= 2
+    assert "prong" not in git.run(root, "for-each-ref")
