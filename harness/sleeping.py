@@ -23,8 +23,9 @@ NAP_S = 5.0
 """A wait that ends by itself within so many seconds is not worth a new process."""
 
 # What a program waits for, which runs within one call, it would wait for anew; but the end of tasks and an answer stay
-# as they are.  Those who stand in line for what others hand on are the last to be put to sleep, the first in line last
-# of all: everybody behind them would wait for their new process.
+# as they are, and work that is handed in, unless it is a program's, which would run once more where it comes back.
+# Those who stand in line for what others hand on are the last to be put to sleep, the first in line last of all:
+# everybody behind them would wait for their new process.  Of those whose work waits for its merge the last go first.
 _DROWSY = """
 select agent.id as agent, task.id as task from task join agent on agent.id = task.agent
   join waiter on waiter.agent = agent.id
@@ -33,10 +34,12 @@ select agent.id as agent, task.id as task from task join agent on agent.id = tas
    and agent.id not in (
        select agent from waiter
         where state <> 'waiting' or until_at <= :soon
-           or (call is null and (kind not in ('tasks', 'approval') or until_at is not null)))
+           or (call is null and (kind not in ('tasks', 'approval', 'merge') or until_at is not null)))
+   and (task.program is null or agent.id not in (select agent from waiter where kind = 'merge'))
  group by agent.id
  order by max(waiter.kind in ('lock', 'semaphore', 'queue', 'room')),
-          max(case when waiter.kind in ('lock', 'semaphore', 'queue', 'room') then -waiter.id else waiter.id end)
+          max(case when waiter.kind in ('lock', 'semaphore', 'queue', 'room', 'merge') then -waiter.id
+                   else waiter.id end)
  limit :most
 """
 
@@ -120,6 +123,14 @@ def sleeps_on(tx: Transaction, agent: int, *, pause_s: float = 0.0) -> bool:
     tx.execute("update task set state = 'parked', not_before = :at where id = :task", task=row["task"], at=later)
     _lay_down(tx, row)
     return True
+
+
+def lay_to_rest(tx: Transaction, task: int) -> bool:
+    """An agent asleep whose task has ended is not woken any more; whether there was one."""
+    rows = tx.rows("select id from agent where task = :task and state = 'asleep' and ended_at is null", task=task)
+    for row in rows:
+        holdings.bury(tx, row["id"], state="ended", reason="its task ended while it was asleep", task=task)
+    return bool(rows)
 
 
 def renew(store: Store) -> None:

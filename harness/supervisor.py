@@ -24,7 +24,7 @@ from prong.harness.merger import merge_queue_of
 from prong.harness.outcome import finished, outcome
 from prong.harness.repository import merge_queue
 from prong.harness.rules.keeper import RuleKeeper
-from prong.harness.swarms import Bounds, Swarm, tidy_all
+from prong.harness.swarms import Bounds, Swarm, tidy, tidy_all
 from prong.primitives import holdings, watch
 from prong.primitives import task as tasks
 from prong.state import ProngError, Row, Store, Transaction, member
@@ -303,7 +303,8 @@ class Supervisor:
             while not over.is_set():
                 seen = bells.read(MERGER_SLOT)
                 while not over.is_set() and self._queue.merge_next(over):
-                    pass
+                    for task in self._queue.rested():
+                        tidy(self._store, task)
                 bells.wait(MERGER_SLOT, seen, LOOK_S)
         finally:
             self._queue.close()

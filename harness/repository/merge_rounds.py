@@ -80,6 +80,11 @@ class MergeQueue:
         """End what it has started; it may go on later."""
         self._integration.close()
 
+    def rested(self) -> list[int]:
+        """Tasks that have ended while their agents slept, each told once: nobody else removes their clones by now."""
+        rested, self._back.rested = self._back.rested, []
+        return rested
+
     def merge_next(self, stop: threading.Event | None = None) -> bool:
         """Decide on the head of the line, or several of it; False where none waits, or nothing can be merged now.
 

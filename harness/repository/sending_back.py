@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from prong.agents import conversation
+from prong.harness import sleeping
 from prong.harness.repository import verdicts
 from prong.harness.repository.git import GitFailed
 from prong.harness.repository.merge_rules import MergeRules
@@ -44,6 +45,7 @@ class SendingBack:
         self._integration = integration
         self._rules = rules
         self._deciding = deciding
+        self.rested: list[int] = []
 
     def send(self, row: Row, verdict: Verdict) -> None:
         """A delivery does not go: back to its agent, or on to a resolver, or to its own branch."""
@@ -83,6 +85,8 @@ class SendingBack:
             tasks.finish(tx, task, "failed", error=detail, failure="merge")
         for waiting in waiter.line(tx, "merge", str(task)):
             waiter.grant(tx, waiting["id"], state=state)
+        if sleeping.lay_to_rest(tx, task):
+            self.rested.append(task)
         if state == "merged" and row["resolves"] is not None:
             own = tx.row("select * from merge where task = :task and state = 'resolving'", task=row["resolves"])
             if own is not None:

@@ -18,6 +18,7 @@ from .endurance import swarm
 from .swarming import kill, prong
 
 SCRIPTS = Path(__file__).with_name("sleeping_scripts.py")
+MERGING = Path(__file__).with_name("merging_scripts.py")
 CROWD = int(os.environ.get("PRONG_PARKED", "40"))
 KEPT = 20
 """How many of the crowd keep their processes."""
@@ -98,3 +99,24 @@ def test_a_thousand_agents_at_one_barrier_need_few_processes(root):
     print(f"{CROWD} agents: at most {most} processes, {asleep} asleep at once, {took_s:.0f} s")  # noqa: T201  a report
     assert end["tasks"]["done"] == CROWD + 1
     assert most <= MOST_PROCESSES
+
+
+@pytest.mark.long
+def test_who_waits_for_its_merge_needs_no_process_and_mends_what_comes_back(root, tmp_path):
+    """Goal: a wait for the merge costs a row.  Method: a check that lasts until all sleep, and a conflict after it."""
+    mark = tmp_path / "go"
+    check = f"while ! test -e {mark}; do sleep 0.05; done"
+    arguments = ("--no-sandbox", "--offline", "--script", MERGING, "--parked", "0", "--agents", "3", "--check", check)
+    with swarm(root, *arguments, "Quarrel one two") as quarrelling:
+        quarrelling.until(
+            f"{ASLEEP} and (select count(*) from merge where state = 'waiting') = 2", "three asleep", count=3
+        )
+        assert "its work to be merged" in prong("why", "2", cwd=root).stdout
+        mark.touch()
+        end = quarrelling.end()
+        assert end["tasks"]["done"] == 3
+        assert len(quarrelling.events("merge.returned")) == 1
+        agents = quarrelling.store.rows("select count(*) from agent where task in (2, 3) group by task")
+        assert [row[0] for row in agents] == [1, 1]
+        assert quarrelling.value("select count(*) from agent where ended_at is null") == 0
+        assert quarrelling.value("select count(*) from waiter") == 0

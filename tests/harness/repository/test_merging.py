@@ -1,5 +1,7 @@
 """A task's delta is merged exactly once, whole, without a checkout, or its conflict is told in words."""
 
+import os
+
 import psutil
 import pytest
 from tests.harness.repositories import (
@@ -408,3 +410,20 @@ def test_a_branch_that_is_gone_is_named(work):
     run(work.root, "update-ref", "-d", "refs/heads/prong/one")
     with pytest.raises(NoIntegration, match="prong/one"):
         work.merge(**task)
+
+
+def test_a_lock_that_a_killed_git_has_left_keeps_nothing_from_the_integration_branch(root, repository):
+    start = repository.head()
+    repository.create_integration("prong/s", start)
+    lock = root / ".git/refs/heads/prong/s.lock"
+    lock.touch()
+    os.utime(lock, (lock.stat().st_mtime - 60,) * 2)
+    branch = Integration(repository, "prong/s", start)
+    made = branch.merge(
+        base=start, commit=side(root, "work", {"text": "x\n"}), message="m", author=ADA, trailers={"Prong-Task": "1"}
+    )
+    branch.close()
+    assert run(root, "rev-parse", "prong/s") == made.commit
+    lock.touch()
+    os.utime(lock, (lock.stat().st_mtime - 60,) * 2)
+    assert repository.advance("refs/heads/prong/s", start, made.commit)

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,9 @@ from tests.harness.repositories import (
     together,
     write,
 )
+from tests.stepped import until
 
-from prong.harness.repository import ignored
+from prong.harness.repository import ignored, settling
 from prong.harness.repository.cloning import Places
 from prong.harness.repository.git import AGENT, Author, commit_variables, git
 from prong.harness.repository.repository import Repository
@@ -271,3 +273,39 @@ def test_eight_processes_take_the_same_snapshot_at_once(workspace):
     write(workspace.directory, {"new": "x"})
     code = "print(Workspace.open(given).snapshot())"
     assert set(together(code, *[str(workspace.directory)] * 8)) == {workspace.snapshot()}
+
+
+def test_an_edit_right_after_the_making_is_seen_when_its_second_is_over(workspace):
+    file = workspace.directory / "plain.txt"
+    before = file.stat()
+    file.write_text(file.read_text().swapcase())
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    until(lambda: time.time() > before.st_mtime + 1.2, "the second of the index to be over")
+    assert show(workspace, workspace.snapshot())["plain.txt"] == ("file", file.read_bytes())
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_an_index_counts_as_younger_only_if_no_file_was_changed_in_its_second(tmp_path, changed):
+    """Method: a file before the handing out, perhaps changed after it; its own times say what is to come of it."""
+    private, tree = tmp_path / "private", tmp_path / "tree"
+    write(private, {"index": "i"})
+    write(tree, {"deep/file": "x", ".git/index": "x"})
+    settling.prepare(private, private / "index")
+    until(lambda: settling.mark(private) or mark(private) > changed_ns(tree), "a later moment")
+    marked = mark(private)
+    write(tree, {".git/index": "y", **({"deep/file": "y"} if changed else {})})
+    end = ((private / "index").stat().st_mtime_ns // 10**9 + 1) * 10**9
+    until(lambda: time.time_ns() > end + settling.LATE_NS, "the second to be over")
+    settling.settle(private, private / "index", tree)
+    expected = not marked <= changed_ns(tree) < end
+    assert ((private / "index").stat().st_mtime_ns == end) == expected
+    settling.settle(private, private / "index", tree)  # there is no second time
+    assert ((private / "index").stat().st_mtime_ns == end) == expected
+
+
+def mark(private):
+    return (private / "handed-out").stat().st_ctime_ns
+
+
+def changed_ns(tree):
+    return (tree / "deep/file").stat().st_ctime_ns
