@@ -162,10 +162,18 @@ class _Reader:
             check=None if told is None else Check(told["passed"], told["how"], told["seconds"]),
             returns=[self._return(row) for row in self._returns.get(number, ())],
             spans=[self._span(row) for row in self._agents.get(number, ())],
-            queued_s=None if delivery is None else (self._at(delivery["queued_at"]), self._at(delivery["ended_at"])),
+            queued_s=None if delivery is None else self._queued(number, delivery),
             resolves=None if delivery is None else delivery["resolves"],
             size=self._sizes.get(status.merged_commit or ""),
         )
+
+    def _queued(self, task: int, delivery: Row) -> tuple[float, float] | None:
+        """When its work was in the merge queue; None where it was not.  A resolver has the age of what it resolves."""
+        if not delivery["attempt"]:
+            return None
+        began = self._at(delivery["queued_at"])
+        own = [self._at(row["started_at"]) for row in self._agents.get(task, ())]
+        return max([began, *own[:1]]), self._at(delivery["ended_at"])
 
     def foreseen(self) -> list[Mapping[str, Any]]:
         """The conflicts that were seen before they were made."""

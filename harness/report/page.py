@@ -28,7 +28,7 @@ details { border-top: 1px solid var(--line); padding: .4rem 0; } summary { curso
 .ready, .blocked { color: var(--other); fill: var(--other); }
 svg { width: 100%; height: auto; } .tick { stroke: var(--line); } .queued { fill: #8886; }
 .axis, .label { font: 11px system-ui, sans-serif; fill: currentColor; } .axis { text-anchor: middle; fill: var(--dim); }
-.back { fill: var(--failed); }
+.back { fill: var(--failed); stroke: Canvas; stroke-width: 1.5; }
 @media print { details > * { display: block; } pre { max-height: none; } }
 """
 

@@ -33,6 +33,9 @@ select merge.*, task.state as task_state, helper.state as helper_state
 """
 
 
+_ENDED = {"done": "brought nothing onto the branch", "failed": "has failed", "cancelled": "was cancelled"}
+
+
 class SendingBack:
     """Decides on single deliveries, in the merger's thread."""
 
@@ -103,7 +106,7 @@ class SendingBack:
                         tasks.cancel(tx, row["resolver"], reason=f"task {row['task']}, which it resolves, has ended")
                     self.settle(tx, row, "dropped", None)
             else:
-                self._keep(row, f"Task {row['resolver']}, which was to resolve it, is {row['helper_state']}.")
+                self._keep(row, f"Task {row['resolver']}, which was to resolve it, {_ENDED[row['helper_state']]}.")
 
     def _record(self, tx: Transaction, row: Row, verdict: Verdict) -> bool:
         """Write the attempt down; False where the delivery is not in line any more."""

@@ -130,7 +130,7 @@ def report(task: Row, branch: str, reason: str, attempts: Sequence[Row], resolve
             lines.append(f"```\n{one['output'].replace('```', chr(39) * 3)}\n```")
     if resolver is not None:
         lines.append(
-            f"## Resolver\n\nTask {resolver['id']} was to resolve it and is {resolver['state']}:"
+            f"## Resolver\n\nTask {resolver['id']} was to resolve it; its state is {resolver['state']}:"
             f" {resolver['error'] or resolver['result'] or '(no word)'}"
         )
     lines.append(f"See the change with `git log -p -1 {branch}`; try the task again with `prong retry {task['id']}`.")
