@@ -209,7 +209,7 @@ def _read_to_end(command: tuple[str, ...], pipe: IO[bytes], *, timeout_s: float,
     waiting.register(pipe, select.POLLIN)
     began = time.monotonic()
     asked = False
-    parts = []
+    parts: list[bytes] = []
     while True:
         passed_s = time.monotonic() - began
         if passed_s >= timeout_s:
