@@ -6,7 +6,7 @@ another agent goes on from the conversation's last message.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -22,6 +22,7 @@ from prong.agents.models import COMPACT_AT, Usage, known, window
 from prong.agents.notices import Notice, Source
 from prong.agents.purse import Ceiling, Purse
 from prong.agents.request import Request
+from prong.agents.stream import ignored
 from prong.state import Membership, ProngError, TaskLost, Transaction
 
 
@@ -44,13 +45,14 @@ class Agent:
     def __init__(
         self, member: Membership, conversation: Conversation, *, model: Model, calls: Calls, system: Sequence[Block],
         tools: Sequence[Block], purse: Purse | None = None, priority: Priority = 0, stops_on_lost_cache: bool = True,
-        compact_at: float = COMPACT_AT, sources: Sequence[Source] = (),
+        compact_at: float = COMPACT_AT, sources: Sequence[Source] = (), foresees: Callable[[str], object] = ignored,
     ) -> None:  # fmt: skip
         """`priority` says whose call of the model goes first where calls have to wait.
 
         With `stops_on_lost_cache` a fork that has not begun raises `CacheLost` where a sibling has found the prompt
         cache of what they share lost.  `compact_at` is the share of the model's window at which the conversation is
-        made short.  `sources` are asked before every turn what the model is to be told.
+        made short.  `sources` are asked before every turn what the model is to be told; `foresees` hears the name of
+        each tool whose call has begun in an answer that is still coming.
         """
         self._member = member
         self._conversation = conversation
@@ -63,6 +65,7 @@ class Agent:
         self._prices = purse.model if purse else known(member.store, model.endpoint.model)
         self._compact_at = compact_at
         self._sources = sources
+        self._foresees = foresees
         self._patience = answers.Patience()
         self._stop_reason = self._last_stop_reason()
         self._asked_before = self._has_asked()
@@ -215,7 +218,7 @@ class Agent:
                 begun = request.max_tokens != 0
                 fork_point.warmed(self._member, warms, read=usage.cache_read, child=child, begun=begun)
 
-        return self._model.ask(request, Listener(began=began, waits=self._waits), priority=self._priority)
+        return self._model.ask(request, Listener(began, self._waits, self._foresees), priority=self._priority)
 
     def _reserved(self, request: Request) -> Request:
         """The request, for an answer no longer than can be paid for."""

@@ -25,7 +25,7 @@ from prong.agents.governor.turn import Pause, Turn, alone
 from prong.agents.model_faults import FAULTS, STATUS_OF_EVENT, ModelUnavailable, in_words, kind_of_final
 from prong.agents.models import Usage
 from prong.agents.request import Request, new_tokens
-from prong.agents.stream import Assembly, DamagedStream, ErrorEvent
+from prong.agents.stream import Assembly, DamagedStream, ErrorEvent, ignored
 from prong.state import Clock
 
 OUTAGE_S = 1_800.0
@@ -86,11 +86,12 @@ class ModelFacts:
 class Listener:
     """Whom to tell: that the response has begun, with how its prompt is paid, and that a fault makes us wait.
 
-    The latter with its text and the seconds.
+    The latter with its text and the seconds.  `calls` is told the name of each tool whose call has begun in the stream.
     """
 
     began: Callable[[Usage], None]
     waits: Callable[[str, float], None]
+    calls: Callable[[str], object] = ignored
 
 
 class Model:
@@ -198,7 +199,7 @@ class Model:
             first_byte_at = self._clock.now()
             listener.began(Usage.from_wire(assembly.usage))
 
-        assembly = Assembly(began)
+        assembly = Assembly(began, listener.calls)
         with self._client.messages.create(**body, **options, stream=True) as stream:
             turn.heard(stream.response.headers)
             try:

@@ -55,15 +55,23 @@ class Event(Protocol):
         ...
 
 
+def ignored(_tool: str) -> None:
+    """For who need not know which tools an answer is about to call."""
+
+
 class Assembly:
     """Puts one message together.  `take` every event; `content`, `stop_reason` and `usage` count once it `is_whole`."""
 
-    def __init__(self, began: Callable[[], None] = lambda: None) -> None:
-        """`began` is called when the message has begun."""
+    def __init__(self, began: Callable[[], None] = lambda: None, calls: Callable[[str], object] = ignored) -> None:
+        """`began` is called when the message has begun, `calls` with the name of each tool whose call begins in it.
+
+        Such a call may still turn out to be damaged, or be cut off: it is a hint and nothing more.
+        """
         self.content: list[dict[str, Any]] = []
         self.stop_reason: str | None = None
         self.usage: dict[str, Any] = {}
         self._began = began
+        self._calls = calls
         self._has_begun = self._is_over = False
         self._is_open = False
         self._grown: dict[str, list[str]] = {}
@@ -123,6 +131,8 @@ class Assembly:
             raise DamagedStream("a block has no type")
         self.content.append(dict(block))
         self._is_open, self._grown = True, {}
+        if block["type"] == "tool_use" and isinstance(name := block.get("name"), str):
+            self._calls(name)
 
     def _content_block_delta(self, data: Json) -> None:
         block, delta = self._open_block(data), data["delta"]

@@ -53,6 +53,7 @@ class FunctionWork(Work):
     def __init__(self, shared: Shared, member: Membership, slot: Slot, task: int, fence: int, *, program: str) -> None:
         super().__init__(shared, member, slot, task, fence)
         self._program = program
+        self._making.begin()
 
     def do(self) -> str:
         """Call the function; an exception of it fails the task, and is not tried again."""

@@ -1,8 +1,10 @@
 """The process of one agent, from its fork to its end.
 
-    register -> workspace -> conversation -> loop -> commit -> merge queue -> leave
+    register -> conversation -> loop -> leave
+                   the first call that needs it: workspace -> commit -> merge queue
 
-Everything before `run_agent` happens once, in the nursery, and is shared by all agents.
+Everything before `run_agent` happens once, in the nursery, and is shared by all agents.  A process in which nothing but
+a conversation took place may be the next agent, too: `run_agent` says so.
 """
 
 from __future__ import annotations
@@ -32,21 +34,30 @@ def prepare(settings: Mapping[str, Any]) -> nursery.Main:
     return lambda order: run_agent(shared, order)
 
 
-def run_agent(shared: Shared, order: nursery.Order) -> None:
-    """Work on the task that the order names until it is merged, failed, or taken away."""
+def run_agent(shared: Shared, order: nursery.Order) -> bool:
+    """Work on the task that the order names until it is merged, failed, or taken away.
+
+    Whether the process is as it was before, so that it may do the same for another order.
+    """
+    over = threading.Event()
     try:
-        member, slot = register(shared, order)
-        reason = work_on(shared, member, slot, order["task"], order["fence"]).do()
+        member, slot, heart = register(shared, order, over)
+        work = work_on(shared, member, slot, order["task"], order["fence"])
+        reason = work.do()
     except (Deposed, TaskLost) as error:
         structlog.get_logger().info("agent.overtaken", agent=order["agent"], task=order["task"], reason=str(error))
-        return
-    with member.store.transaction(None) as tx:
-        holdings.bury(tx, member.me.agent, state="ended", reason=reason, task=member.me.task)
-        tx.ring_scheduler()
+        return False
+    if not work.leaving.taken:
+        with member.store.transaction(None) as tx:
+            work.leaving.take(tx, reason)
+    over.set()
+    heart.join()
+    # Whom somebody is about to kill must be nobody else by then.
+    return not work.leaving.wanted and work.left_nothing and threading.active_count() == 1 and not nursery.children()
 
 
-def register(shared: Shared, order: nursery.Order) -> tuple[Membership, Slot]:
-    """Open the store, say that the agent lives, and keep saying so."""
+def register(shared: Shared, order: nursery.Order, over: threading.Event) -> tuple[Membership, Slot, threading.Thread]:
+    """Open the store, say that the agent lives, and keep saying so in a thread, until it is over."""
     me = Member(order["agent"], order["incarnation"], order["task"])
     slot = Slot(shared.store, me, order["fence"])
     member = Membership(shared.store, me, slot.parking)
@@ -57,14 +68,14 @@ def register(shared: Shared, order: nursery.Order) -> tuple[Membership, Slot]:
         lock.inherit(tx, order["task"], me.agent)
         permits.inherit(tx, order["task"], me.agent)
         holdings.renew(tx)  # on a busy machine much of the first lease is over by now
-    threading.Thread(target=_beat_for_ever, args=(member,), name="heartbeat", daemon=True).start()
-    return member, slot
+    heart = threading.Thread(target=_beat, args=(member, over), name="heartbeat", daemon=True)
+    heart.start()
+    return member, slot, heart
 
 
-def _beat_for_ever(member: Membership) -> None:
-    """The heartbeat: ends with the process, or when the agent was declared dead."""
-    pause = threading.Event()
-    while not pause.wait(LEASE_S / 3):
+def _beat(member: Membership, over: threading.Event) -> None:
+    """The heartbeat: ends with the process, when it is over, or when the agent was declared dead."""
+    while not over.wait(LEASE_S / 3):
         try:
             with member.transaction() as tx:
                 holdings.renew(tx)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from prong.agents import notices
 from prong.agents.slot import Slot
@@ -45,12 +45,14 @@ class ProgramWork(Work):
     ) -> None:
         super().__init__(shared, member, slot, task, fence)
         self._program = program
+        self._making.begin()
 
     def do(self) -> str:
         """Run the program to its end; what it printed is the task's result."""
-        with self._workspace_tools() as in_workspace:
+        with ExitStack() as tools:
             try:
-                self._calls(in_workspace)
+                self._calls(tools)
+                self._toolbox.kit()
                 self._begin()
                 ran = self._run()
                 while ran.went_well and not self._has_handed_in(str(ran)):

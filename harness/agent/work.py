@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Literal
 
 from prong.agents import brief, conversation, fork_point, models
@@ -19,14 +19,17 @@ from prong.harness import prompt
 from prong.harness.agent.freshening import base_of_fork
 from prong.harness.agent.guard import Guard
 from prong.harness.agent.jail import sandbox_of_task
+from prong.harness.agent.leaving import Leaving
+from prong.harness.agent.making import Making
 from prong.harness.agent.programs import Programs
 from prong.harness.agent.result import TaskResult
 from prong.harness.agent.shared import TOOLS, Shared
-from prong.harness.agent.toolbox import Toolbox
+from prong.harness.agent.toolbox import Kit, Toolbox
 from prong.harness.budgets import AccountPurse, partial_result
 from prong.harness.hedging import may_write
 from prong.harness.messages import Ears, Unheard, check_heard
 from prong.harness.repository import merge_queue
+from prong.harness.repository.cloning import Places
 from prong.harness.repository.git import AGENT, RepositoryError
 from prong.harness.repository.returning import lay
 from prong.harness.repository.special import NotAFile
@@ -53,10 +56,11 @@ class Work:
         self._slot = slot
         self._task = task
         self._fence = fence
+        self.leaving = Leaving(member)
         self._conversation = Conversation(member, task, fence)
         self._result = TaskResult(member, self._conversation, task, fence)
         row = member.store.row(
-            "select role, account, fork_point.model, fork_point is not null as forked,"
+            "select role, account, writes, base_commit, fork_point.model, fork_point is not null as forked,"
             "       (select on_lost_cache from swarm) as on_lost_cache"
             "  from task left join fork_point on message = fork_point where id = :task",
             task=task,
@@ -69,16 +73,18 @@ class Work:
         self._ears = Ears(member, task)
         self._model = shared.model_for(row["role"], (row["model"] or "") if row["forked"] else None)
         self._directory = shared.directory / "workspaces" / str(task)
-        # The clone is made while the model thinks about its first answer; nothing touches it before a tool runs.
-        self._making: Future[Workspace] = ThreadPoolExecutor(1, thread_name_prefix="workspace").submit(
-            self._open_workspace
-        )
+        self._making = Making(self._open_workspace)
+        # What an earlier attempt has left counts as this one's, and a fork that has to be freshened is told of it.
+        is_freshened = row["writes"] is not None and row["base_commit"] is not None
+        returned = merge_queue.to_lay(member.store, task) is not None
+        if returned or is_freshened or Places(self._directory).is_complete():
+            self._making.begin()
 
     def do(self) -> str:
         """Run the loop and hand in the work; returns why the agent ended."""
-        with self._workspace_tools() as workspace_tools_:
+        with ExitStack() as tools:
             try:
-                calls = self._calls(workspace_tools_)
+                calls = self._calls(tools)
                 self._begin_conversation(calls)
                 agent = self._agent(calls)
                 handed_in = False
@@ -101,6 +107,11 @@ class Work:
                 return "its task was paused"
         tidy(self._member.store, self._task)
         return "its task has ended"
+
+    @property
+    def left_nothing(self) -> bool:
+        """Whether its process is as it was before: nothing was run in it or by it, and no file was touched."""
+        return not self._making.begun
 
     def _is_handed_in(self, result: str) -> bool:
         """Hand the work in; False where the model has to go on with it, and is told why."""
@@ -163,7 +174,7 @@ class Work:
         return self._making.result()
 
     def _open_workspace(self) -> Workspace:
-        """The task's own clone, made by its first attempt; a fork's starts from its parent's files."""
+        """The task's own clone, made by the first attempt that needs one; a fork's starts from its parent's files."""
         returned = merge_queue.to_lay(self._member.store, self._task)
         if returned is not None:
             return self._lay(returned)
@@ -255,7 +266,13 @@ class Work:
             secrets=self._shared.secrets,
         )  # fmt: skip
 
-    def _calls(self, in_workspace: WorkspaceTools) -> Calls:
+    def _calls(self, until: ExitStack) -> Calls:
+        """What runs its calls; `until` ends what its tools have started."""
+        self._toolbox = Toolbox(lambda: self._kit(until), ready=self._making.ready)
+        return Calls(self._member, self._task, self._toolbox, self._slot, hide=self._shared.hide)
+
+    def _kit(self, until: ExitStack) -> Kit:
+        in_workspace = until.enter_context(self._workspace_tools())
         primitives = PrimitiveTools(self._member, siblings=self._conversation.fork_point)
         planner = Planner(self._member, self._asks(), self._shared.models_of_roles())
         source = ForkSource(self._snapshot, self._prefix_hash)
@@ -264,9 +281,7 @@ class Work:
             route=self._shared.route,
         )  # fmt: skip
         tools = (*in_workspace.tools, *task_tools.tools(), *primitives.tools(), self._programs.tool())
-        tools = tuple(self._guard.guarded(tool) for tool in tools)
-        self._toolbox = Toolbox(tools, task_tools, primitives, ready=self._making.result)
-        return Calls(self._member, self._task, self._toolbox, self._slot, hide=self._shared.hide)
+        return Kit([self._guard.guarded(tool) for tool in tools], task_tools, primitives)
 
     def _asks(self) -> str:
         """Whom it asks, by a name that those share who share a prompt cache."""
@@ -285,6 +300,7 @@ class Work:
             stops_on_lost_cache=self._stops,
             compact_at=self._shared.compact_at,
             sources=(self._ears.people, self._ears.inbox),
+            foresees=self._making.foresee,
         )
 
     def _briefer(self, line: Conversation, model: Model, calls: Calls) -> Agent:
@@ -332,13 +348,15 @@ class Work:
         row = self._member.store.row("select title from task where id = :task", task=self._task)
         assert row is not None
         trailers = merge_queue.trailers(self._shared.directory.name, self._task, self._member.me.agent)
-        commit = self._workspace.commit_all(row["title"], AGENT, trailers)
+        commit = self._workspace.commit_all(row["title"], AGENT, trailers) if self._making.begun else None
         if commit is None:
             with self._member.transaction() as tx:
                 tasks.hold(tx, self._task, self._fence)
                 check_heard(tx, self._task)
                 merge_queue.withdraw(tx, self._task)
                 tasks.finish(tx, self._task, "done", result=result)
+                if self.left_nothing:
+                    self.leaving.take(tx, "its task has ended")
             return True
         if not may_write(self._member, self._task, self._fence):
             return True
@@ -348,9 +366,7 @@ class Work:
             return True
         row = self._member.store.row("select head from task where id = :task", task=self._task)
         self._conversation.messages[:] = conversation.load(self._member.store, row["head"] if row else None)
-        workspace = self._open_workspace()
-        self._making = Future()
-        self._making.set_result(workspace)
+        self._making.renew(self._open_workspace)
         return False
 
 

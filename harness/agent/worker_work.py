@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,12 +72,14 @@ class WorkerWork(Work):
         row = member.store.row("select role from task where id = :task", task=task)
         assert row is not None
         self._role_name: str = row["role"]
+        self._making.begin()
 
     def do(self) -> str:
         """Run the command until its work is handed in; what it said last is the task's result."""
-        with self._workspace_tools() as in_workspace:
+        with ExitStack() as tools:
             try:
-                self._begin_conversation(self._calls(in_workspace))
+                self._begin_conversation(self._calls(tools))
+                self._toolbox.kit()  # which makes the folders that its own lies in
                 self._record = self._recording()
                 while not self._has_handed_in():
                     self._heed_pause()

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from prong.agents.calls import RESULT_CHARACTERS, Calls
 from prong.agents.conversation import Message, insert
 from prong.agents.tools import tool_environment, workspace_tools
-from prong.harness.agent.toolbox import Toolbox
+from prong.harness.agent.toolbox import Kit, Toolbox
 from prong.harness.tools.catalogue import CATALOGUE
 from prong.harness.tools.tasks import ForkSource, TaskTools
 from prong.harness.tools.toolbox import PrimitiveTools
@@ -118,8 +118,8 @@ def run(tmp_path):
     primitives = PrimitiveTools(member, siblings=None)
     scratch = tmp_path / "scratch"
     with workspace_tools(workspace, scratch=scratch, environment=tool_environment(workspace, {})) as files:
-        tools = (*files.tools, *task_tools.tools(), *primitives.tools())
-        calls = Calls(member, task.id, Toolbox(tools, task_tools, primitives, ready=lambda: None), Work())
+        kit = Kit([*files.tools, *task_tools.tools(), *primitives.tools()], task_tools, primitives)
+        calls = Calls(member, task.id, Toolbox(lambda: kit, ready=lambda _: None), Work())
 
         def run(uses):
             with store.transaction(None) as tx:
