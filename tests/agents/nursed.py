@@ -25,6 +25,7 @@ def prepare(settings):
         (made / f"ready-{order['name']}").touch()
         while order.get("stay"):
             signal.pause()
+        return order.get("again")
 
     return main
 

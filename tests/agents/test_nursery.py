@@ -102,3 +102,36 @@ def test_orders_that_come_before_the_nursery_is_warm_are_not_lost(nursery, tmp_p
         nursery.fork(agent, {"name": agent, "exit": 0})
     assert len(hear(nursery, 58)) == 58
     assert left_behind(tmp_path)[0].pid == nursery.pid
+
+
+def test_a_process_that_left_nothing_behind_is_the_next_agent(nursery, tmp_path):
+    """To the supervisor each is a birth and a death of its own; what it does to the first never meets the second."""
+    nursery.fork(1, {"name": 1, "again": True})
+    nursery.fork(2, {"name": 2, "exit": 0})
+    first = {one.agent: one.pid for one in hear(nursery, 4)}
+    assert first[1] != first[2]
+    nursery.fork(3, {"name": 3, "stay": True})
+    nursery.fork(4, {"name": 4, "exit": 0})
+    births = {one.agent: one.pid for one in hear(nursery, 3) if isinstance(one, Forked)}
+    assert births[3] == first[1]
+    assert births[4] not in first.values()  # whose process ended is nobody any more
+    ready(tmp_path, 3)
+    nursery.kill(1)
+    nursery.end(1)
+    nursery.fork(5, {"name": 5, "exit": 0})
+    assert {one.agent for one in hear(nursery, 2)} == {5}
+    nursery.kill(3)
+    assert hear(nursery, 1) == [Exited(3, first[1], "signal 9")]
+
+
+def test_a_process_that_waits_for_an_order_is_missed_by_nobody(nursery, tmp_path):
+    nursery.fork(1, {"name": 1, "again": True})
+    pid = hear(nursery, 2)[0].pid
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not psutil.pid_exists(pid), "the end of a process that waits")
+    nursery.fork(2, {"name": 2, "again": True})
+    born, died = hear(nursery, 2)
+    assert died == Exited(2, born.pid, "exit code 0")
+    assert born.pid != pid
+    eventually(lambda: not psutil.pid_exists(born.pid), "the end of a process that nobody needs")
+    assert [process.pid for process in left_behind(tmp_path)] == [nursery.pid]
