@@ -41,6 +41,16 @@ NURSERY_STARTS_WITHIN_S = 60.0
 LINGERS_S = 5.0
 """How long an agent may live on after it has finished its task, in seconds."""
 
+_SILENT = "select id, pid, expires_at from agent where ended_at is null and expires_at < :now"
+
+# Who has left in good order is buried already, and leads nobody.
+_HAS_LEFT = """
+select 1 from agent where id = :agent and state = 'ended'
+   and not exists (select 1 from fork_point where leader = agent.id)
+   and not exists (select 1 from task where task.id = agent.task and task.agent = agent.id
+                      and task.state in ('running', 'parked'))
+"""
+
 _WITHOUT_TASK = """
 select agent.id, agent.pid, task.state, task.agent from agent join task on task.id = agent.task
  where agent.ended_at is null and agent.state <> 'starting' and (task.agent is null or task.agent <> agent.id)
@@ -193,17 +203,24 @@ class Supervisor:
     def _hear(self, nursery: Nursery) -> bool:
         """Write down births and deaths; False where the nursery is gone."""
         heard = nursery.hear()
-        for one in heard or ():
+        news = [one for one in heard or () if isinstance(one, Forked) or not self._has_left(one.agent)]
+        if news:
             with self._store.transaction(None) as tx:
-                if isinstance(one, Forked):
-                    tx.execute("update agent set pid = :pid where id = :agent", pid=one.pid, agent=one.agent)
-                    tx.event("agent.forked", object=str(one.agent), pid=one.pid)
-                elif not _fell_asleep(tx, one):
-                    unborn = one.pid == 0  # the machine has no room for it, which is no fault of the task
-                    if unborn and sleeping.sleeps_on(tx, one.agent, pause_s=UNBORN_PAUSE_S):
-                        continue
-                    self._bury(tx, one.agent, _in_words(one), blame=not unborn, pause_s=UNBORN_PAUSE_S * unborn)
+                for one in news:
+                    self._write_down(tx, one)
         return heard is not None
+
+    def _has_left(self, agent: int) -> bool:
+        return self._store.row(_HAS_LEFT, agent=agent) is not None
+
+    def _write_down(self, tx: Transaction, one: Forked | Exited) -> None:
+        if isinstance(one, Forked):
+            tx.execute("update agent set pid = :pid where id = :agent", pid=one.pid, agent=one.agent)
+            tx.event("agent.forked", object=str(one.agent), pid=one.pid)
+        elif not _fell_asleep(tx, one):
+            unborn = one.pid == 0  # the machine has no room for it, which is no fault of the task
+            if not (unborn and sleeping.sleeps_on(tx, one.agent, pause_s=UNBORN_PAUSE_S)):
+                self._bury(tx, one.agent, _in_words(one), blame=not unborn, pause_s=UNBORN_PAUSE_S * unborn)
 
     def _bury(self, tx: Transaction, agent: int, reason: str, *, blame: bool, pause_s: float = 0.0) -> None:
         """An agent is gone: what it held goes on to others, its task back to the ready ones."""
@@ -231,10 +248,10 @@ class Supervisor:
         A silent agent's task goes on with another only when its process is seen to be gone (`_hear`), so that no two
         work in one clone; an agent that never had a process, or whose end is never told, is given up here.
         """
+        if not self._store.rows(_SILENT, now=self._store.clock.now()) and not self._store.rows(_WITHOUT_TASK):
+            return  # as nearly always; nobody has to be kept waiting for it
         with self._store.transaction(None) as tx:
-            silent = tx.rows(
-                "select id, pid, expires_at from agent where ended_at is null and expires_at < :now", now=tx.now
-            )
+            silent = tx.rows(_SILENT, now=tx.now)
             reason = f"it gave no sign of life for {member.LEASE_S:g} s"
             given_up = [row for row in silent if row["pid"] is None or row["expires_at"] < tx.now - member.LEASE_S]
             for row in given_up:
