@@ -150,6 +150,8 @@ class FanOut:
 
     def _feed(self, store: Store, pieces: Iterator[Piece]) -> Iterator[Outcome]:
         window = self.window(self.swarm)
+        if len(self._open) > window - window // AHEAD:
+            return  # each transaction wakes the scheduler, so it is worth while for several only
         while not self._stopping and len(self._open) < window:
             batch = list(itertools.islice(pieces, min(BATCH, window - len(self._open))))
             if not batch:

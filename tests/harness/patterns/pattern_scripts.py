@@ -39,6 +39,11 @@ def item(request: Request) -> Reply:
     return answer(request.first_text, tried=any("try again" in text for text in texts_of(request)))
 
 
+@script("^Say item")
+def say(request: Request) -> Reply:
+    return Reply([Text(f"answer {re.search(r'item ([0-9]+)', request.first_text)[1]}")])
+
+
 @script("^Write item")
 def write(request: Request) -> Reply:
     number = re.search(r"item (\d+)", request.first_text)[1]

@@ -15,7 +15,7 @@ import pytest
 from tests.harness.repositories import run as git
 from tests.harness.swarming import eventually, kill, logs, processes_of
 
-from prong.harness import Swarm, repeatable
+from prong.harness import Swarm, repeatable, swarms
 from prong.harness.patterns.hosting import Standstill, SupervisorGone
 from prong.harness.rules.role_names import NoSuchRole
 from prong.primitives.errors import TaskFailed
@@ -28,6 +28,29 @@ def in_a_thread(work):
     """As a notebook's server or a web server would run it: not in the main thread."""
     with futures.ThreadPoolExecutor(1) as pool:
         return pool.submit(work).result(timeout=100)
+
+
+def test_who_only_answers_has_no_clone_and_leaves_a_process_to_the_next(root):
+    with Swarm(root, offline=True, scripts=[SCRIPT], agents=2) as swarm:
+        assert [one.result for one in swarm.map("Say item {item}", range(8))] == [f"answer {n}" for n in range(8)]
+        assert list((swarm.directory / "workspaces").iterdir()) == []
+        store = swarms.at_directory(swarm.directory).store()
+        (pids,) = store.row("select count(distinct pid) from agent where task is not null")
+        (agents,) = store.row("select count(*) from agent where task is not null and state = 'ended'")
+        assert agents == 8
+        assert pids < 8
+        [wrote] = swarm.map("Write item {item}", [9])
+        assert wrote.result == "wrote 9"
+        begun = dict(store.rows("select id, base_commit from task"))
+        assert {task for task, base in begun.items() if base is not None} == {wrote.task}
+        # Whose process ran something, or touched a file, is nobody else afterwards.
+        (pid,) = store.row("select pid from agent where task = :task", task=wrote.task)
+        assert [one.result for one in swarm.map("Say item {item}", [10, 11])] == ["answer 10", "answer 11"]
+        assert (
+            store.row("select count(*) from agent where pid = :pid and task > :task", pid=pid, task=wrote.task)[0] == 0
+        )
+        store.close()
+    assert git(root, "show", f"{swarm.branch}:made-9.txt") == "9"
 
 
 def test_prompts_functions_and_a_vote_in_one_swarm(root):
