@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prong.agents.definitions import in_order, sorted_json
 from prong.state import Membership, Store, TaskLost, Transaction
 
 Block = Mapping[str, Any]
@@ -167,8 +168,9 @@ class Conversation:
 def prefix_hash(model: str, system: Sequence[Block], tools: Sequence[Block], messages: Sequence[Message]) -> str:
     """A name for everything that a prompt cache compares, up to the last of these messages."""
     digest = hashlib.sha256()
-    for part in (model, system, tools, [message.wire() for message in messages]):
-        digest.update(json.dumps(part, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode())
+    head, line = sorted_json(model) + sorted_json(system), sorted_json([message.wire() for message in messages])
+    for part in (head, in_order(tools), line):
+        digest.update(part.encode())
     return digest.hexdigest()
 
 

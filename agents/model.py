@@ -7,6 +7,7 @@ one pauses by itself.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -114,11 +115,8 @@ class Model:
 
         Where calls have to wait, the one of the highest `priority` goes first: a number, or a function that tells it.
         """
-        body = {
-            "model": self.endpoint.model,
-            "max_tokens": self.endpoint.max_tokens if request.max_tokens is None else request.max_tokens,
-            **request.wire(),
-        }
+        most = self.endpoint.max_tokens if request.max_tokens is None else request.max_tokens
+        body = request.body(model=self.endpoint.model, max_tokens=most)
         new_input = new_tokens(request)
         since: float | None = None
         asked_at, lost_s, own_failures, damaged = self._clock.now(), 0.0, 0, 0
@@ -127,7 +125,9 @@ class Model:
             with self._turn(priority, new_input, own_failures, since, teller) as turn:
                 since, began = turn.since, self._clock.now()
                 try:
-                    return self._ask_once(body, request.options(), listener, turn)
+                    if not most:
+                        return self._warm_once(request, listener, turn)
+                    return self._ask_once(body, request.options()["extra_headers"], listener, turn)
                 except TypeError as error:
                     if "authentication" not in str(error):
                         raise
@@ -178,10 +178,21 @@ class Model:
             self._facts = ModelFacts.from_wire(info)
         return self._facts
 
-    def _warm_once(self, body: Mapping[str, Any], options: Mapping[str, Any], listener: Listener, turn: Turn) -> Answer:
+    def rehearse(self, request: Request) -> None:
+        """Ask once without a connection, so that all that a first call imports and remembers is there before a fork."""
+        from prong.agents.rehearsal import client  # noqa: PLC0415  only the process that forks others needs it
+
+        with client() as answered:
+            stage = copy.copy(self)
+            stage.governor, stage._client = None, answered  # noqa: SLF001  it is one of us
+            stage.ask(request, Listener(lambda _: None, lambda *_: None))
+
+    def _warm_once(self, request: Request, listener: Listener, turn: Turn) -> Answer:
         """A request that nobody answers: the endpoint reads the prompt into its cache, and refuses to stream that."""
         started_at = self._clock.now()
-        raw = self._client.messages.with_raw_response.create(**body, **options)
+        raw = self._client.messages.with_raw_response.create(
+            model=self.endpoint.model, max_tokens=0, **request.wire(), **request.options()
+        )
         turn.heard(raw.headers)
         usage = Usage.from_wire(raw.parse().usage.to_dict(mode="json"))
         turn.answered(usage=usage)
@@ -189,9 +200,7 @@ class Model:
         listener.began(usage)
         return Answer((), "max_tokens", usage, started_at, ended_at, ended_at)
 
-    def _ask_once(self, body: Mapping[str, Any], options: Mapping[str, Any], listener: Listener, turn: Turn) -> Answer:
-        if not body["max_tokens"]:
-            return self._warm_once(body, options, listener, turn)
+    def _ask_once(self, body: bytes, headers: Mapping[str, str], listener: Listener, turn: Turn) -> Answer:
         started_at = first_byte_at = self._clock.now()
 
         def began() -> None:
@@ -200,7 +209,11 @@ class Model:
             listener.began(Usage.from_wire(assembly.usage))
 
         assembly = Assembly(began, listener.calls)
-        with self._client.messages.create(**body, **options, stream=True) as stream:
+        # As `messages.create` does, but for a body that is JSON already: it would copy each of its thousand parts.
+        with self._client.post(
+            "/v1/messages", cast_to=anthropic.types.Message, content=body, options={"headers": headers}, stream=True,
+            stream_cls=anthropic.Stream[anthropic.types.RawMessageStreamEvent],
+        ) as stream:  # fmt: skip
             turn.heard(stream.response.headers)
             try:
                 for event in anthropic.Stream.raw_events(stream.response):

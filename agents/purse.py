@@ -110,12 +110,12 @@ class Ceiling:
         """About how many tokens the prompt of this request has, by what a token of text usually is."""
         place = next((place for place, one in enumerate(request.messages) if one.id == self._answered), None)
         if place is None:
-            return len(_json(request.wire())) // CHARACTERS_A_TOKEN
+            return request.most_bytes() // CHARACTERS_A_TOKEN
         return self._prompt + self._output + _bytes(request.messages[place + 1 :]) // CHARACTERS_A_TOKEN
 
     def _of_unknown(self, request: Request) -> int:
         """Nothing of it was ever sent, but for its beginning maybe, in other conversations."""
-        whole = len(_json(request.wire()))
+        whole = request.most_bytes()
         if self._forked:
             return whole
         row = self._store.row(_SAME_BEGINNING, hash=self._prefix_hash, model=self._model)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prong.agents.conversation import Block, Message
+from prong.agents.definitions import most_bytes, on_wire, spaced_bytes, wire
 from prong.agents.economics import Lifetime
 
 CHARACTERS_A_TOKEN = 4
@@ -61,6 +62,18 @@ class Request:
                 for place, message in enumerate(self.messages)
             ],
         }
+
+    def body(self, *, model: str, max_tokens: int) -> bytes:
+        """The whole body of a request that is answered as a stream, as the SDK would write it."""
+        parts = self.wire()
+        begin = {"max_tokens": max_tokens, "model": model, "stream": True, **self.options()["extra_body"]}
+        told = wire({**begin, "system": parts["system"], "messages": parts["messages"]})
+        return f'{told[:-1]},"tools":{on_wire(self.tools)}}}'.encode()
+
+    def most_bytes(self) -> int:
+        """How many bytes the prompt has at most."""
+        rest = {**self.wire(), "tools": []}
+        return spaced_bytes(rest) - len("[]") + most_bytes(self.tools)
 
     def options(self) -> dict[str, Any]:
         """What the SDK is told beside the body."""

@@ -18,9 +18,11 @@ from typing import Any
 import structlog
 
 from prong.agents import log, nursery
+from prong.agents.conversation import Message
+from prong.agents.request import Request
 from prong.agents.slot import Slot
 from prong.harness.agent.program_work import work_on
-from prong.harness.agent.shared import Shared, share
+from prong.harness.agent.shared import TOOLS, Shared, share
 from prong.primitives import holdings, lock, permits
 from prong.state import Deposed, Member, Membership, StoreError, TaskLost
 from prong.state.calling import Calling
@@ -31,7 +33,17 @@ def prepare(settings: Mapping[str, Any]) -> nursery.Main:
     """Make ready in the nursery what every agent needs, and return what an agent runs."""
     log.configure(secrets=settings["secrets"])
     shared = share(settings)
+    rehearse(shared)
     return lambda order: run_agent(shared, order)
+
+
+def rehearse(shared: Shared) -> None:
+    """Let a call of the model be made once that reaches nobody, lest each fork import and compile what it needs."""
+    first = Message(0, "user", ({"type": "text", "text": "Be ready."},))
+    try:
+        shared.model.rehearse(Request(shared.system, TOOLS, (first,)))
+    except Exception as error:  # noqa: BLE001  agents can do without: it only makes their first call quicker
+        structlog.get_logger().warning("rehearsal.failed", problem=str(error))
 
 
 def run_agent(shared: Shared, order: nursery.Order) -> bool:

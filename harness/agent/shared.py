@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prong.agents.conversation import Block
+from prong.agents.definitions import Definitions
 from prong.agents.model import Endpoint, Model
 from prong.agents.sandbox import Found
 from prong.harness import prompt
@@ -21,7 +22,7 @@ from prong.primitives.budget import Budget
 from prong.state import Store
 from prong.state.secrets import without
 
-TOOLS: Sequence[Block] = tuple(record.definition for record in catalogue.offered("agents"))
+TOOLS: Sequence[Block] = Definitions(record.definition for record in catalogue.offered("agents"))
 
 
 @dataclass(frozen=True, slots=True)
