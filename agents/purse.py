@@ -86,6 +86,7 @@ class Ceiling:
         self._model = model
         self._forked = conversation.fork_point is not None
         self._prefix_hash = prefix_hash
+        self._beginning: int | None = None
         self._answered: int | None = None
         self._prompt = self._output = 0
         for message in reversed(conversation.messages):
@@ -118,9 +119,10 @@ class Ceiling:
         whole = request.most_bytes()
         if self._forked:
             return whole
-        row = self._store.row(_SAME_BEGINNING, hash=self._prefix_hash, model=self._model)
-        known = None if row is None else row["prompt"]
-        return whole if known is None else min(whole, known + _bytes(request.messages))
+        if self._beginning is None:  # what was a bound of it once is one for ever
+            row = self._store.row(_SAME_BEGINNING, hash=self._prefix_hash, model=self._model)
+            self._beginning = None if row is None else row["prompt"]
+        return whole if self._beginning is None else min(whole, self._beginning + _bytes(request.messages))
 
     def _recall(self, answer: Message) -> None:
         row = self._store.row(_ANSWER, message=answer.id, model=self._model)

@@ -20,6 +20,11 @@ class Leaving:
             return
         me = self._member.me
         self.wanted = tx.value("select reason is not null from agent where id = :agent", agent=me.agent)
-        holdings.bury(tx, me.agent, state="ended", reason=reason, task=me.task)
+        # The log tells it as of everybody who is gone: it is not the agent that gives back what it held.
+        acting, tx.member = tx.member, None
+        try:
+            holdings.bury(tx, me.agent, state="ended", reason=reason, task=me.task)
+        finally:
+            tx.member = acting
         tx.ring_scheduler()
         self.taken = True
