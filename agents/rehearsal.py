@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+
 import anthropic
 import httpx2
 
@@ -29,6 +31,7 @@ data: {"type":"message_stop"}
 
 def client() -> anthropic.Anthropic:
     """The client, to be closed."""
+    codecs.lookup("idna")  # as whoever connects to a host by its name does
     headers = {"content-type": "text/event-stream; charset=utf-8"}
     transport = httpx2.MockTransport(lambda _: httpx2.Response(200, headers=headers, content=_ANSWER))
     return anthropic.Anthropic(
