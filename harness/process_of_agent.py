@@ -1,8 +1,9 @@
 """The process of an agent, as somebody outside of the swarm finds it, so that no stranger is ever killed.
 
-A number says little: when a process has ended, another one may bear it.  An agent's process is the one that its nursery
-forked, which runs nothing else, and the nursery is the supervisor's.  It is held by a file descriptor that never means
-another process.
+A number says little: when a process has ended, another one may bear it.  An agent's process is one that its nursery
+forked, which runs nobody else meanwhile, and the nursery is the supervisor's.  It is held by a file descriptor that
+never means another process.  One that has been an agent may be the next (`prong.agents.nursery`), but not where
+somebody has written down that he is about to kill it.
 """
 
 from __future__ import annotations
