@@ -128,10 +128,10 @@ def test_a_process_that_waits_for_an_order_is_missed_by_nobody(nursery, tmp_path
     nursery.fork(1, {"name": 1, "again": True})
     pid = hear(nursery, 2)[0].pid
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not psutil.pid_exists(pid), "the end of a process that waits")
+    until(lambda: not psutil.pid_exists(pid), "the end of a process that waits")
     nursery.fork(2, {"name": 2, "again": True})
     born, died = hear(nursery, 2)
     assert died == Exited(2, born.pid, "exit code 0")
     assert born.pid != pid
-    eventually(lambda: not psutil.pid_exists(born.pid), "the end of a process that nobody needs")
+    until(lambda: not psutil.pid_exists(born.pid), "the end of a process that nobody needs")
     assert [process.pid for process in left_behind(tmp_path)] == [nursery.pid]
