@@ -18,13 +18,14 @@ from prong.agents import fork_point
 from prong.agents.nursery import Exited, Forked, Nursery, adopt_orphans, children, end_orphans
 from prong.harness import pressure, sleeping
 from prong.harness.admission import Providers
+from prong.harness.bounds import Bounds
 from prong.harness.dispatch import Dispatcher
 from prong.harness.hearing import LOOK_S, ears, stopped_by_signals, watch_gate
 from prong.harness.merger import merge_queue_of
 from prong.harness.outcome import finished, outcome
 from prong.harness.repository import merge_queue
 from prong.harness.rules.keeper import RuleKeeper
-from prong.harness.swarms import Bounds, Swarm, tidy, tidy_all
+from prong.harness.swarms import Swarm, tidy, tidy_all
 from prong.primitives import holdings, watch
 from prong.primitives import task as tasks
 from prong.state import ProngError, Row, Store, Transaction, member

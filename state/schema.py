@@ -20,7 +20,7 @@ from prong.state.failure import damaged, meaning
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-VERSION = 5
+VERSION = 6
 """The schema that this code speaks, kept in the database's `user_version`."""
 
 PAGE_BYTES = 1024

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
+from prong.harness.bounds import Bounds
 from prong.harness.cli.defaults import given
 from prong.harness.repository.merge_rules import MergeRules
 from prong.harness.rules import amounts
 from prong.harness.rules.rules import Rules
-from prong.harness.swarms import Bounds
 from prong.primitives.budget import LARGEST_TOKENS, LARGEST_USD
 from prong.state import Invalid
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from prong.agents.models import EMULATOR_MODEL
 from prong.harness import control
+from prong.harness.bounds import Bounds
 from prong.harness.endpoint_check import is_here
 from prong.harness.permissions.policies import FILE
 from prong.harness.repository.merge_rules import MergeRules
@@ -27,7 +28,7 @@ from prong.harness.rules import model_rules
 from prong.harness.rules.jail import jail_of
 from prong.harness.rules.rules import Rules, load
 from prong.harness.rules.trust import what_to_agree_to
-from prong.harness.swarms import Bounds, Offline, Options, Swarm, all_swarms, create
+from prong.harness.swarms import Offline, Options, Swarm, all_swarms, create
 from prong.primitives.budget import Budget
 from prong.state import ProngError
 

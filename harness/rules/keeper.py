@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from prong.harness.bounds import Bounds
 from prong.harness.permissions import policies
 from prong.harness.rules.rules import Change, Rules, RulesInvalid, differences, load
 from prong.harness.rules.watch import watch
-from prong.harness.swarms import Bounds, Swarm, set_on_lost_cache, set_roles
+from prong.harness.swarms import Swarm, set_on_lost_cache, set_roles
 from prong.primitives.budget import SWARM, Budget, below, drop_bound, raise_bound
 from prong.primitives.budget_sums import Unit
 from prong.primitives.task import free_held

@@ -5,10 +5,11 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from prong.harness.bounds import Bounds
 from prong.harness.cli.command import main
 from prong.harness.cli.steering import COMMANDS
 from prong.harness.repository.repository import Repository
-from prong.harness.swarms import Bounds, Options, create
+from prong.harness.swarms import Options, create
 from prong.primitives import Plan, create_task
 from prong.primitives import budget as budgets
 from prong.primitives import task as tasks

@@ -24,6 +24,7 @@ from prong.harness.patterns.voting import same, settled
 from prong.harness.program.reducing import fitting, groups, question
 from prong.harness.repository.git import RepositoryError
 from prong.harness.repository.repository import Repository
+from prong.harness.rules.role_names import NoSuchRole
 from prong.harness.rules.rules import Role, Route
 from prong.harness.swarms import Options
 from prong.primitives import Plan, remote
@@ -296,7 +297,7 @@ def test_a_task_without_a_role_gets_the_one_that_it_is_routed_to():
         "",
     ]
     assert routed(Work("x", type="docs"), options).plan("x", title="x", key=None).role == "writer"
-    with pytest.raises(Invalid, match=r"'audtor' \(did you mean auditor\?\)"):
+    with pytest.raises(NoSuchRole, match=r"'audtor'\. Did you mean auditor\?"):
         routed(Work("x", role="audtor"), options)
 
 

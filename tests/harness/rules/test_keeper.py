@@ -5,10 +5,11 @@ import json
 import pytest
 from tests.harness.swarming import eventually
 
+from prong.harness.bounds import Bounds
 from prong.harness.permissions import policies
 from prong.harness.repository.repository import Repository
 from prong.harness.rules.keeper import RuleKeeper
-from prong.harness.swarms import Bounds, Options, create
+from prong.harness.swarms import Options, create
 from prong.primitives.budget import SWARM, statement
 
 
