@@ -135,8 +135,8 @@ tasks:
     ("step", "said"),
     [
         ("{prompt: x, needs: look, when: look.result > 1}", "has no answer here"),
-        ("{prompt: x, needs: look, for_each: look.result.nothing}", "expected a list of at most"),
-        ("{prompt: '{look.result}', needs: look, for_each: look.result.none}", "expected a list"),
+        ("{prompt: x, needs: look, for_each: look.result.nothing}", "use a list of at most"),
+        ("{prompt: '{look.result}', needs: look, for_each: look.result.none}", "use a list"),
         ("{prompt: x, needs: look, context: fork}", "has no conversation that has ended"),
         ("{prompt: x, needs: look, context: fork, for_each: [1, 2]}", "has no conversation that has ended"),
     ],

@@ -40,7 +40,7 @@ def test_the_last_block_counts():
     ["", "done", "{bugs: 2}", '{"bugs": 2} is what I found', "NaN", '{"bugs": 1e999}', '"\\ud800"', "[" * 100_000],
 )
 def test_what_is_no_json_is_no_value(words):
-    with pytest.raises(NoValue, match="expected only JSON"):
+    with pytest.raises(NoValue, match="use only JSON"):
         found(words)
 
 
