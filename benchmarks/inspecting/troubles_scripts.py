@@ -134,15 +134,15 @@ def write(request: Request) -> Reply:
     again = any("You are asked to try again" in text_of(one["content"]) for one in request.messages)
     if again and not called(done, "bash", f"> {side}.txt"):
         return bash(f"git checkout -q $(git rev-list -1 HEAD -- plain.txt) -- plain.txt; echo {side} > {side}.txt")
-    if came_back(request) and not called(done, "bash", "sleep"):
+    if came_back(request) and not called(done, "bash", "sleep 2"):
         return bash("sleep 2")
     return Reply([Text(f"wrote {side}")])
 
 
 @script("^Bring the finished work")
-def resolve(_request: Request) -> Reply:
-    """Whoever is to make it fit hands it in as it stands."""
-    return Reply([Text("I cannot")])
+def resolve(request: Request) -> Reply:
+    """Whoever is to make it fit hands it in as it stands, after long enough for a person to have seen it try."""
+    return Reply([Text("I cannot")]) if request.exchanges() else bash("sleep 3")
 
 
 def came_back(request: Request) -> bool:

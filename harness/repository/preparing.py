@@ -80,10 +80,11 @@ class Preparing:
         return {**own, "Prong-Resolver": str(row["task"])}
 
     def _holds(self, commit: str, markers: str) -> str:
-        """The files in which conflict markers were left; "" for none."""
+        """The files in which conflict markers were left, one a line; "" for none."""
         try:
-            return self._integration.repository.git("grep", "-l", "-F", "-e", markers, commit, "--")
+            found = self._integration.repository.git("grep", "-l", "-z", "-F", "-e", markers, commit, "--")
         except GitFailed as error:
             if error.exit_code == 1:
                 return ""
             raise
+        return "\n".join(one.removeprefix(f"{commit}:") for one in found.split("\0") if one)

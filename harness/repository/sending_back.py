@@ -63,7 +63,7 @@ class SendingBack:
             may = row["resolves"] is None and verdict.kind != "lease"  # a resolver could not write there either
             resolver = self._resolver(tx, row, verdict) if may else None
         if resolver is None:
-            self._keep(row, f"It was handed in {row['attempt']} times, and at last: {verdict.detail}")
+            self._keep(row, f"It was handed in {row['attempt']} times, and at last: {verdict.reason}")
 
     def settle(self, tx: Transaction, row: Row, state: str, detail: str | None, *, kept: str | None = None) -> None:
         """Bring a delivery to its end, and its task; a resolver's is that of the task it resolves, too."""

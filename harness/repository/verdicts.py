@@ -35,6 +35,12 @@ class Verdict:
     markers: str | None = None
     before_too: bool = False
 
+    @property
+    def reason(self) -> str:
+        """Why, for who has not seen the work."""
+        words = {"markers": "conflict markers stand in", "lease": "others hold"}.get(self.kind)
+        return self.detail if words is None else f"{words} {', '.join(self.detail.splitlines())}"
+
     @classmethod
     def of_conflict(cls, conflict: Conflict, onto: str) -> Verdict:
         """The delta does not fit onto what was merged meanwhile."""
