@@ -19,8 +19,8 @@ from typing import Any
 
 from prong.state.secrets import masked
 
-POLL_S = 0.05
-"""How often it is looked whether somebody has written, in seconds: reading one number of a page in memory."""
+POLL_S = 0.08
+"""How often it is looked whether somebody has written, in seconds: an event stands on the page after half of it."""
 
 BATCH_EVENTS = 2_000
 """The most events of one message."""
