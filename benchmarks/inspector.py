@@ -27,6 +27,7 @@ from inspecting.seeding import bare, make
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FULL = {"agents": 200, "tasks": 10_000, "events": 1_000_000}
+LANES = {"agents": 200, "tasks": 100_000, "events": 300_000}
 QUICK = {"agents": 50, "tasks": 2_000, "events": 50_000}
 _WRITER = "writer"
 FRAMES = """count => new Promise(done => {
@@ -92,6 +93,7 @@ def _measure(browser: Any, swarm: Any, loads: int, rates: tuple[int, ...], names
         for rate in rates:
             rows.append({"what": "live", "rate": rate, **_live(page, swarm, rate)})
         context.close()
+    rows.append({"what": "all lanes", "tasks": LANES["tasks"], "frame_ms": _lanes(browser)})
     rows.append({"what": "problems", "shown_ms": _problems(browser)})
     rows += list(_troubles(browser, names))
     return _claims(rows, rates), rows
@@ -107,6 +109,26 @@ def _troubles(browser: Any, names: Sequence[str]) -> Iterator[dict[str, Any]]:
                 row = {"what": "trouble", "trouble": told.name, "title": told.title}
                 row |= {"shown_ms": None if told.shown_s is None else told.shown_s * 1_000}
                 yield row | {"worked_ms": None if told.worked_s is None else told.worked_s * 1_000}
+
+
+def _lanes(browser: Any) -> float:
+    """How long a frame takes, p95, while all lanes of a swarm of many tasks are panned."""
+    from prong.harness.inspector.library import Library  # noqa: PLC0415  beside its use
+    from prong.harness.inspector.serving import serving  # noqa: PLC0415  as above
+
+    with tempfile.TemporaryDirectory() as place:
+        swarm = make(Path(place) / "repository", **LANES)
+        with serving(Library(lambda: [swarm])) as (address, _):
+            context = browser.new_context(viewport={"width": 1440, "height": 900})
+            page = context.new_page()
+            page.goto(address.link)
+            _until(page, "Boolean(window.prong?.store.phases)")
+            page.goto(f"{address.url}/#/swarm/newest/timeline")
+            _until(page, "Boolean(window.prong?.timeline)")
+            page.keyboard.press("a")
+            took = _percentile(page.evaluate(FRAMES, 300), 0.95)
+            context.close()
+    return took
 
 
 def _problems(browser: Any) -> list[float]:
@@ -138,6 +160,12 @@ def _claims(rows: list[dict[str, Any]], rates: tuple[int, ...]) -> list[Claim]:
         at_most("all phases", median([row["phases_ms"] for row in loads]), 1_500, "ms"),
         at_most("frame while panning, p95", next(row["frame_ms"] for row in rows if row["what"] == "pan"), 17, "ms"),
         at_most("a planted problem on the first page", max(_of(rows, "problems")["shown_ms"]), 2_000, "ms"),
+        at_most(
+            f"frame over all lanes of {LANES['tasks']:,} tasks, p95",
+            next(row["frame_ms"] for row in rows if row["what"] == "all lanes"),
+            17,
+            "ms",
+        ),
         at_most("a page of the log, p95", next(row["p95_ms"] for row in rows if row["what"] == "jump"), 150, "ms"),
     ]
     for name in dict.fromkeys(row["trouble"] for row in rows if row["what"] == "trouble"):
