@@ -101,7 +101,9 @@ def merge(swarm: str | None, *, message: str | None, repo: Path, as_json: bool, 
         click.echo(json.dumps({"swarm": found.id, "tip": tip, **asdict(landed)}))
         return
     if landed.how == "nothing to do":
-        _say(f"{landed.into} has all of {found.branch} already")
+        has_changes = tip != found.base_commit
+        has_all = f"{landed.into} has all of {found.branch} already"
+        _say(has_all if has_changes else f"swarm {found.id} has changed no file, so there is nothing to merge")
         return
     files = "1 file" if landed.files == 1 else f"{landed.files} files"
     _say(f"merged {found.branch} into {landed.into}: {landed.how}, {files} changed, now at {landed.commit[:12]}")

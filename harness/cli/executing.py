@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,9 +77,22 @@ def who_plays(swarm: Swarm) -> str:
     whose = "the agents that the program creates are played" if has_program else "a script plays by rules:"
     offline = swarm.options.offline
     if offline is not None and offline.scripts:
-        return f"{whose} {'by ' * has_program}your script"
+        return f"{whose} {'by ' * has_program}{_called(offline.scripts)}"
     whatever = "whatever their tasks say" if has_program else "whatever the goal says"
     return f"{whose} {'by ' * has_program}the built-in survey, {whatever}"
+
+
+def _called(scripts: Sequence[str]) -> str:
+    """What scripts are called: those that Prong brings along for plans are not the user's."""
+    from prong.harness.patterns.opening import SCRIPT  # noqa: PLC0415  as above
+    from prong.harness.plans.writing import BUILT_IN  # noqa: PLC0415  as above
+
+    counts, plans = (str(SCRIPT),), (str(BUILT_IN),)
+    own: dict[tuple[str, ...], str] = {
+        counts: "a built-in one, which counts lines and words",
+        plans: "a built-in one, which writes plans",
+    }
+    return own.get(tuple(scripts), "your script")
 
 
 def has_changes(swarm: Swarm) -> bool:

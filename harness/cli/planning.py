@@ -55,6 +55,7 @@ class Applying:
         Ends the command where only a look was asked for, or all is done already.
         """
         from prong.harness.control import has_open_tasks  # noqa: PLC0415  as above
+        from prong.harness.patterns.opening import with_script  # noqa: PLC0415  as above
         from prong.harness.plans.apply import earlier, reopen  # noqa: PLC0415  each command imports what it needs
         from prong.harness.plans.plan import parse  # noqa: PLC0415  as above
 
@@ -67,7 +68,7 @@ class Applying:
         self.found = None if self.again else earlier(repository, self.digest, repository.head())
         if self.found is None:
             self._show_before()
-            return options
+            return with_script(options)
         opened = reopen(self.found)
         self.is_done = not has_open_tasks(self.found)
         if self.is_done:

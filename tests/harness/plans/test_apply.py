@@ -67,6 +67,17 @@ def planned(root):
     return root
 
 
+def test_where_no_script_is_named_each_task_of_a_plan_measures_instead_of_surveying_everything(root):
+    (root / "plan.yaml").write_text("tasks:\n  one: Measure plan.yaml\n  sum: {needs: one, prompt: Add it up}\n")
+    git.run(root, "add", "-A")
+    git.run(root, "commit", "-qm", "a plan")
+    ran = prong("apply", "--offline", "--sandbox", "off", "plan.yaml", cwd=root)
+    assert "a built-in one, which counts lines and words" in ran.stderr
+    results = [row["result"] for row in rows_of(root)]
+    assert results == ["plan.yaml: 3 lines, 11 words, 71 characters", "together: 3 lines, 11 words, 71 characters"]
+    assert "has changed no file, so there is nothing to merge" in prong("merge", cwd=root).stderr
+
+
 def test_a_plan_runs_is_tried_again_where_something_failed_and_is_then_done(planned):
     first = apply("plan.yaml", cwd=planned, code=1)
     assert states(planned) == {
