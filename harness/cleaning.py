@@ -230,7 +230,7 @@ def _reasons(swarm: Swarm, store: Store, left: Sequence[str], rescued: Sequence[
     if merged is not None and swarm.repository.read_ref(f"refs/heads/{swarm.branch}") is None:
         yield f"its branch {swarm.branch} is gone, so nobody can say whether its work is merged"
     if any(path.is_file() for path in (swarm.directory / "shared").rglob("*")):
-        yield f"its agents left files in {swarm.directory / 'shared'}"
+        yield f"its agents left files in {swarm.directory / 'shared'}; with them it goes by: prong clean {swarm.id}"
 
 
 def _needless_pins(swarm: Swarm, store: Store) -> Iterator[str]:

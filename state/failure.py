@@ -14,7 +14,7 @@ _ADVICE = {
     sqlite3.SQLITE_READONLY: "Make the file, those beside it and the directory writable; nothing was written.",
     sqlite3.SQLITE_CANTOPEN: "See whether the directory is still there and may be read.",
     sqlite3.SQLITE_CORRUPT: "Stop the swarm and keep a copy of its directory: the file is damaged.",
-    sqlite3.SQLITE_NOTADB: "Name another swarm: this file is no database.",
+    sqlite3.SQLITE_NOTADB: "Name another swarm or file: this one is no database.",
     sqlite3.SQLITE_PROTOCOL: "Call again: other programs kept the file's locks in motion; nothing was written.",
     sqlite3.SQLITE_NOMEM: "Free some memory and call again; nothing was written.",
 }

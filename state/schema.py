@@ -79,7 +79,7 @@ def _version(path: Path, patience_s: float) -> int:
 
 
 def _stranger(path: Path, why: str) -> StoreError:
-    return StoreError(str(path), f"it is no database of Prong's ({why})", "Name another swarm.")
+    return StoreError(str(path), f"it is no database of Prong's ({why})", "Name another swarm or file.")
 
 
 def _migrate(path: Path) -> None:

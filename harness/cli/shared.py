@@ -167,7 +167,8 @@ def _list(
             click.echo(json.dumps({"kind": one.kind, "name": one.name, **one.statistics}, ensure_ascii=False))
         return
     if not found:
-        click.echo(f"There is no {' or '.join(kinds)} here.")
+        *others, last = kinds
+        click.echo(f"There is no {', '.join(others)}{' or ' if others else ''}{last} here.")
         return
     table(columns, [cells(one) for one in found])
 

@@ -174,7 +174,9 @@ def test_what_somebody_uses_is_left_alone(made, root, tmp_path):
     git.run(root, "worktree", "add", "-q", tmp_path / "elsewhere", swarm.branch)
     assert plan(swarm, named=True).kept == (swarm.branch,)
     (swarm.directory / "shared/note").write_text("n\n")
-    assert "left files in" in " ".join(plan(swarm, named=False).reasons)
+    stays = " ".join(plan(swarm, named=False).reasons)
+    assert "left files in" in stays
+    assert stays.endswith(f"prong clean {swarm.id}")
     assert clean(swarm, named=True).kept == (swarm.branch,)
     assert git.run(root, "rev-parse", swarm.branch) == git.run(root, "rev-parse", "main")
 

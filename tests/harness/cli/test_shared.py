@@ -113,6 +113,7 @@ def test_show_tells_contents_and_what_happened_last(swarm, prong):
 
 def test_what_is_not_there_is_refused_with_what_is(swarm, prong):
     assert prong("locks") == ["There is no lock or semaphore here."]
+    assert prong("maps") == ["There is no map, list or atomic here."]
     assert "nothing is named 'nix' here" in prong("show", "nix", code=2)[0]
     swarm.Lock("index").acquire()
     assert "one of: index" in prong("show", "nix", code=2)[0]
