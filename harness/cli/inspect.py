@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 import click
 
@@ -90,11 +89,13 @@ def beside(swarm: Swarm) -> Iterator[None]:
 @click.argument("name")
 @click.option("--swarm", help="Which swarm; the newest if left out.")
 @REPO
-@click.option("--output", "-o", type=click.File("w"), default="-", help="A file; standard output if left out.")
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False), default="-", help="A file; standard output if left out."
+)
 @click.option("--endpoint", help="With otel: where the collector listens, such as http://localhost:4318/v1/traces.")
 @click.option("--follow", is_flag=True, help="With otel: go on sending what ends until the swarm has ended.")
 def export(
-    name: str, *, swarm: str | None, repo: Path, output: TextIO, endpoint: str | None, follow: bool
+    name: str, *, swarm: str | None, repo: Path, output: str, endpoint: str | None, follow: bool
 ) -> None:  # fmt: skip
     """Print a table or a trace of a swarm: events, tasks or agents as .csv or .ndjson, perfetto.json, or otlp.json.
 
@@ -112,7 +113,9 @@ def export(
     if endpoint or follow:
         raise click.UsageError("--endpoint and --follow belong to: prong export otel")
     with contextlib.closing(connect(store.path)) as connection:
-        output.writelines(exports.export(connection, name))
+        pieces = exports.export(connection, name)  # before the file is opened: a wrong name must not empty it
+        with click.open_file(output, "w") as file:
+            file.writelines(pieces)
 
 
 def _send(store: Store, endpoint: str | None, *, follow: bool) -> None:

@@ -2,10 +2,13 @@
 
 import pytest
 from click.testing import CliRunner
+from tests.harness.repositories import make_repository
 
 from prong.harness.cli.command import main
 from prong.harness.cli.overview import SECTIONS
 from prong.harness.outcome import NOT_NEEDED, outcome
+from prong.harness.repository.repository import Repository
+from prong.harness.swarms import Options, create
 from prong.primitives import Plan, create_task, task_ending
 
 
@@ -39,3 +42,21 @@ def test_a_swarm_has_not_failed_because_votes_were_not_needed(store, reason, sta
         task = create_task(tx, Plan(title="vote", prompt="vote"))[0].id
         task_ending.cancel(tx, task, reason=reason)
     assert outcome(store) == state
+
+
+def test_an_export_that_is_refused_leaves_the_file_as_it_was(tmp_path):
+    root = make_repository(tmp_path / "repository")
+    create(Repository.open(root), Options(goal="look", model="prong-emulator", slots=1))
+    kept, missing = tmp_path / "kept.csv", tmp_path / "missing/tasks.csv"
+    kept.write_text("mine")
+
+    def export(name, path):
+        return CliRunner().invoke(main, ["export", name, "-o", str(path), "--repo", str(root)])
+
+    refused = export("taks.csv", kept)
+    assert (refused.exit_code, kept.read_text()) == (2, "mine")
+    assert "tasks.csv" in refused.output
+    assert export("tasks.csv", missing).exit_code == 2
+    assert export("tasks.csv", kept).exit_code == 0
+    assert kept.read_text().startswith("id,")
+    assert export("tasks.csv", "-").output.startswith("id,")

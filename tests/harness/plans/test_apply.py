@@ -75,7 +75,7 @@ def test_where_no_script_is_named_each_task_of_a_plan_measures_instead_of_survey
     assert "a built-in one, which counts lines and words" in ran.stderr
     results = [row["result"] for row in rows_of(root)]
     assert results == ["plan.yaml: 3 lines, 11 words, 71 characters", "together: 3 lines, 11 words, 71 characters"]
-    assert "has changed no file, so there is nothing to merge" in prong("merge", cwd=root).stderr
+    assert "has changed no file, so there is nothing to merge" in prong("merge", cwd=root).stdout
 
 
 def test_a_plan_runs_is_tried_again_where_something_failed_and_is_then_done(planned):
