@@ -184,6 +184,8 @@ def plan_like(run: click.Command) -> click.Command:
             raise click.UsageError(
                 "nobody can be asked here whether the plan may run; say --yes, or keep it with -o and prong apply it"
             )
+        if output is not None and output.exists():  # before a model is paid for what cannot be kept
+            raise click.UsageError(f"{output} is there already; name another file, or remove it first")
         text = _write(ctx, run, goal, asks, options)
         if apply and not yes:
             text = _approved(text, ctx.meta[APPLYING].found)

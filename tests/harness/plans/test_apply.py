@@ -144,6 +144,9 @@ def test_a_dry_run_and_a_mistake_make_nothing(planned):
 
 @pytest.mark.long
 def test_a_plan_is_written_by_a_model_that_is_asked_again_and_then_run(planned):
+    (planned / "mine.txt").write_text("mine")
+    prong("plan", "--offline", "-o", "mine.txt", "Do it well", cwd=planned, code=2)
+    assert (planned / "mine.txt").read_text() == "mine"
     prong("plan", "--offline", "--script", SCRIPTS, "--apply", "Do it well", cwd=planned, code=2)  # nobody can be asked
     assert all_swarms(Repository.open(planned)) == []
     ran = prong(
