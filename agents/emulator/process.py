@@ -77,7 +77,7 @@ class EmulatorProcess:
 
     def start(self) -> None:
         """Start it and wait until it accepts connections; raises EmulatorNotStarted."""
-        command = [sys.executable, "-m", "prong.agents.emulator", "--exit-with-stdin", *self._arguments]
+        command = [sys.executable, "-P", "-m", "prong.agents.emulator", "--exit-with-stdin", *self._arguments]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -87,7 +87,7 @@ def command_for(kind: Kind, name: str | None) -> list[str]:
     if found is not None and Path(found).resolve() == own.resolve():
         start = ["prong"]
     else:
-        start = [str(own)] if own.exists() else [sys.executable, "-m", "prong.harness"]
+        start = [str(own)] if own.exists() else [sys.executable, "-P", "-m", "prong.harness"]
     return [
         *start, "mcp", *(["--repo", kind.here] if kind.here else []), *(["--name", name] if name is not None else [])
     ]  # fmt: skip

@@ -73,7 +73,7 @@ class Hosting:
         with self._said.open("ab") as said:
             self._from = said.tell()
             return subprocess.Popen(
-                [sys.executable, "-m", "prong.harness.patterns.host", str(self._swarm.directory)],
+                [sys.executable, "-P", "-m", "prong.harness.patterns.host", str(self._swarm.directory)],
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said,
                 start_new_session=True,
             )  # fmt: skip

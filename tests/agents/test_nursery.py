@@ -135,3 +135,15 @@ def test_a_process_that_waits_for_an_order_is_missed_by_nobody(nursery, tmp_path
     assert born.pid != pid
     until(lambda: not psutil.pid_exists(born.pid), "the end of a process that nobody needs")
     assert [process.pid for process in left_behind(tmp_path)] == [nursery.pid]
+
+
+def test_what_lies_where_it_is_started_is_not_imported(tmp_path, monkeypatch):
+    """Goal: no file of the person's repository runs in the harness.  Method: one that bears a module's name."""
+    (tmp_path / "subprocess.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    nursery = Nursery("nursed", log=tmp_path / "log", environment=environment)
+    nursery.configure({"folder": str(tmp_path)})
+    nursery.fork(1, {"name": 1, "exit": 0})
+    assert hear(nursery, 2)[1].how == "exit code 0"
+    nursery.close()

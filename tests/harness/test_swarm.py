@@ -55,6 +55,13 @@ def test_every_task_lands_once_and_nothing_of_the_users_changes(root):
     forks_waited_until_the_first_response_with_their_prefix_had_begun(find(Repository.open(root), None).store())
 
 
+def test_no_file_of_the_repository_is_imported_by_what_runs_the_swarm(root):
+    """Goal: nobody's code runs beside the keys.  Method: files with the names of modules that are needed."""
+    for name in ("structlog", "sqlite3", "secrets"):
+        (root / f"{name}.py").write_text("raise SystemExit(7)")
+    assert run("Edit 2 files", cwd=root)["state"] == "done"
+
+
 def test_a_parent_that_waits_for_ten_children_finishes_on_one_slot(root):
     answer = run("Meet, all of you", "--agents", "1", cwd=root)
     assert answer["state"] == "done"
