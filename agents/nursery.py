@@ -302,7 +302,9 @@ class _Nurse:
         self._tell({"is": "exited", "agent": agent, "pid": child.pid, "how": "exit code 0"})
 
     def _hang_up(self, child: _Child) -> None:
-        """A child that waits reads the end of its orders, and ends."""
+        """A child that waits reads the end of its orders, and ends; from now on it gets none."""
+        if child in self._waiting:
+            self._waiting.remove(child)
         if self._lines.pop(child.line.fileno(), None) is not None:
             self._poll.unregister(child.line)
             child.line.close()
@@ -311,15 +313,13 @@ class _Nurse:
         """End those who have waited long enough; the first of the line has waited longest."""
         now = time.monotonic()
         while self._waiting and self._waiting[0].waits_until <= now:
-            self._hang_up(self._waiting.pop(0))
+            self._hang_up(self._waiting[0])
 
     def _bury(self, child: _Child) -> None:
         del self._deaths[child.death]
         self._poll.unregister(child.death)
         os.close(child.death)
         self._hang_up(child)
-        if child in self._waiting:
-            self._waiting.remove(child)
         status = os.waitpid(child.pid, 0)[1]
         how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
         self._end_orphans()

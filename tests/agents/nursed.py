@@ -2,11 +2,32 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from prong.agents import nursery
+
+
+class Slow:
+    """What takes so many seconds to flush, as an agent does that ends."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def flush(self):
+        time.sleep(self.seconds)
+
+
+def hang_up():
+    """As a process does that dies: its sockets are closed some time before anybody is told that it is gone."""
+    for file in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            socket.socket(fileno=os.dup(int(file))).shutdown(socket.SHUT_RDWR)
 
 
 def prepare(settings):
@@ -25,6 +46,9 @@ def prepare(settings):
         (made / f"ready-{order['name']}").touch()
         while order.get("stay"):
             signal.pause()
+        if "dies_slowly" in order:
+            sys.stdout = Slow(order["dies_slowly"])
+            threading.Timer(0.2, hang_up).start()
         return order.get("again")
 
     return main

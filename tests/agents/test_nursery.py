@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -135,6 +136,17 @@ def test_a_process_that_waits_for_an_order_is_missed_by_nobody(nursery, tmp_path
     assert born.pid != pid
     until(lambda: not psutil.pid_exists(born.pid), "the end of a process that nobody needs")
     assert [process.pid for process in left_behind(tmp_path)] == [nursery.pid]
+
+
+def test_a_process_that_has_hung_up_but_is_not_gone_yet_gets_no_order(nursery):
+    nursery.fork(1, {"name": 1, "again": True, "dies_slowly": 1.5})
+    pid = hear(nursery, 2)[0].pid
+    time.sleep(0.7)
+    assert psutil.pid_exists(pid)
+    nursery.fork(2, {"name": 2, "exit": 0})
+    born, died = hear(nursery, 2)
+    assert died == Exited(2, born.pid, "exit code 0")
+    assert born.pid != pid
 
 
 def test_what_lies_where_it_is_started_is_not_imported(tmp_path, monkeypatch):
