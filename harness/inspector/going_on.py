@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from prong.harness.control import who
-from prong.harness.status import is_supervised
+from prong.harness.status import SELDOM, is_supervised
 from prong.harness.swarms import FOLDER, Swarm
-from prong.state import Invalid, ProngError
+from prong.state import Invalid, ProngError, Store
 
 STARTS_S = 30.0
 """How long it may take until the swarm runs, in seconds."""
@@ -22,8 +22,7 @@ LOOK_S = 0.05
 SAID_CHARACTERS = 600
 """How much is told of what a process said that was refused: the end of it."""
 
-_REFUSED = (2, 130)
-"""The exit codes of a run that never was one: wrong use, and interrupted."""
+_RUNS = f"select count(*) as runs from event where {SELDOM} and kind = 'swarm.running'"  # noqa: S608  a constant
 
 
 class NotResumed(ProngError):
@@ -48,24 +47,32 @@ def go_on(swarm: Swarm) -> int:
     if swarm.directory.resolve() != (root / FOLDER / swarm.id).resolve():
         raise Invalid(f"going on with a copy of swarm {swarm.id}", f"the swarm itself, in {root}")
     store, log = swarm.store(), swarm.directory / "log" / "resume.log"
+    runs = _runs(store)
     log.parent.mkdir(exist_ok=True)
     with log.open("ab") as said:
         began = said.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", "prong.harness", "resume", swarm.id, "--repo", str(root)],
+            [sys.executable, "-P", "-m", "prong.harness", "resume", swarm.id, "--repo", str(root)],
             cwd=root, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
         )  # fmt: skip
     threading.Thread(target=process.wait, name="resumed", daemon=True).start()  # or it would stay behind as a zombie
     deadline = time.monotonic() + STARTS_S
-    while not is_supervised(store):
-        if process.returncode is not None and process.returncode not in _REFUSED:
-            break  # it ran, and there was little to do
-        if process.returncode is not None or time.monotonic() > deadline:
+    while True:
+        code, late = process.returncode, time.monotonic() > deadline
+        if is_supervised(store) or _runs(store) > runs or code == 0:
+            break  # where it ran already, there was little to do
+        if code is not None or late:
             raise NotResumed(swarm.id, _last_words(log, began), str(log))
         time.sleep(LOOK_S)
     with store.transaction(None) as tx:
         tx.event("command.resume", object="swarm", tasks=[0], process=process.pid, **who())
     return process.pid
+
+
+def _runs(store: Store) -> int:
+    """How often the swarm was run; whatever a process ends with, only this tells that it ran it."""
+    [row] = store.rows(_RUNS)
+    return int(row["runs"])
 
 
 def _last_words(log: Path, began: int) -> str:

@@ -25,9 +25,9 @@ class Slow:
 
 def hang_up():
     """As a process does that dies: its sockets are closed some time before anybody is told that it is gone."""
-    for file in os.listdir("/proc/self/fd"):
+    for file in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
-            socket.socket(fileno=os.dup(int(file))).shutdown(socket.SHUT_RDWR)
+            socket.socket(fileno=os.dup(int(file.name))).shutdown(socket.SHUT_RDWR)
 
 
 def prepare(settings):

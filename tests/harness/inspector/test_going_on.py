@@ -2,12 +2,13 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 
 from prong.harness.inspector.acts import ACTS
 from prong.harness.inspector.feed import connect
-from prong.harness.inspector.going_on import go_on
+from prong.harness.inspector.going_on import NotResumed, go_on
 from prong.harness.inspector.problem import Moment
 from prong.harness.inspector.problems import problems
 from prong.harness.swarms import at_directory
@@ -81,3 +82,32 @@ def test_a_copy_of_a_swarm_is_not_run(swarm, tmp_path):
     shutil.copytree(swarm.directory, tmp_path / "copy")
     with pytest.raises(Invalid, match="a copy of swarm"):
         go_on(at_directory(tmp_path / "copy"))
+
+
+def nobody_runs(swarm):
+    with swarm.store().transaction(None) as tx:
+        tx.execute("update swarm set state = 'stopped', supervisor_pid = null")
+
+
+def test_a_process_that_dies_before_the_swarm_runs_has_not_run_it(swarm, monkeypatch, tmp_path):
+    """Goal: nobody is told that a swarm goes on which does not.  Method: ends that look like those of a run."""
+    nobody_runs(swarm)
+    for ending in ("exit 1", "kill -9 $$"):
+        program = tmp_path / "python"
+        program.write_text(f"#!/bin/sh\necho nothing works >&2\n{ending}\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(program))
+        with pytest.raises(NotResumed, match="nothing works"):
+            go_on(swarm)
+
+
+def test_no_file_of_the_repository_is_imported_by_what_goes_on(swarm, repository, tmp_path):
+    nobody_runs(swarm)
+    strange = repository.root / "click.py"
+    strange.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    try:
+        with pytest.raises(NotResumed):  # nobody has a key here
+            go_on(swarm)
+    finally:
+        strange.unlink()
+    assert not (tmp_path / "ran").exists()
