@@ -252,7 +252,8 @@ def _confirm_end(store: Store, agents: Sequence[Row]) -> None:
     began = time.monotonic()
     killed = False
     while True:
-        left = [process for process in processes if _lives(process)]
+        others = _have_left(store, numbers)
+        left = [process for agent, process in processes if agent not in others and _lives(process)]
         alive = store.row(
             "select 1 from agent where ended_at is null and id in (select value from json_each(:agents)) limit 1",
             agents=numbers,
@@ -271,14 +272,22 @@ def _confirm_end(store: Store, agents: Sequence[Row]) -> None:
         time.sleep(LOOK_S)
 
 
-def _processes(store: Store, agents: Sequence[Row]) -> list[psutil.Process]:
-    """The agents' processes, with all that they have started."""
-    found = []
+def _have_left(store: Store, agents: str) -> set[int]:
+    """Who of these agents has left in good order: its process may be another agent by now."""
+    rows = store.rows(
+        "select id from agent where state = 'ended' and id in (select value from json_each(:agents))", agents=agents
+    )
+    return {row["id"] for row in rows}
+
+
+def _processes(store: Store, agents: Sequence[Row]) -> list[tuple[int | None, psutil.Process]]:
+    """The agents' processes, each with its agent's number, and all that they have started, without."""
+    found: list[tuple[int | None, psutil.Process]] = []
     for row in agents:
         try:
             with AgentProcess.find(store, row["id"]) as process:
                 own = psutil.Process(process.pid)
-                found += [own, *own.children(recursive=True)]
+                found += [(row["id"], own), *((None, one) for one in own.children(recursive=True))]
         except (Invalid, psutil.Error):  # it is gone, or not begun
             continue
     return found

@@ -3,15 +3,18 @@
 import json
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import psutil
 import pytest
 
+from prong.harness import control
 from prong.harness.repository.repository import Repository
 from prong.harness.swarms import find
+from prong.primitives import holdings
 from prong.state import ProngError
+from prong.state.member import enlist
 
 from . import repositories as git
 from .swarming import eventually, logs, prong, runs, start
@@ -198,6 +201,19 @@ def test_cancel_needs_no_supervisor_that_listens(running, root):
         finally:
             swarm.process.send_signal(signal.SIGCONT)
         swarm.end(1)
+
+
+def test_cancel_does_not_wait_for_a_process_that_is_another_agent_by_now(store, monkeypatch):
+    """Goal: nobody is told that a process is still there which does another's work.  Method: this one plays it."""
+    with store.transaction(None) as tx:
+        gone, here = (enlist(tx, name, pid=os.getpid(), task=None, state="running", lease_s=60) for name in ("a", "b"))
+        holdings.bury(tx, gone, state="ended", reason="its task was paused", task=None)
+    monkeypatch.setattr(control, "is_supervised", lambda _: True)
+    monkeypatch.setattr(control, "CONFIRM_S", 0.1)
+    for agent, left in ((gone, False), (here, True)):
+        monkeypatch.setattr(control, "_processes", lambda *_, agent=agent: [(agent, psutil.Process())])
+        with pytest.raises(control.StillThere) if left else nullcontext():
+            control._confirm_end(store, store.rows("select id, pid from agent where id = :agent", agent=agent))
 
 
 def test_a_retried_task_is_told_why_and_its_dependants_follow(running, root):
