@@ -11,7 +11,7 @@ import click
 from prong.harness.cli.defaults import from_file
 from prong.harness.rules.rules import Rules
 from prong.harness.rules.trust import what_to_agree_to
-from prong.harness.swarms import Options
+from prong.harness.swarms import FOLDER, Options, Swarm
 
 
 def is_outside(options: Options) -> bool:
@@ -45,6 +45,21 @@ def key_of(options: Options) -> str | None:
         try_it = f", or try Prong without a model: {without}" if without else ""
         raise click.UsageError(f"ANTHROPIC_API_KEY is not set; set it{try_it}")
     return key
+
+
+def refuse_delivered(swarm: Swarm) -> None:
+    """Refuse, raising `UsageError`, a swarm that came with the repository: others have said where its key is to go.
+
+    What it runs to check work, and what it allows its agents, is theirs, too.  Git never takes one in that was made
+    here.
+    """
+    told = swarm.repository.git("ls-files", "-z", "--", f":(top){FOLDER}/{swarm.id}")
+    if told:
+        raise click.UsageError(
+            f"swarm {swarm.id} was committed to this repository, so others may have made it: running it would send your"
+            " key where it says, and run its commands. If it is yours, take it out of git first:"
+            f" git rm -r --cached {FOLDER}/{swarm.id}"
+        )
 
 
 def check_endpoint(options: Options, key: str | None, known: Collection[str]) -> None:

@@ -16,7 +16,7 @@ from prong.agents.emulator.cli import command as emulator
 from prong.agents.models import EMULATOR_MODEL, told
 from prong.harness.cli import approvals, ending, steering
 from prong.harness.cli.advising import advice, show_advice
-from prong.harness.cli.asking import check_endpoint, key_of, may_start, stays_offline
+from prong.harness.cli.asking import check_endpoint, key_of, may_start, refuse_delivered, stays_offline
 from prong.harness.cli.bounds import bounding, bounds, merge_rules, overridden
 from prong.harness.cli.confining import confining, warn
 from prong.harness.cli.connect import connect
@@ -195,6 +195,7 @@ def resume(swarm: str | None, *, task: int | None, repo: Path, as_json: bool) ->
     if task is not None or (paused and runs):
         resume_paused(found, task, as_json=as_json)
         return
+    refuse_delivered(found)
     if paused:
         control.resume(found, None)
     if state in ("done", "failed") and not control.has_open_tasks(found):

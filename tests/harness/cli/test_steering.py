@@ -4,6 +4,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from tests.harness.repositories import run as git
 
 from prong.harness.bounds import Bounds
 from prong.harness.cli.command import main
@@ -196,3 +197,15 @@ def test_a_bound_below_what_is_spent_or_above_what_the_lender_has_is_refused(bou
     assert "30,000 tokens lent to tasks" in bounded("budget", "--tokens", "20k", code=2)
     assert "left" in bounded("budget", "--task", own, "--tokens", "200k", code=2)
     assert bounded.store.row("select tokens from account where task = 0")["tokens"] == 100_000
+
+
+def test_a_swarm_that_came_with_the_repository_is_not_run(root, prong, monkeypatch):
+    """Goal: a clone of somebody's repository sends nobody's key anywhere.  Method: a swarm that git knows."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-of-the-person")
+    prong.stand_still("stopped")
+    with prong.store.transaction(None) as tx:
+        tx.execute("update swarm set paused = 1")
+    git(root, "add", "--force", ".prong")
+    told = prong("resume", code=2)
+    assert f"swarm {prong.swarm.id} was committed to this repository" in told
+    assert prong.store.row("select paused from swarm")["paused"] == 1
