@@ -12,6 +12,7 @@ it was written a second later.
 """
 
 import os
+import struct
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,10 @@ LATE_NS = 50_000_000
 
 _SECOND_NS = 1_000_000_000
 _HANDED_OUT = "handed-out"
+
+_VERSIONS = (2, 3)
+"""The forms of an index that are read here; git writes another one only where it is asked to."""
+_HEADER_BYTES, _NAME_AT, _EXTENDED = 12, 40, 0x40
 
 
 def state_of(file: Path) -> str:
@@ -68,6 +73,27 @@ def settle(private: Path, index: Path, directory: Path) -> None:
     is_small = written.st_size <= MOST_BYTES
     if marked >= end or (is_small and _is_unchanged(directory, since_ns=marked, until_ns=end)):
         os.utime(index, ns=(end, end))
+
+
+def is_sure(index: Path, looked_at: float, *, name_bytes: int) -> bool:
+    """Whether git will see what is changed behind a look, also in that second and under a time that was set back.
+
+    It compares when a file was last changed by the second, too: of one that was changed in the second of the look, and
+    was as in HEAD then, it would miss the next change.  `name_bytes` is how long the name of an object is.
+    """
+    data = index.read_bytes()
+    kind, version, count = struct.unpack_from(">4sII", data)
+    if kind != b"DIRC" or version not in _VERSIONS:
+        return False
+    flags = _NAME_AT + name_bytes
+    second, at = int(looked_at - LATE_NS / _SECOND_NS), _HEADER_BYTES
+    for _ in range(count):
+        if struct.unpack_from(">I", data, at)[0] >= second:
+            return False
+        extended = version > _VERSIONS[0] and data[at + flags] & _EXTENDED
+        end = data.index(b"\0", at + flags + (4 if extended else 2))
+        at += (end - at) // 8 * 8 + 8
+    return True
 
 
 def _is_unchanged(directory: Path, *, since_ns: int, until_ns: int) -> bool:

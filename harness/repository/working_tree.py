@@ -8,6 +8,7 @@ Which files need no reading is remembered in an index from one time to the next;
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -51,9 +52,16 @@ class WorkingTree:
     def on(self, head: str) -> str | None:
         """The tree that it amounts to, None if nothing differs from the tree of `head`."""
         self._prepare(head)
+        before, looked_at = self._index.stat().st_ino, time.time()
         changed, deleted = self._changed()
         paths = [*self._within_nested(changed), *self._added_on_purpose()]
-        self._keep(head)
+        # Where git has written down nothing new there is nothing from this second.
+        is_new = self._index.stat().st_ino != before
+        if not is_new or settling.is_sure(self._index, looked_at, name_bytes=len(self._base) // 2):
+            self._keep(head)
+        else:
+            for old in self._private.glob("index-*"):
+                old.unlink()
         if not paths and not deleted:
             return None
         # What has made room for others goes first; where a link stands now, git would not look for files behind it.

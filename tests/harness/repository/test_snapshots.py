@@ -134,6 +134,7 @@ def test_a_file_as_young_as_the_index_is_read_again(workspace):
     write(workspace.directory, {"plain.txt": "before"})
     commit(workspace.directory, {})
     os.utime(file, (old, old))
+    until(lambda: time.time() > file.stat().st_ctime + 1.1, "another second, or no index is kept")
     workspace.snapshot()
     (index,) = Places(workspace.directory).private.glob("index-*")
     os.utime(index, (old, old))
@@ -309,3 +310,20 @@ def mark(private):
 
 def changed_ns(tree):
     return (tree / "deep/file").stat().st_ctime_ns
+
+
+@pytest.mark.parametrize("form", ["sha1", "sha256"])
+def test_a_change_in_the_second_of_a_snapshot_under_a_time_that_was_set_back_is_seen(tmp_path, form):
+    """Goal: no change is lost to tools that keep times (tar, rsync).  Method: all that git compares stays the same."""
+    root = tmp_path / "repository"
+    git("init", "-q", f"--object-format={form}", str(root), cwd=tmp_path)
+    commit(root, {"a.txt": b"AAA\n", "a/long/name/of/a/file.txt": b"b"})
+    workspace = Workspace.create(Repository.open(root), tmp_path / "workspace", "HEAD")
+    file = workspace.directory / "a.txt"
+    until(lambda: time.time() > file.stat().st_ctime + 1.1, "another second than that of the making")
+    until(lambda: time.time() % 1 < 0.3, "the beginning of a second")
+    for content in ("AAA\n", "BBB\n"):
+        file.write_text(content)
+        os.utime(file, (1e9, 1e9))
+        snapshot = workspace.snapshot()
+    assert snapshot != workspace.base
