@@ -120,9 +120,10 @@ def named(store: Store, name: str) -> list[Primitive]:
     if not found:
         names = sorted({one.name for one in everything(store)})
         known = ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
-        raise Invalid(
-            f"nothing is named {name!r} here", f"one of: {known}" if names else "a swarm that shares something"
-        )
+        if not names:
+            later = "a name that prong locks, maps or queues tells, once there is one"
+            raise Invalid(f"nothing is named {name!r} here, where nothing is shared yet", later)
+        raise Invalid(f"nothing is named {name!r} here", f"one of: {known}")
     return found
 
 
