@@ -139,7 +139,7 @@ def test_a_process_that_waits_for_an_order_is_missed_by_nobody(nursery, tmp_path
 
 
 def test_a_process_that_has_hung_up_but_is_not_gone_yet_gets_no_order(nursery):
-    nursery.fork(1, {"name": 1, "again": True, "dies_slowly": 1.5})
+    nursery.fork(1, {"name": 1, "again": True, "dies_slowly": 10})
     pid = hear(nursery, 2)[0].pid
     time.sleep(0.7)
     assert psutil.pid_exists(pid)

@@ -4,6 +4,9 @@ import fcntl
 import os
 import threading
 import time
+from pathlib import Path
+
+from tests.stepped import until
 
 from prong.harness.repository import left_locks
 
@@ -28,6 +31,11 @@ def test_an_old_lock_is_taken_away_and_a_young_one_stays(tmp_path):
     assert not lock.exists()
 
 
+def waits_for_a_lock(pid):
+    """Whether the kernel lists the process among those that wait."""
+    return any("-> FLOCK" in line and f" {pid} " in line for line in Path("/proc/locks").read_text().splitlines())
+
+
 def test_of_two_that_see_an_old_lock_the_second_leaves_the_one_that_came_after_it(tmp_path):
     """Method: the test is the first, which holds the second up until a living git has locked."""
     lock = lock_of(tmp_path, age_s=60)
@@ -35,7 +43,7 @@ def test_of_two_that_see_an_old_lock_the_second_leaves_the_one_that_came_after_i
     fcntl.flock(folder, fcntl.LOCK_EX)
     second = threading.Thread(target=left_locks.take_away, args=(tmp_path, REF))
     second.start()
-    time.sleep(0.2)
+    until(lambda: waits_for_a_lock(os.getpid()), "the second to wait")
     lock.unlink()  # it is there still
     lock.touch()
     os.close(folder)
